@@ -1,1 +1,3 @@
 //! Placeholder.
+mod error;
+pub use error::{Error, Result};

@@ -1,0 +1,162 @@
+//! What can go wrong, said once: which phase failed, on what, and why.
+//!
+//! Errors are opaque outside (predicates, not variants, so that new kinds break nobody) and exact inside.
+//! A handler's verdict on a message is not an error: see [`crate::Failure`].
+
+use std::fmt;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of pgflow. Its text names the phase and the object: `claim on queue "mail": connection closed`.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    phase: String,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Config(String),
+    Input(String),
+    Database(tokio_postgres::Error),
+    Pool(deadpool_postgres::PoolError),
+    Io(std::io::Error),
+    State(String),
+    Timeout(u64),
+}
+
+impl Error {
+    /// A setting that cannot work.
+    pub(crate) fn config(phase: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(phase, Kind::Config(why.into()))
+    }
+
+    /// A value given by the caller that breaks a stated limit.
+    pub(crate) fn input(phase: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(phase, Kind::Input(why.into()))
+    }
+
+    /// A call that does not fit the state things are in.
+    pub(crate) fn state(phase: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(phase, Kind::State(why.into()))
+    }
+
+    /// A wait that reached its limit, in milliseconds.
+    pub(crate) fn timeout(phase: impl Into<String>, limit_ms: u64) -> Self {
+        Self::new(phase, Kind::Timeout(limit_ms))
+    }
+
+    /// A failed call of the operating system.
+    pub(crate) fn io(phase: impl Into<String>, source: std::io::Error) -> Self {
+        Self::new(phase, Kind::Io(source))
+    }
+
+    /// A failed statement or a broken connection.
+    pub(crate) fn database(phase: impl Into<String>, source: tokio_postgres::Error) -> Self {
+        Self::new(phase, Kind::Database(source))
+    }
+
+    /// No connection could be had from a pool.
+    pub(crate) fn pool(phase: impl Into<String>, source: deadpool_postgres::PoolError) -> Self {
+        Self::new(phase, Kind::Pool(source))
+    }
+
+    fn new(phase: impl Into<String>, kind: Kind) -> Self {
+        Self(Box::new(Inner { phase: phase.into(), kind }))
+    }
+
+    /// The connection is gone or could not be made: the same call may succeed later.
+    pub fn is_closed(&self) -> bool {
+        match &self.0.kind {
+            Kind::Database(e) => is_disconnect(e),
+            Kind::Pool(deadpool_postgres::PoolError::Backend(e)) => e.code().is_none() || is_disconnect(e),
+            Kind::Pool(_) | Kind::Timeout(_) => true,
+            Kind::Io(_) | Kind::Config(_) | Kind::Input(_) | Kind::State(_) => false,
+        }
+    }
+
+    /// The caller's input is at fault (unknown queue, payload too large, bad JSON): the same call fails again.
+    pub fn is_input(&self) -> bool {
+        match &self.0.kind {
+            Kind::Input(_) => true,
+            // pgflow's SQL functions raise class 22 (bad value), 42704 (unknown queue), 54000 (over a limit) and checks.
+            Kind::Database(e) => e.code().is_some_and(|c| {
+                c.code().starts_with("22") || c.code() == "42704" || c.code() == "54000" || c.code() == "23514"
+            }),
+            _ => false,
+        }
+    }
+
+    /// A setting is at fault.
+    pub fn is_config(&self) -> bool {
+        matches!(self.0.kind, Kind::Config(_))
+    }
+
+    /// The server's error code, when the server answered.
+    pub fn sqlstate(&self) -> Option<&tokio_postgres::error::SqlState> {
+        match &self.0.kind {
+            Kind::Database(e) | Kind::Pool(deadpool_postgres::PoolError::Backend(e)) => e.code(),
+            _ => None,
+        }
+    }
+}
+
+/// Connection lost, server stopping or starting, or the backend terminated by an administrator.
+fn is_disconnect(e: &tokio_postgres::Error) -> bool {
+    if e.is_closed() {
+        return true;
+    }
+    match e.code() {
+        Some(code) => code.code().starts_with("08") || code.code().starts_with("57P"),
+        // No code means that no server answered: a socket error.
+        None => std::error::Error::source(e).is_some_and(|s| s.is::<std::io::Error>()),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.0.phase)?;
+        match &self.0.kind {
+            Kind::Config(why) | Kind::Input(why) | Kind::State(why) => f.write_str(why),
+            Kind::Database(e) => write_database(f, e),
+            Kind::Pool(deadpool_postgres::PoolError::Backend(e)) => write_database(f, e),
+            Kind::Pool(e) => write!(f, "no connection: {e}"),
+            Kind::Io(e) => write!(f, "{e}"),
+            Kind::Timeout(ms) => write!(f, "no answer within {ms} ms"),
+        }
+    }
+}
+
+/// tokio-postgres prints `db error` and keeps the message in its source: say the message.
+fn write_database(f: &mut fmt::Formatter<'_>, e: &tokio_postgres::Error) -> fmt::Result {
+    if let Some(db) = e.as_db_error() {
+        write!(f, "{} (SQLSTATE {})", db.message(), db.code().code())?;
+        if let Some(detail) = db.detail() {
+            write!(f, ", {detail}")?;
+        }
+        return Ok(());
+    }
+    match std::error::Error::source(e) {
+        Some(source) => write!(f, "{e}: {source}"),
+        None => write!(f, "{e}"),
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error").field("phase", &self.0.phase).field("kind", &self.0.kind).finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.kind {
+            Kind::Database(e) => Some(e),
+            Kind::Pool(e) => Some(e),
+            Kind::Io(e) => Some(e),
+            _ => None,
+        }
+    }
+}
