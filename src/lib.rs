@@ -1,3 +1,14 @@
 //! Placeholder.
+#![allow(dead_code)]
+
+mod codec;
+mod config;
 mod error;
+mod message;
+mod migrate;
+mod store;
+
+pub use codec::{Codec, DecodeError, Encoded};
+pub use config::{Config, Queue};
 pub use error::{Error, Result};
+pub use message::{Message, Outgoing, Priority};

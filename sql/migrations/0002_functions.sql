@@ -238,3 +238,20 @@ BEGIN
   END LOOP;
   RETURN dropped;
 END $$;
+
+-- Gives a queue the settings a runtime or an operator states (null: keep), and the lanes addressed to a target.
+CREATE FUNCTION {schema}.pgflow_apply_queue(a_queue_id int, a_target text, a_max_retries int, a_retry_delay_ms int, a_retry_delay_ms_max int, a_payload_bytes_max int)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE {schema}.pgflow_queues SET
+    max_retries        = coalesce(a_max_retries, max_retries),
+    retry_delay_ms     = coalesce(a_retry_delay_ms, retry_delay_ms),
+    retry_delay_ms_max = coalesce(a_retry_delay_ms_max, retry_delay_ms_max),
+    payload_bytes_max  = coalesce(a_payload_bytes_max, payload_bytes_max)
+  WHERE queue_id = a_queue_id AND (max_retries, retry_delay_ms, retry_delay_ms_max, payload_bytes_max) IS DISTINCT FROM
+    (coalesce(a_max_retries, max_retries), coalesce(a_retry_delay_ms, retry_delay_ms),
+     coalesce(a_retry_delay_ms_max, retry_delay_ms_max), coalesce(a_payload_bytes_max, payload_bytes_max));
+  IF a_target IS NOT NULL THEN
+    PERFORM {schema}.pgflow_lane(a_queue_id, 10::smallint, a_target), {schema}.pgflow_lane(a_queue_id, 0::smallint, a_target), {schema}.pgflow_lane(a_queue_id, (-10)::smallint, a_target);
+  END IF;
+END $$;
