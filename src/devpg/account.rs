@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{Error, Result};
 
@@ -75,10 +76,12 @@ impl Account {
 pub(crate) fn temporary_dir() -> Result<PathBuf> {
     // More than the folders that killed processes of the same pid can have left behind.
     const TRIES_MAX: u32 = 1000;
+    // Never a name twice in one process: whoever removes a folder late must not hit its successor.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let parent = std::env::temp_dir();
     let pid = std::process::id();
-    for n in 0..TRIES_MAX {
-        let dir = parent.join(format!("pgflow-{pid}-{n}"));
+    for _ in 0..TRIES_MAX {
+        let dir = parent.join(format!("pgflow-{pid}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
             Ok(()) => return Ok(dir),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
