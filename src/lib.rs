@@ -1,14 +1,32 @@
-//! Placeholder.
-#![allow(dead_code)]
+//! Placeholder map.
+#![cfg_attr(not(test), allow(dead_code))]
 
+mod address;
 mod codec;
 mod config;
+mod connect;
+#[cfg(all(feature = "devpg", unix))]
+pub mod devpg;
+mod dispatch;
 mod error;
+mod handler;
+mod listen;
 mod message;
-mod migrate;
+pub mod migrate;
+mod pool;
+mod publish;
+mod runtime;
+mod settle;
 mod store;
+mod supervise;
+mod sweep;
+mod worker;
 
 pub use codec::{Codec, DecodeError, Encoded};
 pub use config::{Config, Queue};
+pub use connect::{connect, redacted};
 pub use error::{Error, Result};
+pub use handler::{AnyHandler, Context, Failure, Handler, Incoming};
 pub use message::{Message, Outgoing, Priority};
+pub use publish::{Publisher, Receipt};
+pub use runtime::{Builder, Runtime};
