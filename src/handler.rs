@@ -185,7 +185,10 @@ impl<'a> Context<'a> {
                 let object = self.lent.pool.get().await.map_err(|e| Error::pool(phase(), e))?;
                 // From here on the connection must not go back to the pool with a transaction open.
                 let open = OpenTransaction(Some(object));
-                open.client().batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(|e| Error::database(phase(), e))?;
+                open.client()
+                    .batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+                    .await
+                    .map_err(|e| Error::database(phase(), e))?;
                 Ok(open)
             })
             .await?;

@@ -28,5 +28,13 @@ pub use connect::{connect, redacted};
 pub use error::{Error, Result};
 pub use handler::{AnyHandler, Context, Failure, Handler, Incoming};
 pub use message::{Message, Outgoing, Priority};
+
+/// Every limit that a user can meet.
+pub mod limits {
+    pub use crate::config::{HEARTBEAT_MS_MAX, WORKERS_MAX};
+    pub use crate::message::{
+        DELAY_MAX, HEADERS_BYTES_MAX, INSTANCE_BYTES_MAX, KEY_BYTES_MAX, KIND_BYTES_MAX, QUEUE_BYTES_MAX,
+    };
+}
 pub use publish::{Publisher, Receipt};
 pub use runtime::{Builder, Runtime};

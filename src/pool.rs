@@ -16,15 +16,9 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
     /// This pool starts anew: earlier offers of the queue are void.
-    Reset {
-        queue: usize,
-    },
+    Reset { queue: usize },
     /// So many more workers are idle: for any message, and for high ones only.
-    Offer {
-        queue: usize,
-        general: usize,
-        reserved: usize,
-    },
+    Offer { queue: usize, general: usize, reserved: usize },
 }
 
 /// The pool's protocol.
@@ -33,6 +27,8 @@ pub(crate) enum Msg {
     Deliver(Vec<Delivery>),
     /// A worker reports.
     Finished(Finished),
+    /// The dispatcher starts anew: offer again what is idle.
+    Report,
 }
 
 /// The actor: queue number and how many of its slots are general; the last slot may be reserved for high.
@@ -80,6 +76,7 @@ impl Actor for Pool {
             }
             Msg::Finished(Finished::Up(slot, worker)) => self.up(slot, worker, state),
             Msg::Finished(Finished::Idle(slot)) => self.idle(slot, state),
+            Msg::Report => self.report(state),
         }
         Ok(())
     }
@@ -102,6 +99,12 @@ impl Pool {
         }
     }
 
+    fn report(&self, state: &State) {
+        self.demand.send(Demand::Reset { queue: self.queue });
+        let (general, reserved) = (state.idle_general.len(), state.idle_reserved.len());
+        self.demand.send(Demand::Offer { queue: self.queue, general, reserved });
+    }
+
     fn offer(&self, slot: usize, state: &mut State) {
         let reserved = slot >= self.general;
         if reserved { &mut state.idle_reserved } else { &mut state.idle_general }.push(slot);
@@ -117,7 +120,8 @@ impl State {
     /// A high message goes to the reserved worker first, and keeps the general ones for the rest.
     fn deliver(&mut self, delivery: Delivery) {
         let high = delivery.incoming.priority == Priority::High;
-        let slot = if high { self.idle_reserved.pop().or_else(|| self.idle_general.pop()) } else { self.idle_general.pop() };
+        let slot =
+            if high { self.idle_reserved.pop().or_else(|| self.idle_general.pop()) } else { self.idle_general.pop() };
         // No idle worker: the offer was void (a restart came between). Dropped, the delivery hands itself back.
         let Some(slot) = slot else { return drop(delivery) };
         let Slot::Idle(worker) = &self.slots[slot] else { return drop(delivery) };

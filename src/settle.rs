@@ -13,7 +13,6 @@ use std::{
 use deadpool_postgres::{Object, Pool};
 use metrics::counter;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::oneshot;
 
 use crate::{
     Error, Result,
@@ -34,11 +33,20 @@ const FLUSH_RETRY_MS: u64 = 100;
 pub(crate) enum Outcome {
     Done,
     /// Retry or snooze: event, error text, delay in ms (none: backoff).
-    Failed { event: &'static str, error: String, delay_ms: Option<i64> },
-    Dead { kind: &'static str, error: String },
+    Failed {
+        event: &'static str,
+        error: String,
+        delay_ms: Option<i64>,
+    },
+    Dead {
+        kind: &'static str,
+        error: String,
+    },
     /// Unstarted: same place, same attempt.
     HandBack,
-    Undecodable { why: String },
+    Undecodable {
+        why: String,
+    },
 }
 
 impl Outcome {
@@ -107,7 +115,7 @@ impl Delivery {
         match outcome {
             Ok(ours) => {
                 transaction.finished();
-                self.settler.ledger().remove(&self.claimed.token);
+                self.settler.answer([self.claimed.token]);
                 counter!("pgflow_settled_total", "outcome" => if ours { "done" } else { "fenced" }).increment(1);
                 Ok(ours)
             }
@@ -160,6 +168,8 @@ struct Shared {
     pool: Pool,
     backlog: Mutex<Backlog>,
     ledger: Mutex<Ledger>,
+    /// Told whenever the ledger may have become empty.
+    answered: tokio::sync::Notify,
     actor: Address<Msg>,
 }
 
@@ -185,6 +195,7 @@ impl Settler {
                 pool,
                 backlog: Mutex::default(),
                 ledger: Mutex::default(),
+                answered: tokio::sync::Notify::new(),
                 actor: Address::default(),
             }),
         }
@@ -199,11 +210,37 @@ impl Settler {
         &self.shared.actor
     }
 
+    /// Strikes a token off: its outcome is committed or fenced.
+    fn answer(&self, tokens: impl IntoIterator<Item = i64>) {
+        let mut ledger = self.ledger();
+        for token in tokens {
+            ledger.remove(&token);
+        }
+        if ledger.is_empty() {
+            self.shared.answered.notify_waiters();
+        }
+    }
+
+    /// Resolves when this process answers for no claim.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let answered = self.shared.answered.notified();
+            tokio::pin!(answered);
+            // Registered before the look, so that an answer in between is not missed.
+            answered.as_mut().enable();
+            if self.ledger().is_empty() {
+                return;
+            }
+            answered.await;
+        }
+    }
+
     fn backlog(&self) -> std::sync::MutexGuard<'_, Backlog> {
         self.shared.backlog.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn put(&self, claimed: Claimed, outcome: Outcome) {
+    /// Takes an outcome without a delivery: a row that never became one.
+    pub(crate) fn put(&self, claimed: Claimed, outcome: Outcome) {
         let mut backlog = self.backlog();
         backlog.waiting.push_back(Pending { claimed, outcome, unknown: false });
         if !std::mem::replace(&mut backlog.signalled, true) {
@@ -235,8 +272,6 @@ pub(crate) enum Msg {
     Flushed { ok: bool },
     /// Try again after a failure.
     Again,
-    /// Answer when nothing waits and nothing is under way.
-    Drained(oneshot::Sender<()>),
 }
 
 /// The settling actor.
@@ -246,7 +281,6 @@ pub(crate) struct State {
     settler: Settler,
     flights: usize,
     waiting: bool,
-    drained: Vec<oneshot::Sender<()>>,
 }
 
 impl Actor for SettlerActor {
@@ -257,7 +291,7 @@ impl Actor for SettlerActor {
     async fn pre_start(&self, myself: ActorRef<Msg>, settler: Settler) -> Result<State, ActorProcessingErr> {
         settler.address().occupy(myself.clone());
         myself.cast(Msg::Work)?;
-        Ok(State { settler, flights: 0, waiting: false, drained: Vec::new() })
+        Ok(State { settler, flights: 0, waiting: false })
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -271,7 +305,6 @@ impl Actor for SettlerActor {
                 }
             }
             Msg::Again => state.waiting = false,
-            Msg::Drained(reply) => state.drained.push(reply),
         }
         state.fly(&myself);
         Ok(())
@@ -293,11 +326,6 @@ impl State {
                 let _ = myself.cast(Msg::Flushed { ok });
             });
         }
-        if self.flights == 0 && self.settler.backlog().waiting.is_empty() {
-            for reply in self.drained.drain(..) {
-                let _ = reply.send(());
-            }
-        }
     }
 }
 
@@ -312,7 +340,7 @@ async fn flush(settler: &Settler, mut batch: Vec<Pending>) -> bool {
             batch.retain(|p| {
                 let answered = p.unknown && found.contains(&p.claimed.id);
                 if answered {
-                    settler.ledger().remove(&p.claimed.token);
+                    settler.answer([p.claimed.token]);
                 }
                 !answered
             });
@@ -323,9 +351,8 @@ async fn flush(settler: &Settler, mut batch: Vec<Pending>) -> bool {
     .await;
     match result {
         Ok(fenced) => {
-            let mut ledger = settler.ledger();
+            settler.answer(batch.iter().map(|p| p.claimed.token));
             for p in &batch {
-                ledger.remove(&p.claimed.token);
                 let outcome = if fenced.contains(&p.claimed.id) { "fenced" } else { p.outcome.label() };
                 counter!("pgflow_settled_total", "outcome" => outcome).increment(1);
                 tracing::trace!(target: "pgflow::settle", id = p.claimed.id, outcome, "settled");
@@ -356,8 +383,11 @@ async fn flush(settler: &Settler, mut batch: Vec<Pending>) -> bool {
 async fn commit_batch(store: &Store, c: &mut Object, batch: &[Pending]) -> Result<HashSet<i64>> {
     let pair = |p: &Pending| (p.claimed.id, p.claimed.token);
     let mut fenced: HashSet<i64> = batch.iter().map(|p| p.claimed.id).collect();
-    let done: Vec<_> =
-        batch.iter().filter(|p| matches!(p.outcome, Outcome::Done) && p.claimed.ordering_key.is_none()).map(pair).collect();
+    let done: Vec<_> = batch
+        .iter()
+        .filter(|p| matches!(p.outcome, Outcome::Done) && p.claimed.ordering_key.is_none())
+        .map(pair)
+        .collect();
     if done.len() == batch.len() {
         // The common case is one autocommit statement.
         for id in store.settle_done(c, &done).await? {

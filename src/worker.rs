@@ -99,7 +99,8 @@ impl Worker {
             return delivery.settle(Outcome::Undecodable { why });
         };
         if let Ok(waited) = incoming.created_at.elapsed() {
-            histogram!("pgflow_start_latency_seconds", "queue" => self.shared.queue.clone()).record(waited.as_secs_f64());
+            histogram!("pgflow_start_latency_seconds", "queue" => self.shared.queue.clone())
+                .record(waited.as_secs_f64());
         }
         delivery.start();
         let span = tracing::info_span!(target: "pgflow::handle", "handle", queue = %incoming.queue, kind = %incoming.kind, id = incoming.id, attempt = incoming.attempt);
@@ -152,8 +153,12 @@ impl Worker {
             let Some(transaction) = transaction else { return delivery.settle(Outcome::Done) };
             match delivery.settle_in(transaction).await {
                 Ok(true) => {}
-                Ok(false) => tracing::warn!(target: "pgflow::settle", id, "claim was no longer ours: the handler's transaction was rolled back"),
-                Err(e) => tracing::warn!(target: "pgflow::settle", id, error = %e, "the handler's transaction did not commit"),
+                Ok(false) => {
+                    tracing::warn!(target: "pgflow::settle", id, "claim was no longer ours: the handler's transaction was rolled back")
+                }
+                Err(e) => {
+                    tracing::warn!(target: "pgflow::settle", id, error = %e, "the handler's transaction did not commit")
+                }
             }
             return;
         }
@@ -168,8 +173,12 @@ impl Worker {
         delivery.settle(match end {
             End::Judged(Judgement::Done) => Outcome::Done,
             End::Judged(Judgement::Failed(Failure(Verdict::Retry { error, delay }))) => failed("failed", error, delay),
-            End::Judged(Judgement::Failed(Failure(Verdict::Snooze { delay }))) => failed("snoozed", String::new(), Some(delay)),
-            End::Judged(Judgement::Failed(Failure(Verdict::Dead { error }))) => Outcome::Dead { kind: "rejected", error },
+            End::Judged(Judgement::Failed(Failure(Verdict::Snooze { delay }))) => {
+                failed("snoozed", String::new(), Some(delay))
+            }
+            End::Judged(Judgement::Failed(Failure(Verdict::Dead { error }))) => {
+                Outcome::Dead { kind: "rejected", error }
+            }
             End::Judged(Judgement::Undecodable(why)) => Outcome::Undecodable { why },
             End::Judged(Judgement::Malformed(kind, error)) => Outcome::Dead { kind, error },
             End::Panicked(text) => failed("panicked", format!("panic: {text}"), None),
@@ -216,11 +225,9 @@ async fn sleep_or_never(limit: Option<Duration>) {
 }
 
 async fn roll_back(transaction: OpenTransaction) {
-    let done = tokio::time::timeout(
-        Duration::from_millis(ROLLBACK_MS_MAX),
-        transaction.object().batch_execute("ROLLBACK"),
-    )
-    .await;
+    let done =
+        tokio::time::timeout(Duration::from_millis(ROLLBACK_MS_MAX), transaction.object().batch_execute("ROLLBACK"))
+            .await;
     if matches!(done, Ok(Ok(()))) {
         transaction.finished();
     }

@@ -92,8 +92,8 @@ impl Gate {
         self.claiming
     }
 
-    /// What to do now, given whether there is demand and whether arming is worth it.
-    pub(super) fn step(&self, now: Instant, demand: bool, may_arm: bool) -> Step {
+    /// What to do now, given whether there is demand, whether a worker is free this instant, and whether arming is worth it.
+    pub(super) fn step(&self, now: Instant, demand: bool, free: bool, may_arm: bool) -> Step {
         if !demand {
             // A runtime that loses its demand disarms (W3): its lock would make others notify for nothing, or sleep on it.
             return match self.phase {
@@ -101,7 +101,7 @@ impl Gate {
                 Phase::Silent(_) | Phase::Armed | Phase::Following => Step::Release,
             };
         }
-        if self.claiming || self.phase == Phase::Arming {
+        if self.claiming || !free || self.phase == Phase::Arming {
             return Step::Rest;
         }
         if let Some(at) = self.next_look.filter(|at| *at > now) {
@@ -221,10 +221,10 @@ mod tests {
         let mut g = Gate::default();
         g.claim_started();
         g.claimed(now, 4, 0, true);
-        assert_eq!(g.step(now, true, true), Step::Arm);
+        assert_eq!(g.step(now, true, true, true), Step::Arm);
         g.arming();
         g.armed(now, false, false);
-        assert_eq!(g.step(now, true, true), Step::Claim, "W1: the scan comes after the arm");
+        assert_eq!(g.step(now, true, true, true), Step::Claim, "W1: the scan comes after the arm");
         g.claim_started();
         g.claimed(now, 4, 0, true);
         assert!(g.asleep());
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn sleeps_only_after_arm_then_empty_scan() {
         let now = Instant::now();
-        assert_eq!(asleep(now).step(now, true, true), Step::Rest);
+        assert_eq!(asleep(now).step(now, true, true, true), Step::Rest);
     }
 
     /// Fear: a wake that arrives while a claim is under way is forgotten.
@@ -247,7 +247,7 @@ mod tests {
         g.claim_started();
         g.woken(now + Duration::from_millis(500));
         g.claimed(now, 4, 1, true);
-        assert_eq!(g.step(now, true, true), Step::Claim);
+        assert_eq!(g.step(now, true, true, true), Step::Claim);
     }
 
     /// Fear (W3): a follower that was woken by a disarm goes back to sleep with nobody as sentinel.
@@ -259,14 +259,14 @@ mod tests {
         g.woken(now);
         g.claim_started();
         g.claimed(now, 4, 0, true);
-        assert_eq!(g.step(now, true, true), Step::Arm);
+        assert_eq!(g.step(now, true, true, true), Step::Arm);
     }
 
     /// Fear (W3): a saturated runtime stays sentinel.
     #[test]
     fn lost_demand_releases() {
         let now = Instant::now();
-        assert_eq!(asleep(now).step(now, false, true), Step::Release);
+        assert_eq!(asleep(now).step(now, false, false, true), Step::Release);
     }
 
     /// Fear (W2): silent publishers in flight are slept upon.
@@ -280,8 +280,8 @@ mod tests {
         g.armed(now, true, false);
         g.claim_started();
         g.claimed(now, 4, 0, true);
-        let Step::At(at) = g.step(now, true, true) else { panic!("must look again") };
-        assert_eq!(g.step(at, true, true), Step::Arm);
+        let Step::At(at) = g.step(now, true, true, true) else { panic!("must look again") };
+        assert_eq!(g.step(at, true, true, true), Step::Arm);
     }
 
     /// Fear (W5): at full load every publish notifies.
@@ -292,12 +292,12 @@ mod tests {
         g.woken(now);
         g.claim_started();
         assert!(g.claimed(now, 4, 4, true), "let go");
-        assert_eq!(g.step(now, true, true), Step::Claim);
+        assert_eq!(g.step(now, true, true, true), Step::Claim);
         g.claim_started();
         g.claimed(now, 4, 0, true);
-        assert_eq!(g.step(now, true, true), Step::At(now + Duration::from_millis(LINGER_POLL_MS)));
+        assert_eq!(g.step(now, true, true, true), Step::At(now + Duration::from_millis(LINGER_POLL_MS)));
         let later = now + Duration::from_millis(LINGER_MS);
-        assert_eq!(g.step(later, true, true), Step::Arm);
+        assert_eq!(g.step(later, true, true, true), Step::Arm);
     }
 
     /// Fear: a failed claim leaves rows unlooked for, or is repeated without pause.
@@ -308,7 +308,7 @@ mod tests {
         g.woken(now);
         g.claim_started();
         g.claim_failed(now);
-        let Step::At(at) = g.step(now, true, true) else { panic!("must wait") };
-        assert_eq!(g.step(at, true, true), Step::Claim);
+        let Step::At(at) = g.step(now, true, true, true) else { panic!("must wait") };
+        assert_eq!(g.step(at, true, true, true), Step::Claim);
     }
 }

@@ -17,8 +17,8 @@ use std::{
 use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use self::{gate::Gate, plan::Lanes};
 pub(crate) use self::plan::Group;
+use self::{gate::Gate, plan::Lanes};
 use crate::{
     Result,
     address::{Address, Outlet},
@@ -43,7 +43,13 @@ pub(crate) enum ToListener {
     Disarm(Vec<i32>),
     /// Do the heartbeat now, with what we follow and sleep on (W8).
     Beat { followed: Vec<i32>, slept_on: Vec<i32> },
+    /// The dispatcher starts anew and knows nothing: let everything go and report as after a reconnect.
+    Hello,
 }
+
+/// Sent up to the sweeper: a claim's answer was lost, rows may be claimed that nobody answers for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubt;
 
 /// Why rows were found, when it was not a wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +129,7 @@ pub(crate) struct Wiring {
     pub(crate) pools: Vec<Address<pool::Msg>>,
     pub(crate) queues: Vec<QueueFacts>,
     pub(crate) to_listener: Outlet<ToListener>,
+    pub(crate) doubt: Outlet<Doubt>,
     pub(crate) woken: Arc<WokenKeys>,
     pub(crate) address: Address<Msg>,
     pub(crate) counters: Arc<Counters>,
@@ -164,6 +171,8 @@ struct QueueState {
     name: Arc<str>,
     lanes: Lanes,
     credits: Credits,
+    /// Spent on claims that have not answered.
+    in_flight: Credits,
     /// Raised when the pool starts anew: older claims give no credit back.
     epoch: u64,
     high: Gate,
@@ -209,6 +218,11 @@ impl Actor for Dispatcher {
         };
         let facts = state.wiring.queues.clone();
         state.adopt(facts);
+        // What an earlier incarnation was told or had claimed is asked for again.
+        state.wiring.woken.take();
+        state.wiring.pools.iter().for_each(|pool| pool.signal(pool::Msg::Report));
+        state.wiring.to_listener.send(ToListener::Hello);
+        state.wiring.doubt.send(Doubt);
         Ok(state)
     }
 
@@ -250,6 +264,7 @@ impl State {
                     lanes,
                     facts: fact,
                     credits: Credits::default(),
+                    in_flight: Credits::default(),
                     epoch: 0,
                     high: Gate::default(),
                     rest: Gate::default(),

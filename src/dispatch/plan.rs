@@ -36,7 +36,9 @@ pub(super) struct Order {
 
 impl Lanes {
     pub(super) fn new(facts: &QueueFacts) -> Self {
-        let of = |p: Priority| facts.lanes.iter().filter(|(_, class, _)| *class == p.class()).map(|(lane, ..)| *lane).collect();
+        let of = |p: Priority| {
+            facts.lanes.iter().filter(|(_, class, _)| *class == p.class()).map(|(lane, ..)| *lane).collect()
+        };
         Self { high: of(Priority::High), normal: of(Priority::Normal), low: of(Priority::Low), turn: 0, full_claims: 0 }
     }
 

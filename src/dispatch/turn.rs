@@ -9,7 +9,7 @@ use metrics::{counter, histogram};
 use ractor::ActorRef;
 
 use super::{
-    CLAIM_MAX, Claimed, Credits, Group, LATE_WAKE_MS, Msg, Origin, State, ToListener, WAKE_KEYS,
+    CLAIM_MAX, Claimed, Credits, Doubt, Group, LATE_WAKE_MS, Msg, Origin, State, ToListener, WAKE_KEYS,
     gate::{Phase, Step},
 };
 use crate::{
@@ -31,15 +31,16 @@ impl State {
             loop {
                 let now = Instant::now();
                 let q = &self.queues[queue];
-                let free = match group {
-                    Group::High => q.credits.all(),
-                    Group::Rest => q.credits.general,
+                let (free, spent) = match group {
+                    Group::High => (q.credits.all(), q.in_flight.all()),
+                    Group::Rest => (q.credits.general, q.in_flight.general),
                 };
-                let demand = free > 0 && !q.facts.paused;
+                // Workers that a claim under way may give back still count: a look at high must not disarm the rest.
+                let demand = free + spent > 0 && !q.facts.paused;
                 // With every reserved worker busy and a flood of normal, arming high would be undone at once.
                 let may_arm = group == Group::Rest || q.credits.reserved > 0 || !q.rest.dirty();
                 let gate = if group == Group::High { &q.high } else { &q.rest };
-                match gate.step(now, demand, may_arm) {
+                match gate.step(now, demand, free > 0, may_arm) {
                     Step::Rest => break,
                     Step::Claim => self.start_claim(myself, queue, group),
                     Step::Arm => self.arm(queue, group),
@@ -76,6 +77,8 @@ impl State {
         };
         q.credits.general -= spent.general;
         q.credits.reserved -= spent.reserved;
+        q.in_flight.general += spent.general;
+        q.in_flight.reserved += spent.reserved;
         let (gate, origin, pool) = match group {
             Group::High => (&mut q.high, &mut q.origin.0, &self.wiring.high_pool),
             Group::Rest => (&mut q.rest, &mut q.origin.1, &self.wiring.pool),
@@ -90,8 +93,7 @@ impl State {
             let begun = Instant::now();
             let rows = async {
                 let c = pool.get().await.map_err(|e| Error::pool(format!("claim on queue \"{name}\""), e))?;
-                let claim =
-                    Claim { queue_id, queue: &name, lanes: &order.lanes, most: &order.most, limit, session };
+                let claim = Claim { queue_id, queue: &name, lanes: &order.lanes, most: &order.most, limit, session };
                 store.claim(&c, &claim).await
             }
             .await;
@@ -124,6 +126,7 @@ impl State {
             }
             Err(e) => {
                 tracing::warn!(target: "pgflow::claim", error = %e, "claim failed, will try again");
+                self.wiring.doubt.send(Doubt);
                 counter!("pgflow_claim_errors_total", "queue" => self.queues[queue].name.clone()).increment(1);
                 self.gate(queue, group).claim_failed(now);
                 0
@@ -133,6 +136,8 @@ impl State {
         if group == Group::Rest && got >= spent.all() {
             q.lanes.took_all();
         }
+        q.in_flight.general -= spent.general;
+        q.in_flight.reserved -= spent.reserved;
         if q.epoch == epoch {
             // The pool gives a high message to the reserved worker first: the same order here.
             let reserved = spent.reserved.min(got);
@@ -166,6 +171,7 @@ impl State {
         }
         let q = &self.queues[queue];
         counter!("pgflow_claimed_total", "queue" => q.name.clone()).increment(rows.len() as u64);
+        let settler = &self.wiring.settler;
         let deliveries: Vec<Delivery> = rows
             .into_iter()
             .filter_map(|row| {
@@ -177,9 +183,18 @@ impl State {
                 };
                 let priority = q.lanes.priority(row.lane);
                 debug_assert_eq!(group == Group::High, priority == crate::Priority::High);
-                Some(Delivery::new(incoming(row, q.name.clone(), priority)?, claimed, self.wiring.settler.clone()))
+                match incoming(row, q.name.clone(), priority) {
+                    Ok(incoming) => Some(Delivery::new(incoming, claimed, settler.clone())),
+                    Err(why) => {
+                        settler.put(claimed, settle::Outcome::Dead { kind: "invalid_row", error: why.into() });
+                        None
+                    }
+                }
             })
             .collect();
+        if self.stopped {
+            return;
+        }
         // A pool that is being restarted gives them back: dropped, they hand themselves back.
         drop(self.wiring.pools[queue].cast(pool::Msg::Deliver(deliveries)));
     }
@@ -319,7 +334,11 @@ impl State {
                 let gate = self.gate(queue, group);
                 if gate.asleep() {
                     let events = gate.events;
-                    myself.send_after(Duration::from_millis(LATE_WAKE_MS), move || Msg::Suspect { queue, group, events });
+                    myself.send_after(Duration::from_millis(LATE_WAKE_MS), move || Msg::Suspect {
+                        queue,
+                        group,
+                        events,
+                    });
                 }
             }
         }
@@ -347,33 +366,19 @@ impl State {
     }
 }
 
-/// The database's law asserted where a row becomes a delivery; a row that breaks it is left to the sweeper and said so.
-fn incoming(row: Row, queue: Arc<str>, priority: crate::Priority) -> Option<Incoming> {
-    let checked = || -> Result<(u16, Codec, u32), &'static str> {
-        Ok((
-            u16::try_from(row.version).map_err(|_| "version out of range")?,
-            Codec::from_code(row.codec).ok_or("unknown codec")?,
-            u32::try_from(row.attempt).ok().filter(|a| *a >= 1).ok_or("attempt below 1")?,
-        ))
-    };
-    let (version, codec, attempt) = match checked() {
-        Ok(checked) => checked,
-        Err(why) => {
-            tracing::error!(target: "pgflow::claim", id = row.id, why, "claimed a row that no version of pgflow writes");
-            return None;
-        }
-    };
-    Some(Incoming {
+/// The database's law asserted again where a row becomes a delivery.
+fn incoming(row: Row, queue: Arc<str>, priority: crate::Priority) -> Result<Incoming, &'static str> {
+    Ok(Incoming {
         id: row.id,
         message_id: row.message_id,
         queue,
         kind: row.kind,
-        version,
-        codec,
+        version: u16::try_from(row.version).map_err(|_| "its version is out of range")?,
+        codec: Codec::from_code(row.codec).ok_or("its codec is unknown")?,
         body: row.body,
         headers: row.headers,
         ordering_key: row.ordering_key,
-        attempt,
+        attempt: u32::try_from(row.attempt).ok().filter(|a| *a >= 1).ok_or("its attempt is below 1")?,
         priority,
         source: row.source,
         created_at: row.created_at,

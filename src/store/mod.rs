@@ -39,11 +39,13 @@ queries!(
     create_queue,
     disarm,
     end_instance,
+    end_old_listener,
     find_settled,
     hand_back,
     heartbeat,
     name_holder,
     next_due,
+    orphans,
     park_undecodable,
     promote,
     queue_facts,
@@ -56,6 +58,7 @@ queries!(
     settle_dead,
     settle_done,
     settle_failed,
+    stranded,
 );
 
 /// The statements of one schema.
