@@ -157,7 +157,10 @@ fn profiles(proven: &[&Pattern], now: OffsetDateTime, settings: &LearningSetting
             let success = rates.iter().sum::<f64>() / rates.len() as f64;
             let mut profile = learned_profile(success, settings.tighten);
             profile.other.insert("instance_count".into(), instances.len().into());
-            let stamp = now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+            let stamp = now
+                .to_offset(time::UtcOffset::UTC)
+                .format(&time::format_description::well_known::Rfc3339)
+                .unwrap_or_default();
             profile.other.insert("updated_at".into(), Value::String(stamp));
             profile.other.insert("source".into(), GENESIS_SOURCE.into());
             (agent.to_owned(), profile)

@@ -10,7 +10,7 @@
 //!
 //! Invariants:
 //! 1. A decision is a function of its arguments: no clock, no chance, no state.
-//! 2. Nothing is approved with less than two thirds in favour, unless risk tiers were switched on.
+//! 2. No vote approves with less than two thirds in favour, unless risk tiers were switched on.
 //! 3. A profile from outside can only tighten a limit.
 //! 4. A change is written only after what it replaces is safe on disk; taking it back restores every byte.
 //! 5. A message that fails validation is never retried, and is refused before publishing too.
@@ -18,15 +18,19 @@
 mod tag;
 
 pub mod agents;
+pub mod before_image;
 pub mod breach;
 pub mod change;
+pub mod check;
 pub mod consensus;
 pub mod events;
+pub mod executor;
 pub mod gate;
 pub mod intake;
 pub mod invalid;
 pub mod json;
 pub mod learning;
+pub mod locate;
 pub mod messages;
 pub mod metrics;
 pub mod patterns;
@@ -39,3 +43,4 @@ pub mod text;
 pub mod thresholds;
 pub mod voter;
 pub mod voting;
+pub mod workspace;

@@ -66,15 +66,23 @@ pub fn change_tokens(change: &Object) -> Vec<String> {
     written.map_or_else(|| pattern_tokens(change), |code| tokens(&code))
 }
 
-/// A stable 128-bit name of a token list (FNV-1a, in hex): equal lists, equal names, on every machine and version.
+/// A stable 128-bit name of a token list, in hex: equal lists, equal names, on every machine and version.
 pub fn fingerprint(tokens: &[String]) -> String {
+    // 0xff occurs in no UTF-8 text, so it cannot be confused with a token's end.
+    fnv1a(tokens.iter().flat_map(|t| t.bytes().chain(std::iter::once(0xff))))
+}
+
+/// The same kind of name, of raw content.
+pub fn fingerprint_bytes(content: &[u8]) -> String {
+    fnv1a(content.iter().copied())
+}
+
+/// FNV-1a, 128 bits. It tells contents apart, it does not resist someone who wants two to look the same; nothing
+/// here depends on that.
+fn fnv1a(bytes: impl Iterator<Item = u8>) -> String {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let mut hash = OFFSET;
-    // 0xff occurs in no UTF-8 text, so it cannot be confused with a token's end.
-    for byte in tokens.iter().flat_map(|t| t.bytes().chain(std::iter::once(0xff))) {
-        hash = (hash ^ u128::from(byte)).wrapping_mul(PRIME);
-    }
+    let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
     format!("{hash:032x}")
 }
 

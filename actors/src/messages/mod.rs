@@ -134,13 +134,14 @@ pub fn decode<P: Payload>(body: &[u8]) -> Result<P, Invalid> {
     decode_value(value)
 }
 
-/// [`decode`] for a body that is already JSON.
+/// [`decode`] for a body that is already JSON. A field that is null counts as absent.
 pub fn decode_value<P: Payload>(value: Value) -> Result<P, Invalid> {
-    let Value::Object(object) = &value else {
+    let Value::Object(mut object) = value else {
         return Err(Invalid::new(InvalidKind::Unreadable, "the body is not a JSON object"));
     };
+    object.retain(|_, field| !field.is_null());
     match object.get("type") {
-        None | Some(Value::Null) => return Err(Invalid::new(InvalidKind::MissingType, "there is no `type`")),
+        None => return Err(Invalid::new(InvalidKind::MissingType, "there is no `type`")),
         Some(Value::String(found)) if found == P::TYPE => {}
         Some(found) => {
             return Err(Invalid::new(InvalidKind::UnknownType, format!("type is {found}, expected {}", P::TYPE)));
@@ -150,11 +151,11 @@ pub fn decode_value<P: Payload>(value: Value) -> Result<P, Invalid> {
     if let Some(version) = object.get("version").and_then(Value::as_u64) {
         supported(version)?;
     }
-    if let Some(field) = P::REQUIRED.iter().find(|f| object.get(**f).is_none_or(Value::is_null)) {
+    if let Some(field) = P::REQUIRED.iter().find(|field| !object.contains_key(**field)) {
         return Err(Invalid::new(InvalidKind::InvalidMessage, format!("{field} is missing")));
     }
-    let message: P =
-        serde_json::from_value(value).map_err(|e| Invalid::new(InvalidKind::InvalidFormat, e.to_string()))?;
+    let message: P = serde_json::from_value(Value::Object(object))
+        .map_err(|e| Invalid::new(InvalidKind::InvalidFormat, e.to_string()))?;
     message.validate()?;
     Ok(message)
 }
