@@ -41,6 +41,7 @@ queries!(
     create_queue,
     disarm,
     end_instance,
+    end_old_listener,
     find_queue,
     find_settled,
     hand_back,
@@ -50,6 +51,7 @@ queries!(
     lane,
     name_holder,
     next_due,
+    orphans,
     park_undecodable,
     promote,
     put,
@@ -64,6 +66,7 @@ queries!(
     settle_dead,
     settle_done,
     settle_failed,
+    stranded,
 );
 
 /// The statements of one schema.

@@ -1,0 +1,245 @@
+//! From a URL to connections: a pool of them, or one alone that listens.
+//!
+//! Every connection is made and driven on a runtime that the caller names. tokio-postgres (and its pools) would spawn
+//! the driving task on whatever runtime happens to ask first: a handler that blocks that runtime would then stall the
+//! heartbeat, or take the pool's connections with it when it ends.
+
+#[cfg(all(test, feature = "devpg", unix))]
+mod tests;
+mod tls;
+mod url;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::time::Duration;
+
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod};
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::error::{Error, Result};
+pub use url::redacted;
+
+/// How long a caller waits for a connection that others hold.
+const POOL_WAIT_LIMIT: Duration = Duration::from_secs(5);
+/// How long handing a used connection out again may take.
+const POOL_RECYCLE_LIMIT: Duration = Duration::from_secs(2);
+/// TLS, authentication and the first batch, after the socket is connected. tokio-postgres limits only the socket:
+/// a server that is stopped (SIGSTOP) still accepts, and never answers.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
+
+/// One address and the way to speak to it. Holds the password, and never shows it.
+#[derive(Clone)]
+pub(crate) struct Target {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+    label: String,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Target").field(&self.label).finish()
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)
+    }
+}
+
+impl Target {
+    /// Reads a URL, and the certificates it names.
+    pub(crate) fn parse(url: &str) -> Result<Self> {
+        let parsed = url::parse(url)?;
+        let tls = parsed.verify.as_ref().map(tls::connector).transpose()?;
+        Ok(Self { config: parsed.config, tls, label: redacted(url) })
+    }
+
+    /// A pool whose connections live on `handle`. Each runs `on_create` (any number of statements) once, before it is
+    /// handed out. `application_name` gives way to one in the URL.
+    pub(crate) fn pool(
+        &self,
+        handle: &Handle,
+        size: usize,
+        application_name: &str,
+        on_create: impl Into<String>,
+    ) -> Result<Pool> {
+        let connect = OnRuntime { target: self.clone(), handle: handle.clone(), on_create: on_create.into() };
+        let config = self.named(application_name);
+        let manager = Manager::from_connect(config, connect, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        Pool::builder(manager)
+            .max_size(size)
+            .runtime(deadpool_postgres::Runtime::Tokio1)
+            .wait_timeout(Some(POOL_WAIT_LIMIT))
+            .create_timeout(Some(self.connect_limit()))
+            .recycle_timeout(Some(POOL_RECYCLE_LIMIT))
+            .build()
+            .map_err(|e| Error::state("build the connection pool", e.to_string()))
+    }
+
+    /// A connection of its own, whose notifications and notices go to `on_message` in the order they come. When it
+    /// ends, `on_close` is called once: with the error that cut it, or with none if the client was dropped.
+    ///
+    /// A limit stands over the whole of it; cancel safe.
+    pub(crate) async fn connect(
+        &self,
+        handle: &Handle,
+        application_name: &str,
+        on_message: impl FnMut(AsyncMessage) + Send + 'static,
+        on_close: impl FnOnce(Option<tokio_postgres::Error>) + Send + 'static,
+    ) -> Result<Client> {
+        let phase = || format!("connect to {}", self.label);
+        let limit = self.connect_limit();
+        let dial = dial(self.tls.clone(), self.named(application_name), on_message, on_close);
+        let dialled = AbortOnDropHandle::new(handle.spawn(async move { tokio::time::timeout(limit, dial).await }));
+        match dialled.await {
+            Ok(Ok(Ok((client, _)))) => Ok(client),
+            Ok(Ok(Err(e))) => Err(Error::database(phase(), e)),
+            Ok(Err(_)) => Err(Error::timeout(phase(), millis(limit))),
+            Err(_) => Err(Error::state(phase(), "the runtime that was to drive it has stopped")),
+        }
+    }
+
+    /// Asks the server to give up what the token's connection is running. It may have finished meanwhile.
+    pub(crate) async fn cancel(&self, token: tokio_postgres::CancelToken) -> Result<()> {
+        let phase = || format!("cancel a statement on {}", self.label);
+        let limit = self.connect_limit();
+        let ask = async {
+            match &self.tls {
+                Some(tls) => token.cancel_query(tls.clone()).await,
+                None => token.cancel_query(NoTls).await,
+            }
+        };
+        match tokio::time::timeout(limit, ask).await {
+            Ok(done) => done.map_err(|e| Error::database(phase(), e)),
+            Err(_) => Err(Error::timeout(phase(), millis(limit))),
+        }
+    }
+
+    fn named(&self, application_name: &str) -> Config {
+        let mut config = self.config.clone();
+        if config.get_application_name().is_none() {
+            config.application_name(application_name);
+        }
+        config
+    }
+
+    /// Every host gets its time, and one of them a handshake.
+    fn connect_limit(&self) -> Duration {
+        let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len()).max(1);
+        let each = self.config.get_connect_timeout().copied().unwrap_or_default();
+        each * u32::try_from(hosts).unwrap_or(u32::MAX) + HANDSHAKE_LIMIT
+    }
+}
+
+/// Opens one connection on the current runtime, for a program that runs a few statements and ends.
+/// `application_name` gives way to one in the URL. The password is in no error text.
+///
+/// # Errors
+/// If the URL cannot be read, or no server answers it.
+pub async fn connect(url: &str, application_name: &str) -> Result<Client> {
+    let log_close = |error: Option<tokio_postgres::Error>| {
+        if let Some(error) = error {
+            tracing::debug!(%error, "connection closed");
+        }
+    };
+    Target::parse(url)?.connect(&Handle::current(), application_name, log_notice, log_close).await
+}
+
+/// The pool's way to a new connection.
+struct OnRuntime {
+    target: Target,
+    handle: Handle,
+    on_create: String,
+}
+
+impl Connect for OnRuntime {
+    fn connect(&self, config: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
+        let log_close = |error: Option<tokio_postgres::Error>| {
+            if let Some(error) = error {
+                tracing::debug!(%error, "pooled connection closed");
+            }
+        };
+        let dial = dial(self.target.tls.clone(), config.clone(), log_notice, log_close);
+        let on_create = self.on_create.clone();
+        // Here and not in a hook of the pool: so it runs on our runtime, within the limit for a new connection, and
+        // its error keeps the server's code.
+        let dialled = self.handle.spawn(async move {
+            let (client, driver) = dial.await?;
+            if !on_create.is_empty() {
+                client.batch_execute(&on_create).await?;
+            }
+            Ok((client, driver))
+        });
+        let dialled = AbortOnDropHandle::new(dialled);
+        Box::pin(async move {
+            match dialled.await {
+                Ok(result) => result,
+                Err(_) => Err(closed().await),
+            }
+        })
+    }
+}
+
+async fn dial(
+    tls: Option<MakeRustlsConnect>,
+    config: Config,
+    on_message: impl FnMut(AsyncMessage) + Send + 'static,
+    on_close: impl FnOnce(Option<tokio_postgres::Error>) + Send + 'static,
+) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+    match tls {
+        Some(tls) => {
+            let (client, connection) = config.connect(tls).await?;
+            Ok((client, tokio::spawn(drive(connection, on_message, on_close))))
+        }
+        None => {
+            let (client, connection) = config.connect(NoTls).await?;
+            Ok((client, tokio::spawn(drive(connection, on_message, on_close))))
+        }
+    }
+}
+
+async fn drive<S, T>(
+    mut connection: Connection<S, T>,
+    mut on_message: impl FnMut(AsyncMessage),
+    on_close: impl FnOnce(Option<tokio_postgres::Error>),
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        match poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(message)) => on_message(message),
+            // tokio-postgres calls some cut connections not closed (57P01): any error is the end.
+            Some(Err(error)) => return on_close(Some(error)),
+            None => return on_close(None),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn log_notice(message: AsyncMessage) {
+    if let AsyncMessage::Notice(notice) = message {
+        tracing::debug!(severity = notice.severity(), "{}", notice.message());
+    }
+}
+
+/// The pool wants an error of tokio-postgres, which nobody else can make: this one is what a peer that hangs up at
+/// once gives.
+async fn closed() -> tokio_postgres::Error {
+    let mut config = Config::new();
+    config.user("nobody").ssl_mode(tokio_postgres::config::SslMode::Disable);
+    match config.connect_raw(tokio::io::empty(), NoTls).await {
+        Err(error) => error,
+        Ok(_) => unreachable!("nobody answered"),
+    }
+}

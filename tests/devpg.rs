@@ -1,0 +1,249 @@
+//! The embedded Postgres: it starts, keeps its data, and above all it ends.
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pgflow::devpg::{DevPg, StopMode};
+use tokio_postgres::NoTls;
+
+/// Far above what a loaded machine needs: only a failing test waits so long.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn throw_away() -> DevPg {
+    DevPg::builder().durable(false).start().expect("a server")
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn query(url: &str, sql: &str) -> Vec<String> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
+    let driver = tokio::spawn(connection);
+    let messages = client.simple_query(sql).await.expect("a result");
+    drop(client);
+    let _ = driver.await;
+    let text = |m| match m {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    };
+    messages.into_iter().filter_map(text).collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    let status = Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status();
+    status.expect("kill runs").success()
+}
+
+fn kill(signal: &str, pid: u32) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill runs").success());
+}
+
+fn wait_until(what: &str, mut fact: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !fact() {
+        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn it_starts_answers_and_leaves_nothing() {
+    let server = throw_away();
+    let (pid, root) = (server.pid(), server.root().to_owned());
+    assert_eq!(query(&server.url(), "SHOW fsync"), ["off"]);
+    assert!(query(&server.url(), "SHOW server_version")[0].starts_with(&server.major().to_string()));
+    assert!(server.bin_dir().join("initdb").is_file());
+    assert!(server.log().is_file());
+    server.stop(StopMode::Fast).expect("stopped");
+    assert!(!is_alive(pid));
+    assert!(!root.exists());
+}
+
+#[test]
+fn dropping_it_stops_it() {
+    let server = throw_away();
+    let (pid, root) = (server.pid(), server.root().to_owned());
+    drop(server);
+    assert!(!is_alive(pid));
+    assert!(!root.exists());
+}
+
+#[test]
+fn settings_and_durability_reach_the_server() {
+    let server = DevPg::builder().setting("max_connections", "37").start().expect("a server");
+    assert_eq!(query(&server.url(), "SHOW max_connections"), ["37"]);
+    assert_eq!(query(&server.url(), "SHOW synchronous_commit"), ["on"]);
+    assert_eq!(query(&server.url(), "SHOW fsync"), ["on"]);
+    assert_eq!(query(&server.url(), "SHOW listen_addresses"), [""]);
+}
+
+#[test]
+fn another_database_has_its_url() {
+    let server = throw_away();
+    query(&server.url(), r#"CREATE DATABASE "a b&c""#);
+    assert_eq!(query(&server.url_for("a b&c"), "SELECT current_database()"), ["a b&c"]);
+}
+
+#[test]
+fn psql_takes_the_same_url() {
+    let server = throw_away();
+    let psql = server.bin_dir().join("psql");
+    if psql.is_file() {
+        let output = Command::new(psql).args([&server.url(), "-Atc", "SELECT 1 + 1"]).output().expect("psql runs");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "2\n", "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn two_run_side_by_side() {
+    let (one, two) = (throw_away(), throw_away());
+    query(&one.url(), "CREATE TABLE only_here ()");
+    assert_eq!(query(&two.url(), "SELECT to_regclass('only_here') IS NULL"), ["t"]);
+}
+
+#[test]
+fn a_port_is_opened_on_the_loopback_only() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    let server = DevPg::builder().durable(false).port(Some(port)).start().expect("a server");
+    assert_eq!(query(&server.url(), "SHOW listen_addresses"), ["127.0.0.1"]);
+    let tcp = format!("postgresql://postgres@127.0.0.1:{port}/postgres");
+    assert_eq!(query(&tcp, "SELECT 1"), ["1"]);
+    let error = DevPg::builder().port(Some(0)).start().expect_err("Postgres knows no port 0");
+    assert!(error.is_config(), "{error}");
+}
+
+#[test]
+fn a_crash_and_a_restart_keep_the_data() {
+    let mut server = DevPg::builder().start().expect("a server");
+    let (url, first) = (server.url(), server.pid());
+    query(&url, "CREATE TABLE kept AS SELECT 7 AS n");
+    server.stop_keep(StopMode::Immediate).expect("stopped");
+    assert!(!server.is_running() && !is_alive(first));
+    server.restart(StopMode::Fast).expect("started again");
+    assert_eq!(query(&url, "SELECT n FROM kept"), ["7"]);
+    let second = server.pid();
+    kill("-KILL", second);
+    wait_until("the killed server is gone", || !server.is_running());
+    server.restart(StopMode::Fast).expect("started after SIGKILL");
+    assert_eq!(query(&url, "SELECT n FROM kept"), ["7"]);
+    assert!(server.pid() != first && server.pid() != second);
+}
+
+/// A folder that the server's user may enter, removed in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("pgflow-test-{name}-{}", std::process::id())))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_kept_folder_is_used_again() {
+    let folder = Folder::new("kept");
+    let start = || DevPg::builder().durable(false).data_dir(folder.0.join("nested")).start();
+    let server = start().expect("a server");
+    let url = server.url();
+    query(&url, "CREATE TABLE kept AS SELECT 7 AS n");
+    let error = start().expect_err("two servers on one folder");
+    assert!(error.to_string().contains("lock file"), "{error}");
+    assert_eq!(query(&url, "SELECT n FROM kept"), ["7"]);
+    server.stop(StopMode::Fast).expect("stopped");
+    let server = start().expect("the same again");
+    assert_eq!(server.url(), url);
+    assert_eq!(query(&url, "SELECT n FROM kept"), ["7"]);
+}
+
+#[test]
+fn a_folder_of_something_else_is_refused() {
+    let folder = Folder::new("foreign");
+    std::fs::create_dir(&folder.0).expect("a folder");
+    std::fs::write(folder.0.join("thesis.txt"), "precious").expect("a file");
+    let error = DevPg::builder().data_dir(&folder.0).start().expect_err("not ours");
+    assert!(error.to_string().contains("not empty"), "{error}");
+    assert!(folder.0.join("thesis.txt").is_file());
+}
+
+#[test]
+fn a_socket_path_that_is_too_long_is_refused() {
+    let folder = Folder::new("long");
+    let error = DevPg::builder().data_dir(folder.0.join("x".repeat(100))).start().expect_err("too long");
+    assert!(error.to_string().contains("at most 106 bytes"), "{error}");
+}
+
+#[test]
+fn a_server_that_does_not_start_says_why() {
+    let error = DevPg::builder().setting("shared_buffers", "nonsense").start().expect_err("a bad setting");
+    assert!(error.to_string().contains("shared_buffers"), "{error}");
+}
+
+#[test]
+fn a_folder_without_programs_is_named() {
+    let error = DevPg::builder().bin_dir("/nonexistent").start().expect_err("no programs");
+    assert!(error.to_string().contains("/nonexistent has no working `initdb`"), "{error}");
+}
+
+/// Not a test: the process that the tests below kill. Says what it holds, then waits for its end.
+#[test]
+#[ignore = "started by other tests"]
+fn holder() {
+    let server = match std::env::var_os("PGFLOW_TEST_KEEP") {
+        Some(dir) => DevPg::builder().durable(false).data_dir(dir).start().expect("a server"),
+        None => throw_away(),
+    };
+    println!("\nholds {} {}", server.pid(), server.root().display());
+    std::thread::sleep(LIMIT);
+}
+
+/// Runs `holder` in a process of its own, until it holds a server.
+fn spawn_holder(keep: Option<&Path>) -> (std::process::Child, u32, PathBuf) {
+    let mut command = Command::new(std::env::current_exe().expect("our own path"));
+    command.args(["--exact", "holder", "--ignored", "--nocapture"]).stdout(Stdio::piped());
+    if let Some(dir) = keep {
+        command.env("PGFLOW_TEST_KEEP", dir);
+    }
+    let mut child = command.spawn().expect("a process");
+    let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let line = lines.map_while(Result::ok).find(|line| line.starts_with("holds ")).expect("a server");
+    let mut words = line.split(' ').skip(1);
+    let pid = words.next().and_then(|word| word.parse().ok()).expect("a pid");
+    (child, pid, PathBuf::from(words.next().expect("a folder")))
+}
+
+#[test]
+fn killing_the_holder_leaves_no_orphan_and_no_folder() {
+    let (mut holder, pid, root) = spawn_holder(None);
+    assert!(is_alive(pid) && root.exists());
+    holder.kill().expect("killed");
+    holder.wait().expect("its end");
+    wait_until("the server is gone", || !is_alive(pid));
+    wait_until("its folder is gone", || !root.exists());
+}
+
+#[test]
+fn killing_the_holder_keeps_a_kept_folder() {
+    let folder = Folder::new("holder");
+    let (mut holder, pid, root) = spawn_holder(Some(&folder.0));
+    holder.kill().expect("killed");
+    holder.wait().expect("its end");
+    wait_until("the server is gone", || !is_alive(pid));
+    assert!(root.join("data/PG_VERSION").exists());
+    let server = DevPg::builder().durable(false).data_dir(&folder.0).start().expect("the same again");
+    assert_eq!(query(&server.url(), "SELECT 1"), ["1"]);
+}
+
+#[test]
+fn a_stopped_server_ends_too() {
+    let server = throw_away();
+    let pid = server.pid();
+    kill("-STOP", pid);
+    drop(server);
+    assert!(!is_alive(pid));
+}
