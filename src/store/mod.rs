@@ -4,12 +4,14 @@
 
 mod claim;
 mod instances;
+mod publish;
 mod settle;
 mod sweep;
 mod wake;
 
 pub(crate) use claim::{Claim, Row};
 pub(crate) use instances::{QueueFacts, Registration};
+pub(crate) use publish::QueueLanes;
 pub(crate) use settle::{Failed, Judged};
 pub(crate) use wake::{Armed, Beat, Heartbeat, Session};
 
@@ -40,14 +42,20 @@ queries!(
     disarm,
     end_instance,
     end_old_listener,
+    find_queue,
     find_settled,
     hand_back,
     heartbeat,
+    insert_ready,
+    insert_ready_in,
+    lane,
     name_holder,
     next_due,
     orphans,
     park_undecodable,
     promote,
+    put,
+    put_in,
     queue_facts,
     readdress,
     register,
