@@ -10,7 +10,7 @@ mod sweep;
 mod wake;
 
 pub(crate) use claim::{Claim, Row};
-pub(crate) use instances::{QueueFacts, Registration};
+pub(crate) use instances::{Mode, QueueFacts, Registration};
 pub(crate) use publish::QueueLanes;
 pub(crate) use settle::{Failed, Judged};
 pub(crate) use wake::{Armed, Beat, Heartbeat, Session};
@@ -49,6 +49,7 @@ queries!(
     insert_ready,
     insert_ready_in,
     lane,
+    mode,
     name_holder,
     next_due,
     orphans,
