@@ -13,6 +13,7 @@ mod handler;
 mod listen;
 mod message;
 pub mod migrate;
+mod monitor;
 mod pool;
 mod publish;
 mod runtime;
