@@ -1,10 +1,18 @@
 //! Placeholder.
-#[allow(dead_code, reason = "the runtime that takes pools and listeners from it comes next")]
+#![allow(dead_code)]
+
+mod codec;
+mod config;
 mod connect;
 #[cfg(all(feature = "devpg", unix))]
 pub mod devpg;
 mod error;
-#[allow(dead_code, reason = "the store that renders its queries with it comes next")]
+mod message;
 pub mod migrate;
+mod store;
+
+pub use codec::{Codec, DecodeError, Encoded};
+pub use config::{Config, Queue};
 pub use connect::{connect, redacted};
 pub use error::{Error, Result};
+pub use message::{Message, Outgoing, Priority};

@@ -27,7 +27,10 @@ struct Migration {
 }
 
 /// All of them, in order, numbered from 1.
-const MIGRATIONS: &[Migration] = &[];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "tables", sql: include_str!("../sql/migrations/0001_tables.sql") },
+    Migration { version: 2, name: "functions", sql: include_str!("../sql/migrations/0002_functions.sql") },
+];
 
 /// A migration that has just been applied.
 #[derive(Debug, Clone, PartialEq, Eq)]

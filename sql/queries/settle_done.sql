@@ -1,0 +1,8 @@
+-- Finishes the messages $1 under the tokens $2. Answers the ids that were still ours: a missing one was fenced.
+-- Index: pgflow_active_pkey. Fence: (id, token). Keys are released by the caller, in the same transaction.
+WITH gone AS (
+  DELETE FROM {schema}.pgflow_active a USING unnest($1::bigint[], $2::bigint[]) AS t(id, token)
+  WHERE a.id = t.id AND a.token = t.token RETURNING a.*)
+INSERT INTO {schema}.pgflow_history (id, status, token, session_id, claimed_at, attempt, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
+SELECT id, 'done', token, session_id, claimed_at, attempt, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id FROM gone
+RETURNING id

@@ -1,0 +1,214 @@
+//! Settings: plain data, checked once when a runtime starts. The environment is read only by the programs.
+
+use std::time::Duration;
+
+use crate::{Error, Result, message};
+
+/// The slowest heartbeat allowed, in ms. The sweep trigger's horizon (120 s) is twice this: see W8.
+pub const HEARTBEAT_MS_MAX: u64 = 60_000;
+/// Most workers of one queue.
+pub const WORKERS_MAX: usize = 10_000;
+
+/// How a [`crate::Runtime`] or a [`crate::Publisher`] works. Every field has a default but `url`.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where Postgres is: `postgresql://user@host/db`. The runtime needs a direct connection (no transaction pooler).
+    pub url: String,
+    /// The schema of pgflow's tables (default `public`).
+    pub schema: String,
+    /// This instance's name, unique among live ones (default: host name and process id).
+    pub instance: String,
+    /// Time between heartbeats in ms, 50 to [`HEARTBEAT_MS_MAX`] (default 500).
+    pub heartbeat_ms: u64,
+    /// Without a written heartbeat for so long in ms, an instance's messages are rescued (default 60,000).
+    pub lease_ms: u64,
+    /// No rescue by a free lock within so many ms of a server start or of our own reconnect (default 5,000).
+    pub rescue_grace_ms: u64,
+    /// A message that nobody live can decode is dead after so many ms (default 60,000).
+    pub unknown_grace_ms: u64,
+    /// An addressed message whose addressee is not live is dead after so many ms (default 24 h).
+    pub addressee_ttl_ms: u64,
+    /// Connections for claim and settle, which handlers cannot touch (default 4).
+    pub control_connections: usize,
+    /// Connections for [`crate::Context::transaction`] and the publisher (default 8).
+    pub handler_connections: usize,
+    /// Days that done and cancelled messages are kept (default 7).
+    pub history_days: u16,
+    /// Days that dead letters and failed attempts are kept (default 30).
+    pub dead_days: u16,
+    /// Days that a dedup key is remembered (default 7).
+    pub dedup_days: u16,
+}
+
+impl Config {
+    /// All defaults, on this database.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            schema: "public".into(),
+            instance: format!("{}-{}", host_name(), std::process::id()),
+            heartbeat_ms: 500,
+            lease_ms: 60_000,
+            rescue_grace_ms: 5_000,
+            unknown_grace_ms: 60_000,
+            addressee_ttl_ms: 86_400_000,
+            control_connections: 4,
+            handler_connections: 8,
+            history_days: 7,
+            dead_days: 30,
+            dedup_days: 7,
+        }
+    }
+
+    /// Names this instance; addressed messages find it by this name.
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.instance = name.into();
+        self
+    }
+
+    /// Says in which schema the tables are.
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = schema.into();
+        self
+    }
+
+    pub(crate) fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms)
+    }
+
+    /// Checks every field alone and against the others.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let fail = |what: &str, why: String| Err(Error::config(format!("setting {what}"), why));
+        if !(50..=HEARTBEAT_MS_MAX).contains(&self.heartbeat_ms) {
+            return fail("heartbeat_ms", format!("{} is not in 50..={HEARTBEAT_MS_MAX}", self.heartbeat_ms));
+        }
+        if self.lease_ms < 2 * self.heartbeat_ms.max(HEARTBEAT_WRITE_MS) {
+            return fail(
+                "lease_ms",
+                format!(
+                    "{} is under two written heartbeats ({} ms)",
+                    self.lease_ms,
+                    2 * self.heartbeat_ms.max(HEARTBEAT_WRITE_MS)
+                ),
+            );
+        }
+        if self.instance.is_empty() || self.instance.len() > message::INSTANCE_BYTES_MAX || self.instance.contains('\0')
+        {
+            return fail("instance", format!("a name has 1 to {} bytes and no NUL", message::INSTANCE_BYTES_MAX));
+        }
+        for (what, value) in
+            [("control_connections", self.control_connections), ("handler_connections", self.handler_connections)]
+        {
+            if !(1..=1_000).contains(&value) {
+                return fail(what, format!("{value} is not in 1..=1000"));
+            }
+        }
+        if self.control_connections < 2 {
+            return fail("control_connections", "one is reserved for high priority: at least 2".into());
+        }
+        for (what, value) in
+            [("history_days", self.history_days), ("dead_days", self.dead_days), ("dedup_days", self.dedup_days)]
+        {
+            if value == 0 || value > 36_500 {
+                return fail(what, format!("{value} is not in 1..=36500"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often a heartbeat also writes `heartbeat_at`, in ms.
+pub(crate) const HEARTBEAT_WRITE_MS: u64 = 5_000;
+
+/// A password in the URL stays out of logs.
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("instance", &self.instance).field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+/// How one queue is served.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    pub(crate) name: String,
+    pub(crate) workers: usize,
+    pub(crate) high_reserve: bool,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) max_retries: Option<i32>,
+    pub(crate) retry_delay_ms: Option<i32>,
+    pub(crate) retry_delay_ms_max: Option<i32>,
+    pub(crate) payload_bytes_max: Option<i32>,
+}
+
+impl Queue {
+    /// A queue with one worker, one more reserved for high priority, and no deadline.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            workers: 1,
+            high_reserve: true,
+            deadline: None,
+            max_retries: None,
+            retry_delay_ms: None,
+            retry_delay_ms_max: None,
+            payload_bytes_max: None,
+        }
+    }
+
+    /// How many messages of any priority are handled at once, 1 to [`WORKERS_MAX`].
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Whether one more worker, on a thread of its own, takes only high-priority messages (default true).
+    pub fn high_reserve(mut self, reserve: bool) -> Self {
+        self.high_reserve = reserve;
+        self
+    }
+
+    /// Cuts a handler that runs longer; the message is retried (`timed_out`). Default: none.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Redeliveries after the first try, 0 to 1000 (a new queue's default is 3: four tries). Written to the queue's row.
+    pub fn max_retries(mut self, retries: u16) -> Self {
+        self.max_retries = Some(i32::from(retries));
+        self
+    }
+
+    /// The first retry's delay; it doubles from there up to the maximum (a new queue's defaults: 1 s, 60 s).
+    pub fn retry_delay(mut self, first: Duration, max: Duration) -> Self {
+        let ms = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
+        (self.retry_delay_ms, self.retry_delay_ms_max) = (Some(ms(first)), Some(ms(max)));
+        self
+    }
+
+    /// The largest body in bytes (a new queue's default: 1 MiB).
+    pub fn payload_bytes_max(mut self, bytes: u32) -> Self {
+        self.payload_bytes_max = Some(i32::try_from(bytes).unwrap_or(i32::MAX));
+        self
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        message::check_queue_name(&self.name)?;
+        if !(1..=WORKERS_MAX).contains(&self.workers) {
+            return Err(Error::config(
+                format!("queue \"{}\"", self.name),
+                format!("workers {} is not in 1..={WORKERS_MAX}", self.workers),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .map(|s| s.trim().to_owned())
+        .filter(|s| !s.is_empty())
+        .unwrap_or_else(|| "instance".into())
+}

@@ -1,0 +1,75 @@
+//! Claiming: ready rows become active ones under a token.
+
+use std::time::SystemTime;
+
+use deadpool_postgres::GenericClient;
+use uuid::Uuid;
+
+use super::Store;
+use crate::Result;
+
+/// What to claim: up to `limit` rows of these lanes in this order, at most `most[i]` of lane i.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) queue_id: i32,
+    pub(crate) queue: &'a str,
+    pub(crate) lanes: &'a [i32],
+    pub(crate) most: &'a [i32],
+    pub(crate) limit: i32,
+    pub(crate) session: i32,
+}
+
+/// A claimed row as the database gave it.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) id: i64,
+    pub(crate) token: i64,
+    pub(crate) seq: i64,
+    pub(crate) attempt: i32,
+    pub(crate) lane: i32,
+    pub(crate) version: i32,
+    pub(crate) codec: i16,
+    pub(crate) message_id: Uuid,
+    pub(crate) created_at: SystemTime,
+    pub(crate) kind: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) headers: Option<serde_json::Value>,
+    pub(crate) ordering_key: Option<String>,
+    pub(crate) source: Option<String>,
+}
+
+impl Store {
+    /// Claims rows; they come back in lane order, then by seq. An empty answer is the pre-sleep scan's "nothing there".
+    pub(crate) async fn claim<C: GenericClient>(&self, c: &C, claim: &Claim<'_>) -> Result<Vec<Row>> {
+        let rows = self
+            .query(
+                c,
+                || format!("claim on queue \"{}\"", claim.queue),
+                &self.sql.claim,
+                &[&claim.queue_id, &claim.lanes, &claim.most, &claim.limit, &claim.session],
+            )
+            .await?;
+        let mut rows: Vec<Row> = rows
+            .into_iter()
+            .map(|r| Row {
+                id: r.get(0),
+                token: r.get(1),
+                seq: r.get(2),
+                attempt: r.get(3),
+                lane: r.get(4),
+                version: r.get(5),
+                codec: r.get(6),
+                message_id: r.get(7),
+                created_at: r.get(8),
+                kind: r.get(9),
+                body: r.get(10),
+                headers: r.get(11),
+                ordering_key: r.get(12),
+                source: r.get(13),
+            })
+            .collect();
+        let place = |lane: i32| claim.lanes.iter().position(|l| *l == lane).unwrap_or(usize::MAX);
+        rows.sort_by_key(|r| (place(r.lane), r.seq));
+        Ok(rows)
+    }
+}

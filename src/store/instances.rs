@@ -1,0 +1,121 @@
+//! Who is live, what queues there are, and which lanes an instance serves.
+
+use deadpool_postgres::GenericClient;
+use tokio_postgres::Client;
+
+use super::Store;
+use crate::{Error, Result, config::Queue};
+
+/// What an instance tells about itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Registration {
+    pub(crate) name: String,
+    /// `{"queue": {"kind": newest version}}`; kind `*` takes any.
+    pub(crate) decodes: serde_json::Value,
+    pub(crate) host: Option<String>,
+    pub(crate) pid: i32,
+}
+
+/// A queue as the dispatcher needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueFacts {
+    pub(crate) queue_id: i32,
+    pub(crate) name: String,
+    pub(crate) paused: bool,
+    /// (lane id, class, addressed to us)
+    pub(crate) lanes: Vec<(i32, i16, bool)>,
+}
+
+impl Store {
+    /// Makes a queue, its common lanes and those addressed to `target`; writes the settings that are stated.
+    pub(crate) async fn create_queue<C: GenericClient>(
+        &self,
+        c: &C,
+        queue: &Queue,
+        target: Option<&str>,
+    ) -> Result<i32> {
+        let rows = self
+            .query(
+                c,
+                || format!("create queue \"{}\"", queue.name),
+                &self.sql.create_queue,
+                &[
+                    &queue.name,
+                    &target,
+                    &queue.max_retries,
+                    &queue.retry_delay_ms,
+                    &queue.retry_delay_ms_max,
+                    &queue.payload_bytes_max,
+                ],
+            )
+            .await?;
+        Ok(rows[0].get(0))
+    }
+
+    /// The queues of these names, with the lanes that `target` serves. A missing queue is missing in the answer.
+    pub(crate) async fn queue_facts<C: GenericClient>(
+        &self,
+        c: &C,
+        names: &[String],
+        target: &str,
+    ) -> Result<Vec<QueueFacts>> {
+        let rows = self.query(c, || "read the queues".into(), &self.sql.queue_facts, &[&names, &target]).await?;
+        let mut facts: Vec<QueueFacts> = Vec::new();
+        for r in rows {
+            let name: String = r.get(1);
+            let at = facts.iter().position(|f| f.name == name).unwrap_or_else(|| {
+                facts.push(QueueFacts { queue_id: r.get(0), name, paused: r.get(2), lanes: Vec::new() });
+                facts.len() - 1
+            });
+            facts[at].lanes.push((r.get(3), r.get(4), r.get::<_, Option<String>>(5).is_some()));
+        }
+        Ok(facts)
+    }
+
+    /// Draws a session id for a new start.
+    pub(crate) async fn new_session(&self, c: &Client) -> Result<i32> {
+        let sql = format!(
+            "SELECT nextval(pg_get_serial_sequence('\"{}\".pgflow_instances', 'session_id'))::int",
+            self.schema
+        );
+        Ok(c.query_one(&sql, &[]).await.map_err(|e| Error::database("register", e))?.get(0))
+    }
+
+    /// Writes an instance as live. Two starts under one name are told apart under a lock: the second is refused.
+    pub(crate) async fn register(&self, c: &mut Client, session: i32, r: &Registration) -> Result<()> {
+        let fail = |e| Error::database(format!("register instance \"{}\"", r.name), e);
+        let tx = c.transaction().await.map_err(fail)?;
+        tx.execute("SELECT pg_advisory_xact_lock($1, 1027)", &[&self.space]).await.map_err(fail)?;
+        if let Some(other) = tx.query_opt(&self.sql.name_holder, &[&r.name, &session]).await.map_err(fail)? {
+            let (host, pid): (Option<String>, Option<i32>) = (other.get(1), other.get(2));
+            return Err(Error::state(
+                format!("register instance \"{}\"", r.name),
+                format!(
+                    "a live instance has this name (session {}, host {}, pid {}): choose another, or stop that one",
+                    other.get::<_, i32>(0),
+                    host.unwrap_or_default(),
+                    pid.unwrap_or_default()
+                ),
+            ));
+        }
+        tx.execute(&self.sql.register, &[&session, &r.name, &r.decodes, &r.host, &r.pid]).await.map_err(fail)?;
+        tx.commit().await.map_err(fail)
+    }
+
+    /// Marks a session as ended, if it has nothing active; after a lease rescue its listener backend is ended too.
+    pub(crate) async fn end_instance<C: GenericClient>(&self, c: &C, session: i32, terminate: bool) -> Result<()> {
+        self.query(c, || "end an instance".into(), &self.sql.end_instance, &[&session, &terminate]).await?;
+        Ok(())
+    }
+
+    /// Keeps the supervision tree for `pgflow tree`.
+    pub(crate) async fn save_tree<C: GenericClient>(
+        &self,
+        c: &C,
+        session: i32,
+        tree: &serde_json::Value,
+    ) -> Result<()> {
+        self.query(c, || "save the tree".into(), &self.sql.save_tree, &[&session, tree]).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! All SQL, one statement a file in `sql/queries`, one function of the same name here. Nobody else knows a table.
+//!
+//! A function takes the connection it runs on, so that the caller decides on pool and transaction. Nothing here retries.
+
+mod claim;
+mod instances;
+mod settle;
+mod sweep;
+mod wake;
+
+pub(crate) use claim::{Claim, Row};
+pub(crate) use instances::{QueueFacts, Registration};
+pub(crate) use settle::{Failed, Judged};
+pub(crate) use wake::{Armed, Beat, Heartbeat, Session};
+
+use deadpool_postgres::GenericClient;
+use tokio_postgres::{Row as PgRow, types::ToSql};
+
+use crate::{Error, Result, migrate};
+
+macro_rules! queries {
+    ($($name:ident),* $(,)?) => {
+        /// The text of every statement, its schema filled in.
+        #[derive(Debug)]
+        pub(crate) struct Queries { $(pub(crate) $name: String,)* }
+        impl Queries {
+            fn render(schema: &str) -> Self {
+                Self { $($name: migrate::render(include_str!(concat!("../../sql/queries/", stringify!($name), ".sql")), schema),)* }
+            }
+        }
+    };
+}
+
+queries!(
+    arm,
+    bury_addressee_gone,
+    bury_undecodable,
+    claim,
+    create_queue,
+    disarm,
+    end_instance,
+    find_settled,
+    hand_back,
+    heartbeat,
+    name_holder,
+    next_due,
+    park_undecodable,
+    promote,
+    queue_facts,
+    readdress,
+    register,
+    release_keys,
+    rescue,
+    retention,
+    save_tree,
+    settle_dead,
+    settle_done,
+    settle_failed,
+);
+
+/// The statements of one schema.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) sql: Queries,
+    pub(crate) schema: String,
+    /// First key of every advisory lock, and part of every channel's name: two schemas never meet.
+    pub(crate) space: i32,
+}
+
+impl Store {
+    pub(crate) fn new(schema: &str) -> Self {
+        Self { sql: Queries::render(schema), schema: schema.to_owned(), space: migrate::space(schema) }
+    }
+
+    /// Runs a statement that was prepared once per connection, and names the phase in its error.
+    async fn query<C: GenericClient>(
+        &self,
+        c: &C,
+        phase: impl Fn() -> String,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<PgRow>> {
+        let statement = c.prepare_cached(sql).await.map_err(|e| Error::database(phase(), e))?;
+        c.query(&statement, params).await.map_err(|e| Error::database(phase(), e))
+    }
+}
+
+/// The id column of rows that answer ids only.
+fn ids(rows: &[PgRow]) -> Vec<i64> {
+    rows.iter().map(|r| r.get(0)).collect()
+}

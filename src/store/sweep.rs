@@ -1,0 +1,55 @@
+//! The sweeper's statements: rescue, due rows, messages nobody can take, retention.
+
+use deadpool_postgres::GenericClient;
+
+use super::{Judged, Store};
+use crate::Result;
+
+impl Store {
+    /// Takes up to `limit` active messages of a dead session back.
+    pub(crate) async fn rescue<C: GenericClient>(
+        &self,
+        c: &C,
+        session: i32,
+        lease_ms: i64,
+        limit: i32,
+    ) -> Result<Vec<Judged>> {
+        let rows = self.query(c, || "rescue".into(), &self.sql.rescue, &[&session, &lease_ms, &limit]).await?;
+        Ok(Judged::read(&rows))
+    }
+
+    /// Makes up to `limit` due messages ready; answers how many.
+    pub(crate) async fn promote<C: GenericClient>(&self, c: &C, limit: i32) -> Result<u64> {
+        let phase = |e| crate::Error::database("promote due messages", e);
+        let statement = c.prepare_cached(&self.sql.promote).await.map_err(phase)?;
+        c.execute(&statement, &[&limit]).await.map_err(phase)
+    }
+
+    /// Milliseconds until the next scheduled message falls due.
+    pub(crate) async fn next_due<C: GenericClient>(&self, c: &C) -> Result<Option<f64>> {
+        Ok(self.query(c, || "next due".into(), &self.sql.next_due, &[]).await?[0].get(0))
+    }
+
+    /// Re-enters up to `limit` undecodable messages, addressed to an instance that decodes them.
+    pub(crate) async fn readdress<C: GenericClient>(&self, c: &C, limit: i32) -> Result<()> {
+        self.query(c, || "readdress".into(), &self.sql.readdress, &[&limit]).await?;
+        Ok(())
+    }
+
+    /// Undecodable messages whose grace is over go to the DLQ.
+    pub(crate) async fn bury_undecodable<C: GenericClient>(&self, c: &C, grace_ms: i64) -> Result<Vec<Judged>> {
+        Ok(Judged::read(&self.query(c, || "bury undecodable".into(), &self.sql.bury_undecodable, &[&grace_ms]).await?))
+    }
+
+    /// Messages whose addressee has been gone for `ttl_ms` go to the DLQ.
+    pub(crate) async fn bury_addressee_gone<C: GenericClient>(&self, c: &C, ttl_ms: i64) -> Result<Vec<Judged>> {
+        let rows = self.query(c, || "bury unaddressable".into(), &self.sql.bury_addressee_gone, &[&ttl_ms]).await?;
+        Ok(Judged::read(&rows))
+    }
+
+    /// Partitions made and dropped, old dead letters, dedup keys and instances removed.
+    pub(crate) async fn retention<C: GenericClient>(&self, c: &C, history: i32, dead: i32, dedup: i32) -> Result<()> {
+        self.query(c, || "retention".into(), &self.sql.retention, &[&history, &dead, &dedup]).await?;
+        Ok(())
+    }
+}

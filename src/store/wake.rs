@@ -1,0 +1,127 @@
+//! The listener's session: LISTEN, arm, disarm, heartbeat. Short autocommit statements, nothing else.
+
+use tokio_postgres::{Client, Statement};
+
+use super::Store;
+use crate::{Error, Result};
+
+/// How an attempt to arm a key ended (W1, W2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Armed {
+    /// We are sentinel: publishers on this key notify.
+    Held,
+    /// Silent publishers are in flight: look again soon.
+    Silent,
+    /// Another runtime is sentinel.
+    Followed,
+}
+
+/// What a heartbeat asks.
+#[derive(Debug)]
+pub(crate) struct Heartbeat<'a> {
+    pub(crate) session: i32,
+    pub(crate) followed: &'a [i32],
+    pub(crate) slept_on: &'a [i32],
+    pub(crate) write: bool,
+    pub(crate) leads: bool,
+    pub(crate) lease_ms: i64,
+}
+
+/// What a heartbeat found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Beat {
+    /// Keys taken over from a holder that is gone.
+    pub(crate) taken: Vec<i32>,
+    /// Lanes that we sleep on and that hold rows: a wake may have been lost.
+    pub(crate) missed: Vec<i32>,
+    pub(crate) leader: bool,
+    /// Milliseconds until the next scheduled row falls due; may be negative.
+    pub(crate) due_ms: Option<f64>,
+    /// Sessions whose liveness lock is free.
+    pub(crate) gone: Vec<i32>,
+    /// Sessions whose heartbeat is older than the lease.
+    pub(crate) expired: Vec<i32>,
+    /// Whether messages are parked that nobody could decode.
+    pub(crate) undecodable: bool,
+    pub(crate) server_age_ms: f64,
+}
+
+/// The statements of a listener's session, prepared once per connection.
+pub(crate) struct Session {
+    client: Client,
+    arm: Statement,
+    disarm: Statement,
+    heartbeat: Statement,
+}
+
+impl Session {
+    /// Prepares the statements on a fresh connection.
+    pub(crate) async fn open(store: &Store, client: Client) -> Result<Self> {
+        let fail = |e| Error::database("listener: prepare", e);
+        let arm = client.prepare(&store.sql.arm).await.map_err(fail)?;
+        let disarm = client.prepare(&store.sql.disarm).await.map_err(fail)?;
+        let heartbeat = client.prepare(&store.sql.heartbeat).await.map_err(fail)?;
+        Ok(Self { client, arm, disarm, heartbeat })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// W7, first step: LISTEN to these channels. One statement for all of them.
+    pub(crate) async fn listen(&self, channels: &[String]) -> Result<()> {
+        let sql: String = channels.iter().map(|c| format!("LISTEN \"{c}\";")).collect();
+        self.client.batch_execute(&sql).await.map_err(|e| Error::database("listener: LISTEN", e))
+    }
+
+    /// W7, second step: the liveness lock, whose release tells everybody that this process is gone.
+    pub(crate) async fn try_liveness(&self, store: &Store, session: i32) -> Result<bool> {
+        let row = self
+            .client
+            .query_one("SELECT pg_try_advisory_lock($1, 65536 + $2)", &[&store.space, &session])
+            .await
+            .map_err(|e| Error::database("listener: liveness lock", e))?;
+        Ok(row.get(0))
+    }
+
+    /// W1, W2: tries to become sentinel of keys that we do not hold yet.
+    pub(crate) async fn arm(&self, keys: &[i32]) -> Result<Vec<(i32, Armed)>> {
+        let rows = self.client.query(&self.arm, &[&keys]).await.map_err(|e| Error::database("listener: arm", e))?;
+        Ok(rows
+            .iter()
+            .map(|r| {
+                let state = match r.get::<_, i32>(1) {
+                    0 => Armed::Held,
+                    1 => Armed::Silent,
+                    _ => Armed::Followed,
+                };
+                (r.get(0), state)
+            })
+            .collect())
+    }
+
+    /// W3: lets keys go and notifies their followers, in one statement.
+    pub(crate) async fn disarm(&self, keys: &[i32]) -> Result<()> {
+        self.client.query(&self.disarm, &[&keys]).await.map_err(|e| Error::database("listener: disarm", e))?;
+        Ok(())
+    }
+
+    /// W8: the one statement of an idle instance.
+    pub(crate) async fn heartbeat(&self, h: &Heartbeat<'_>) -> Result<Beat> {
+        let r = self
+            .client
+            .query_one(&self.heartbeat, &[&h.session, &h.followed, &h.slept_on, &h.write, &h.leads, &h.lease_ms])
+            .await
+            .map_err(|e| Error::database("listener: heartbeat", e))?;
+        Ok(Beat {
+            taken: r.get(0),
+            missed: r.get(1),
+            leader: r.get(2),
+            due_ms: r.get(3),
+            gone: r.get(4),
+            expired: r.get(5),
+            undecodable: r.get(6),
+            server_age_ms: r.get(7),
+        })
+    }
+}
