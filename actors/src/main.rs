@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The command `evolution`.
+
+fn main() {
+    println!("evolution {}", env!("CARGO_PKG_VERSION"));
+}

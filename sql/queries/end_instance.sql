@@ -7,6 +7,6 @@ WITH ended AS (
   RETURNING listener_pid)
 SELECT CASE WHEN $2 THEN (
     SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
-    WHERE a.pid = ended.listener_pid AND a.application_name = 'pgflow listener ' || $1::int
+    WHERE a.pid = ended.listener_pid AND a.application_name = 'pgflow listener ' || $1::int::text
       AND pg_has_role(a.usesysid, 'USAGE')) END AS terminated
 FROM ended

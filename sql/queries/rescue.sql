@@ -2,9 +2,10 @@
 -- A message at its last try goes to the DLQ (process_died): what kills its process must not go round for ever.
 -- Answers (id, dead, queue_id, ordering_key). Index: pgflow_active_session. SKIP LOCKED: a settle in flight wins.
 WITH judge AS MATERIALIZED (
-  SELECT session_id FROM {schema}.pgflow_instances WHERE session_id = $1
-  AND (heartbeat_at < clock_timestamp() - $2::bigint * interval '1 millisecond'
-       OR pg_try_advisory_xact_lock_shared({space}, 65536 + session_id))),
+  SELECT $1::int AS session_id
+  WHERE pg_try_advisory_xact_lock_shared({space}, 65536 + $1::int)
+     OR EXISTS (SELECT 1 FROM {schema}.pgflow_instances
+                WHERE session_id = $1 AND heartbeat_at < clock_timestamp() - $2::bigint * interval '1 millisecond')),
 gone AS (
   DELETE FROM {schema}.pgflow_active WHERE ctid = ANY (ARRAY(
     SELECT a.ctid FROM judge JOIN {schema}.pgflow_active a ON a.session_id = judge.session_id

@@ -4,12 +4,14 @@
 
 mod claim;
 mod instances;
+mod publish;
 mod settle;
 mod sweep;
 mod wake;
 
 pub(crate) use claim::{Claim, Row};
-pub(crate) use instances::{QueueFacts, Registration};
+pub(crate) use instances::{Mode, QueueFacts, Registration};
+pub(crate) use publish::QueueLanes;
 pub(crate) use settle::{Failed, Judged};
 pub(crate) use wake::{Armed, Beat, Heartbeat, Session};
 
@@ -39,13 +41,22 @@ queries!(
     create_queue,
     disarm,
     end_instance,
+    end_old_listener,
+    find_queue,
     find_settled,
     hand_back,
     heartbeat,
+    insert_ready,
+    insert_ready_in,
+    lane,
+    mode,
     name_holder,
     next_due,
+    orphans,
     park_undecodable,
     promote,
+    put,
+    put_in,
     queue_facts,
     readdress,
     register,
@@ -56,6 +67,7 @@ queries!(
     settle_dead,
     settle_done,
     settle_failed,
+    stranded,
 );
 
 /// The statements of one schema.

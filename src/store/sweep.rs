@@ -5,7 +5,31 @@ use deadpool_postgres::GenericClient;
 use super::{Judged, Store};
 use crate::Result;
 
+/// An active row of our own session.
+#[derive(Debug)]
+pub(crate) struct Orphan {
+    pub(crate) id: i64,
+    pub(crate) token: i64,
+    pub(crate) queue_id: i32,
+    pub(crate) ordering_key: Option<String>,
+}
+
 impl Store {
+    /// Active rows of a session claimed more than `age_ms` ago.
+    pub(crate) async fn orphans<C: GenericClient>(&self, c: &C, session: i32, age_ms: i64) -> Result<Vec<Orphan>> {
+        let rows = self.query(c, || "look for orphans".into(), &self.sql.orphans, &[&session, &age_ms]).await?;
+        Ok(rows
+            .iter()
+            .map(|r| Orphan { id: r.get(0), token: r.get(1), queue_id: r.get(2), ordering_key: r.get(3) })
+            .collect())
+    }
+
+    /// Sessions that own active messages though they are not live.
+    pub(crate) async fn stranded<C: GenericClient>(&self, c: &C, session: i32) -> Result<Vec<i32>> {
+        let rows = self.query(c, || "look for stranded messages".into(), &self.sql.stranded, &[&session]).await?;
+        Ok(rows.iter().map(|r| r.get(0)).collect())
+    }
+
     /// Takes up to `limit` active messages of a dead session back.
     pub(crate) async fn rescue<C: GenericClient>(
         &self,

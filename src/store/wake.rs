@@ -64,8 +64,21 @@ impl Session {
         Ok(Self { client, arm, disarm, heartbeat })
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
+    /// For the registration, which is a short transaction at connect.
+    pub(crate) fn client_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// This session's backend, by which its own notifications are told from others'.
+    pub(crate) async fn backend_pid(&self) -> Result<i32> {
+        let row = self.client.query_one("SELECT pg_backend_pid()", &[]).await;
+        Ok(row.map_err(|e| Error::database("listener: connect", e))?.get(0))
+    }
+
+    /// Ends the backend of an earlier connection of this session, where permitted.
+    pub(crate) async fn end_old_listener(&self, store: &Store, session: i32) -> Result<()> {
+        let ended = self.client.query(&store.sql.end_old_listener, &[&session]).await;
+        ended.map(drop).map_err(|e| Error::database("listener: end the earlier backend", e))
     }
 
     /// W7, first step: LISTEN to these channels. One statement for all of them.

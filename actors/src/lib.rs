@@ -1,0 +1,46 @@
+//! The evolution system: many instances propose changes to their own code, central decides, watches and learns.
+//!
+//! ```text
+//! words      invalid · json · metrics · profile · agents · strategy
+//! messages   messages/  (the six of the seed, votes, and those a role sends itself)
+//! decisions  score · consensus · voting · gate · intake · voter · change · text · similarity · thresholds · breach
+//!            · patterns · learning · proposal          (pure: time, votes and rows are passed in)
+//! effects    workspace · before_image · executor · check        (files and processes of one instance)
+//! ```
+//!
+//! Invariants:
+//! 1. A decision is a function of its arguments: no clock, no chance, no state.
+//! 2. No vote approves with less than two thirds in favour, unless risk tiers were switched on.
+//! 3. A profile from outside can only tighten a limit.
+//! 4. A change is written only after what it replaces is safe on disk; taking it back restores every byte.
+//! 5. A message that fails validation is never retried, and is refused before publishing too.
+
+mod tag;
+
+pub mod agents;
+pub mod before_image;
+pub mod breach;
+pub mod change;
+pub mod check;
+pub mod consensus;
+pub mod events;
+pub mod executor;
+pub mod gate;
+pub mod intake;
+pub mod invalid;
+pub mod json;
+pub mod learning;
+pub mod locate;
+pub mod messages;
+pub mod metrics;
+pub mod patterns;
+pub mod profile;
+pub mod proposal;
+pub mod score;
+pub mod similarity;
+pub mod strategy;
+pub mod text;
+pub mod thresholds;
+pub mod voter;
+pub mod voting;
+pub mod workspace;

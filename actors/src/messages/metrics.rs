@@ -1,0 +1,51 @@
+//! `execution_metrics` (domain §1.5).
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Envelope, Payload, queue};
+use crate::invalid::{Invalid, present};
+use crate::metrics::Metrics;
+
+/// An instance reports what a change did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExecutionMetrics {
+    /// Type, version, id.
+    #[serde(flatten)]
+    pub envelope: Envelope<Self>,
+    /// The change.
+    pub proposal_id: Uuid,
+    /// Where it runs.
+    pub instance_id: String,
+    /// Whose change it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_type: Option<String>,
+    /// Before the change.
+    pub metrics_before: Metrics,
+    /// After it.
+    pub metrics_after: Metrics,
+    /// The proposal's state when this was written, e.g. `applied`; `rolled_back` closes the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// When the report was written.
+    #[serde(with = "crate::json::utc")]
+    pub timestamp: OffsetDateTime,
+}
+
+impl Payload for ExecutionMetrics {
+    const TYPE: &'static str = "execution_metrics";
+    const QUEUE: &'static str = queue::METRICS_TO_GUARDIAN;
+    const REQUIRED: &'static [&'static str] =
+        &["proposal_id", "instance_id", "metrics_before", "metrics_after", "timestamp"];
+
+    fn envelope(&self) -> &Envelope<Self> {
+        &self.envelope
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        present("instance_id", &self.instance_id)?;
+        self.metrics_before.validate()?;
+        self.metrics_after.validate()
+    }
+}

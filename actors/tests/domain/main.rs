@@ -1,0 +1,17 @@
+//! Everything the evolution system decides without a database, and what it does to files and processes.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod breaches;
+mod changes;
+mod checks;
+mod defects;
+mod golden;
+mod learned;
+mod patterned;
+mod profiles;
+mod refusals;
+mod scores;
+mod support;
+mod votes;
+mod workspaces;

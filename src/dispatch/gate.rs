@@ -1,0 +1,323 @@
+//! The consumer's side of the wake-up protocol for one group of lanes, as a pure state machine.
+//!
+//! Rules W1-W5 and W7 of ARCHITECTURE.md; the same phases and rules are checked by the model in `tests/wake_model`.
+//! Invariant: a group with demand is asleep (Armed or Following) only after a claim that found less than it asked for,
+//! issued after its keys were armed or found followed, and with no wake since.
+
+use std::time::{Duration, Instant};
+
+/// Between two looks while lingering, in ms (W5).
+pub(super) const LINGER_POLL_MS: u64 = 2;
+/// How long to linger after a full claim or two wakes in quick succession, in ms (W5).
+pub(super) const LINGER_MS: u64 = 20;
+/// First and longest wait between two looks while silent publishers are in flight, in ms (W2).
+pub(super) const SILENT_MS: u64 = 2;
+pub(super) const SILENT_MS_MAX: u64 = 50;
+/// First and longest wait after a claim that failed, in ms.
+pub(super) const CLAIM_RETRY_MS: u64 = 50;
+pub(super) const CLAIM_RETRY_MS_MAX: u64 = 2_000;
+
+/// Between two looks in poll mode, in ms (W10).
+pub(super) const POLL_MS: u64 = 250;
+
+/// Where a group stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Publishers need not notify: we look by ourselves.
+    Awake,
+    /// An arm request is under way.
+    Arming,
+    /// Silent publishers were in flight when we tried to arm: look, and try again at this time (W2).
+    Silent(Instant),
+    /// We are sentinel of every key (W1).
+    Armed,
+    /// Another runtime is sentinel of some key (W2); a wake there means: arm anew.
+    Following,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing: asleep, or an answer is awaited.
+    Rest,
+    /// Start a claim now.
+    Claim,
+    /// Ask to be armed.
+    Arm,
+    /// Let the keys go (W3).
+    Release,
+    /// Come back at this time.
+    At(Instant),
+}
+
+/// One group's state.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub(super) phase: Phase,
+    /// Rows may be there that we have not looked for.
+    dirty: bool,
+    claiming: bool,
+    linger_until: Option<Instant>,
+    next_look: Option<Instant>,
+    last_wake: Option<Instant>,
+    silent_ms: u64,
+    failures: u32,
+    /// Counts everything that may have changed what a look would find; tells a lost wake from a late one.
+    pub(super) events: u64,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Awake,
+            dirty: true,
+            claiming: false,
+            linger_until: None,
+            next_look: None,
+            last_wake: None,
+            silent_ms: SILENT_MS,
+            failures: 0,
+            events: 0,
+        }
+    }
+}
+
+impl Gate {
+    pub(super) fn asleep(&self) -> bool {
+        matches!(self.phase, Phase::Armed | Phase::Following) && !self.dirty && !self.claiming
+    }
+
+    pub(super) fn dirty(&self) -> bool {
+        self.dirty
+    }
+
+    pub(super) fn claiming(&self) -> bool {
+        self.claiming
+    }
+
+    /// What to do now, given whether there is demand, whether a worker is free this instant, and whether arming is worth it.
+    pub(super) fn step(&self, now: Instant, demand: bool, free: bool, may_arm: bool) -> Step {
+        if !demand {
+            // A runtime that loses its demand disarms (W3): its lock would make others notify for nothing, or sleep on it.
+            return match self.phase {
+                Phase::Awake | Phase::Arming => Step::Rest,
+                Phase::Silent(_) | Phase::Armed | Phase::Following => Step::Release,
+            };
+        }
+        if self.claiming || !free || self.phase == Phase::Arming {
+            return Step::Rest;
+        }
+        if let Some(at) = self.next_look.filter(|at| *at > now) {
+            return Step::At(at);
+        }
+        if self.dirty {
+            return Step::Claim;
+        }
+        match self.phase {
+            Phase::Awake => match self.linger_until {
+                Some(until) if now < until => Step::Claim,
+                _ if may_arm => Step::Arm,
+                _ => Step::Rest,
+            },
+            Phase::Silent(at) if at <= now => Step::Arm,
+            Phase::Silent(at) => Step::At(at),
+            Phase::Arming | Phase::Armed | Phase::Following => Step::Rest,
+        }
+    }
+
+    /// A notification arrived for one of the keys. True: the keys must be let go (two wakes in quick succession: W5).
+    pub(super) fn woken(&mut self, now: Instant) -> bool {
+        self.events += 1;
+        self.dirty = true;
+        let quick = self.last_wake.is_some_and(|last| now - last < Duration::from_millis(LINGER_MS));
+        self.last_wake = Some(now);
+        match self.phase {
+            // It may have been the sentinel's disarm (W3): sleep again only after arming anew.
+            Phase::Following => {
+                self.phase = Phase::Awake;
+                false
+            }
+            Phase::Armed if quick => {
+                self.linger_until = Some(now + Duration::from_millis(LINGER_MS));
+                self.phase = Phase::Awake;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Rows may be there for another reason: demand regained, a resume, a reconnect, a takeover.
+    pub(super) fn look(&mut self) {
+        self.events += 1;
+        self.dirty = true;
+        self.next_look = None;
+    }
+
+    pub(super) fn claim_started(&mut self) {
+        self.claiming = true;
+        // Cleared before the statement starts: a wake during it asks for another look.
+        self.dirty = false;
+        self.next_look = None;
+    }
+
+    /// A claim answered; `complete`: it looked at every lane of the group to the end.
+    /// True: the keys must be let go, there is more than we can take (W5).
+    pub(super) fn claimed(&mut self, now: Instant, asked: usize, got: usize, complete: bool) -> bool {
+        self.claiming = false;
+        self.failures = 0;
+        if got > 0 {
+            self.events += 1;
+        }
+        if got >= asked {
+            self.dirty = true;
+            self.linger_until = Some(now + Duration::from_millis(LINGER_MS));
+            let armed = matches!(self.phase, Phase::Armed | Phase::Following);
+            if armed {
+                self.phase = Phase::Awake;
+            }
+            return armed;
+        }
+        self.dirty |= !complete;
+        if self.phase == Phase::Awake && !self.dirty && self.linger_until.is_some_and(|until| now < until) {
+            self.next_look = Some(now + Duration::from_millis(LINGER_POLL_MS));
+        }
+        false
+    }
+
+    /// A claim failed: look again after a while, whatever happens.
+    pub(super) fn claim_failed(&mut self, now: Instant) {
+        self.claiming = false;
+        self.dirty = true;
+        let wait = (CLAIM_RETRY_MS << self.failures.min(6)).min(CLAIM_RETRY_MS_MAX);
+        self.failures += 1;
+        self.next_look = Some(now + Duration::from_millis(wait));
+    }
+
+    /// Instead of arming, in the mode where nobody notifies: look again after a while (W10).
+    pub(super) fn poll(&mut self, now: Instant) {
+        self.dirty = true;
+        self.next_look = Some(now + Duration::from_millis(POLL_MS));
+    }
+
+    pub(super) fn arming(&mut self) {
+        self.phase = Phase::Arming;
+    }
+
+    /// The arm request answered: any key silent, any followed. The scan comes after it, as a later statement (W1).
+    pub(super) fn armed(&mut self, now: Instant, silent: bool, followed: bool) {
+        self.dirty = true;
+        self.phase = if silent {
+            let at = now + Duration::from_millis(self.silent_ms);
+            self.silent_ms = (self.silent_ms * 2).min(SILENT_MS_MAX);
+            Phase::Silent(at)
+        } else {
+            self.silent_ms = SILENT_MS;
+            if followed { Phase::Following } else { Phase::Armed }
+        };
+    }
+
+    /// The keys were let go, or lost with the connection.
+    pub(super) fn released(&mut self) {
+        self.phase = Phase::Awake;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asleep(now: Instant) -> Gate {
+        let mut g = Gate::default();
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        assert_eq!(g.step(now, true, true, true), Step::Arm);
+        g.arming();
+        g.armed(now, false, false);
+        assert_eq!(g.step(now, true, true, true), Step::Claim, "W1: the scan comes after the arm");
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        assert!(g.asleep());
+        g
+    }
+
+    /// Fear (W1): sleep without a scan after arming.
+    #[test]
+    fn sleeps_only_after_arm_then_empty_scan() {
+        let now = Instant::now();
+        assert_eq!(asleep(now).step(now, true, true, true), Step::Rest);
+    }
+
+    /// Fear: a wake that arrives while a claim is under way is forgotten.
+    #[test]
+    fn a_wake_during_a_claim_asks_for_another_look() {
+        let now = Instant::now();
+        let mut g = asleep(now);
+        g.woken(now);
+        g.claim_started();
+        g.woken(now + Duration::from_millis(500));
+        g.claimed(now, 4, 1, true);
+        assert_eq!(g.step(now, true, true, true), Step::Claim);
+    }
+
+    /// Fear (W3): a follower that was woken by a disarm goes back to sleep with nobody as sentinel.
+    #[test]
+    fn a_woken_follower_arms_anew() {
+        let now = Instant::now();
+        let mut g = asleep(now);
+        g.phase = Phase::Following;
+        g.woken(now);
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        assert_eq!(g.step(now, true, true, true), Step::Arm);
+    }
+
+    /// Fear (W3): a saturated runtime stays sentinel.
+    #[test]
+    fn lost_demand_releases() {
+        let now = Instant::now();
+        assert_eq!(asleep(now).step(now, false, false, true), Step::Release);
+    }
+
+    /// Fear (W2): silent publishers in flight are slept upon.
+    #[test]
+    fn silent_publishers_are_looked_for_again() {
+        let now = Instant::now();
+        let mut g = Gate::default();
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        g.arming();
+        g.armed(now, true, false);
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        let Step::At(at) = g.step(now, true, true, true) else { panic!("must look again") };
+        assert_eq!(g.step(at, true, true, true), Step::Arm);
+    }
+
+    /// Fear (W5): at full load every publish notifies.
+    #[test]
+    fn a_full_claim_lets_go_and_lingers() {
+        let now = Instant::now();
+        let mut g = asleep(now);
+        g.woken(now);
+        g.claim_started();
+        assert!(g.claimed(now, 4, 4, true), "let go");
+        assert_eq!(g.step(now, true, true, true), Step::Claim);
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        assert_eq!(g.step(now, true, true, true), Step::At(now + Duration::from_millis(LINGER_POLL_MS)));
+        let later = now + Duration::from_millis(LINGER_MS);
+        assert_eq!(g.step(later, true, true, true), Step::Arm);
+    }
+
+    /// Fear: a failed claim leaves rows unlooked for, or is repeated without pause.
+    #[test]
+    fn a_failed_claim_is_repeated_after_a_pause() {
+        let now = Instant::now();
+        let mut g = asleep(now);
+        g.woken(now);
+        g.claim_started();
+        g.claim_failed(now);
+        let Step::At(at) = g.step(now, true, true, true) else { panic!("must wait") };
+        assert_eq!(g.step(at, true, true, true), Step::Claim);
+    }
+}

@@ -1,0 +1,348 @@
+//! The listener: the one session that LISTENs, holds the liveness lock and the arm locks, and beats (W1-W3, W7, W8).
+//!
+//! Before: Postgres notifies. After: `dispatch` looks into the woken lanes. Its connection runs short autocommit
+//! statements and nothing else: a listener inside a transaction would pin every other session's vacuum horizon.
+//! Order at every connect (W7): LISTEN → liveness lock → registration → full scan.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::runtime::Handle;
+use tokio_postgres::AsyncMessage;
+
+use crate::{
+    Error, Result,
+    address::{Address, Outlet},
+    config::HEARTBEAT_WRITE_MS,
+    connect::Target,
+    dispatch::{self, ToListener, WAKE_KEYS, WokenKeys},
+    store::{Armed, Beat, Heartbeat, Registration, Session, Store},
+};
+
+/// Longest wait for one statement of the listener, in ms; then its connection counts as lost.
+const STATEMENT_MS_MAX: u64 = 5_000;
+/// First and longest wait between two tries to connect, in ms.
+const RECONNECT_MS: u64 = 50;
+const RECONNECT_MS_MAX: u64 = 2_000;
+/// How long an earlier connection's liveness lock is waited for, in ms.
+const LIVENESS_WAIT_MS: u64 = 10_000;
+/// The key that the sweeper's leader is armed on: the lane of scheduled rows.
+const SWEEP_KEY: i32 = WAKE_KEYS;
+
+/// Sent up to the sweeper.
+#[derive(Debug)]
+pub(crate) enum Signal {
+    /// Connected (anew): rescue keeps still for a grace.
+    Connected,
+    /// A row was scheduled that falls due soon.
+    Due,
+    /// A heartbeat's finds; whether we lead.
+    Beat(Beat),
+}
+
+/// The listener's protocol.
+#[derive(Debug)]
+pub(crate) enum Msg {
+    /// The dispatcher asks.
+    Dispatcher(ToListener),
+    /// Time for a heartbeat.
+    Tick,
+    /// The connection of this generation ended.
+    Lost(u64),
+    /// Try to connect again.
+    Reconnect,
+    /// Let the liveness lock go: the last step of a stop.
+    Stop(ractor::RpcReplyPort<()>),
+}
+
+/// What others may ask of a listener without a message.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    listening: AtomicBool,
+    leads: AtomicBool,
+}
+
+impl Health {
+    pub(crate) fn listening(&self) -> bool {
+        self.listening.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.leads.load(Ordering::Relaxed)
+    }
+}
+
+/// What the listener needs from the rest of the runtime.
+pub(crate) struct Wiring {
+    pub(crate) target: Target,
+    pub(crate) store: Arc<Store>,
+    pub(crate) session: i32,
+    pub(crate) registration: Registration,
+    /// Wake keys of every lane served.
+    pub(crate) keys: Vec<i32>,
+    pub(crate) heartbeat: Duration,
+    pub(crate) lease_ms: i64,
+    pub(crate) dispatcher: Address<dispatch::Msg>,
+    pub(crate) woken: Arc<WokenKeys>,
+    pub(crate) sweep: Outlet<Signal>,
+    pub(crate) address: Address<Msg>,
+    pub(crate) health: Arc<Health>,
+    /// Set once the first connection stood: from then on a failed one is retried instead of failing the start.
+    pub(crate) stood: AtomicBool,
+}
+
+/// The actor.
+pub(crate) struct Listener {
+    pub(crate) wiring: Arc<Wiring>,
+}
+
+/// Its state: the session, and which locks it holds.
+pub(crate) struct State {
+    session: Option<Session>,
+    generation: u64,
+    held: HashSet<i32>,
+    leads: bool,
+    written: Option<Instant>,
+    reconnect_ms: u64,
+    stopped: bool,
+}
+
+impl Actor for Listener {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, (): ()) -> Result<State, ActorProcessingErr> {
+        self.wiring.address.occupy(myself.clone());
+        let mut state = State {
+            session: None,
+            generation: 0,
+            held: HashSet::new(),
+            leads: false,
+            written: None,
+            reconnect_ms: RECONNECT_MS,
+            stopped: false,
+        };
+        match self.connect(&myself, &mut state).await {
+            Ok(()) => self.wiring.stood.store(true, Ordering::Relaxed),
+            Err(e) if self.wiring.stood.load(Ordering::Relaxed) => self.lost(&myself, &mut state, &e),
+            Err(e) => return Err(Box::new(e)),
+        }
+        myself.send_after(self.wiring.heartbeat, || Msg::Tick);
+        Ok(state)
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let done = match message {
+            Msg::Dispatcher(ToListener::Arm(keys)) => self.arm(&keys, state).await,
+            Msg::Dispatcher(ToListener::Disarm(keys)) => self.disarm(keys, state).await,
+            Msg::Dispatcher(ToListener::Beat { followed, slept_on }) => self.beat(&followed, &slept_on, state).await,
+            Msg::Dispatcher(ToListener::Hello) => self.hello(state).await,
+            Msg::Tick => {
+                if !state.stopped {
+                    myself.send_after(self.wiring.heartbeat, || Msg::Tick);
+                    self.wiring.dispatcher.signal(dispatch::Msg::BeatDue);
+                }
+                Ok(())
+            }
+            Msg::Lost(generation) if generation == state.generation && state.session.is_some() => {
+                Err(Error::state("listener", "its connection was closed"))
+            }
+            Msg::Lost(_) => Ok(()),
+            Msg::Reconnect => self.connect(&myself, state).await,
+            Msg::Stop(reply) => {
+                state.stopped = true;
+                state.session = None;
+                let _ = reply.send(());
+                Ok(())
+            }
+        };
+        if let Err(e) = done {
+            self.lost(&myself, state, &e);
+        }
+        Ok(())
+    }
+}
+
+/// Bounds a statement: a half-open connection answers nothing, for ever.
+async fn limited<T>(what: &str, statement: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(Duration::from_millis(STATEMENT_MS_MAX), statement).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::timeout(format!("listener: {what}"), STATEMENT_MS_MAX)),
+    }
+}
+
+impl Listener {
+    async fn connect(&self, myself: &ActorRef<Msg>, state: &mut State) -> Result<()> {
+        if state.stopped {
+            return Ok(());
+        }
+        let w = &self.wiring;
+        state.session = None;
+        state.generation += 1;
+        let generation = state.generation;
+        let own_pid = Arc::new(AtomicI32::new(0));
+        let closed = myself.clone();
+        let client = w
+            .target
+            .connect(
+                &Handle::current(),
+                &format!("pgflow listener {}", w.session),
+                self.on_message(own_pid.clone()),
+                move |_| drop(closed.cast(Msg::Lost(generation))),
+            )
+            .await?;
+        let mut session = limited("prepare", Session::open(&w.store, client)).await?;
+        own_pid.store(session.backend_pid().await?, Ordering::Relaxed);
+        let space = w.store.space;
+        let mut channels: Vec<String> = w.keys.iter().map(|k| format!("pgflow_{space}_{k}")).collect();
+        channels.push(format!("pgflow_{space}_{SWEEP_KEY}"));
+        channels.push(format!("pgflow_{space}_ctl"));
+        limited("LISTEN", session.listen(&channels)).await?;
+        self.take_liveness(&session).await?;
+        limited("register", w.store.register(session.client_mut(), w.session, &w.registration)).await?;
+        state.session = Some(session);
+        state.held.clear();
+        state.leads = false;
+        state.written = Some(Instant::now());
+        state.reconnect_ms = RECONNECT_MS;
+        w.health.listening.store(true, Ordering::Relaxed);
+        tracing::info!(target: "pgflow::listen", instance = %w.registration.name, session = w.session, "listening");
+        w.sweep.send(Signal::Connected);
+        w.dispatcher.signal(dispatch::Msg::ListenerReady);
+        Ok(())
+    }
+
+    /// Notifications go straight to the dispatcher: as flags, so that a flood of them is one message.
+    fn on_message(&self, own_pid: Arc<AtomicI32>) -> impl FnMut(AsyncMessage) + Send + 'static {
+        let w = self.wiring.clone();
+        let prefix = format!("pgflow_{}_", w.store.space);
+        move |message| {
+            let AsyncMessage::Notification(n) = message else { return };
+            let Some(what) = n.channel().strip_prefix(&prefix) else { return };
+            match what.parse::<i32>() {
+                Ok(SWEEP_KEY) => w.sweep.send(Signal::Due),
+                // Our own disarm tells others, not us.
+                Ok(_) if n.process_id() == own_pid.load(Ordering::Relaxed) => {}
+                Ok(key) => {
+                    tracing::trace!(target: "pgflow::wake", key, "woken");
+                    if w.woken.note(key) {
+                        w.dispatcher.signal(dispatch::Msg::Woken);
+                    }
+                }
+                Err(_) => w.dispatcher.signal(dispatch::Msg::QueuesChanged),
+            }
+        }
+    }
+
+    /// An earlier connection of this session may still hold the lock: it is ended where permitted, then waited for.
+    async fn take_liveness(&self, session: &Session) -> Result<()> {
+        let w = &self.wiring;
+        let begun = Instant::now();
+        let mut tried = false;
+        while !limited("liveness lock", session.try_liveness(&w.store, w.session)).await? {
+            if !std::mem::replace(&mut tried, true) {
+                limited("end the earlier backend", session.end_old_listener(&w.store, w.session)).await?;
+            }
+            if begun.elapsed() > Duration::from_millis(LIVENESS_WAIT_MS) {
+                return Err(Error::timeout("listener: liveness lock of an earlier connection", LIVENESS_WAIT_MS));
+            }
+            tokio::time::sleep(Duration::from_millis(RECONNECT_MS)).await;
+        }
+        Ok(())
+    }
+
+    fn lost(&self, myself: &ActorRef<Msg>, state: &mut State, why: &Error) {
+        if state.stopped {
+            return;
+        }
+        let w = &self.wiring;
+        tracing::warn!(target: "pgflow::listen", error = %why, retry_ms = state.reconnect_ms, "not listening");
+        w.health.listening.store(false, Ordering::Relaxed);
+        w.health.leads.store(false, Ordering::Relaxed);
+        metrics::counter!("pgflow_listener_lost_total").increment(1);
+        state.session = None;
+        state.held.clear();
+        w.dispatcher.signal(dispatch::Msg::ListenerLost);
+        // Jitter: after a server restart all instances come back at once.
+        let wait = Duration::from_millis(state.reconnect_ms).mul_f64(0.75 + rand::random::<f64>() / 2.0);
+        state.reconnect_ms = (state.reconnect_ms * 2).min(RECONNECT_MS_MAX);
+        myself.send_after(wait, || Msg::Reconnect);
+    }
+
+    async fn arm(&self, keys: &[i32], state: &mut State) -> Result<()> {
+        let Some(session) = &state.session else { return Ok(()) };
+        // An advisory lock counts its takers: one that we hold (a takeover came between) must not be taken twice.
+        let (held, missing): (Vec<i32>, Vec<i32>) = keys.iter().partition(|k| state.held.contains(k));
+        let mut answers: Vec<(i32, Armed)> = held.into_iter().map(|k| (k, Armed::Held)).collect();
+        if !missing.is_empty() {
+            let armed = limited("arm", session.arm(&missing)).await?;
+            state.held.extend(armed.iter().filter(|(_, a)| *a == Armed::Held).map(|(k, _)| k));
+            answers.extend(armed);
+        }
+        self.wiring.dispatcher.signal(dispatch::Msg::Armed(answers));
+        Ok(())
+    }
+
+    async fn disarm(&self, keys: Vec<i32>, state: &mut State) -> Result<()> {
+        let Some(session) = &state.session else { return Ok(()) };
+        let held: Vec<i32> = keys.into_iter().filter(|k| state.held.remove(k)).collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        limited("disarm", session.disarm(&held)).await
+    }
+
+    /// A new dispatcher knows nothing: everything is let go, then it starts as after a reconnect.
+    async fn hello(&self, state: &mut State) -> Result<()> {
+        if state.session.is_none() {
+            return Ok(());
+        }
+        let held: Vec<i32> = state.held.iter().copied().filter(|k| *k != SWEEP_KEY).collect();
+        self.disarm(held, state).await?;
+        self.wiring.dispatcher.signal(dispatch::Msg::ListenerReady);
+        Ok(())
+    }
+
+    async fn beat(&self, followed: &[i32], slept_on: &[i32], state: &mut State) -> Result<()> {
+        let Some(session) = &state.session else { return Ok(()) };
+        let w = &self.wiring;
+        let write = state.written.is_none_or(|at| at.elapsed() >= Duration::from_millis(HEARTBEAT_WRITE_MS));
+        // What we hold already must not be taken twice.
+        let followed: Vec<i32> = followed.iter().copied().filter(|k| !state.held.contains(k)).collect();
+        let beat = Heartbeat {
+            session: w.session,
+            followed: &followed,
+            slept_on,
+            write,
+            leads: state.leads,
+            lease_ms: w.lease_ms,
+        };
+        let beat = limited("heartbeat", session.heartbeat(&beat)).await?;
+        if write {
+            state.written = Some(Instant::now());
+        }
+        state.held.extend(&beat.taken);
+        if beat.leader && !state.held.contains(&SWEEP_KEY) {
+            // The leader's timer is the only one that sleeps on scheduled rows. Refused for a silent publisher: next beat.
+            let armed = limited("arm", session.arm(&[SWEEP_KEY])).await?;
+            state.held.extend(armed.iter().filter(|(_, a)| *a == Armed::Held).map(|(k, _)| k));
+            w.sweep.send(Signal::Due);
+        }
+        if beat.leader != state.leads {
+            tracing::info!(target: "pgflow::sweep", session = w.session, leads = beat.leader, "leadership changed");
+        }
+        state.leads = beat.leader;
+        w.health.leads.store(beat.leader, Ordering::Relaxed);
+        w.dispatcher.signal(dispatch::Msg::Beat(beat.clone()));
+        w.sweep.send(Signal::Beat(beat));
+        Ok(())
+    }
+}
