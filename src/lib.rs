@@ -1,5 +1,4 @@
 //! Placeholder map.
-#![cfg_attr(not(test), allow(dead_code))]
 
 mod address;
 mod codec;
