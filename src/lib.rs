@@ -38,3 +38,4 @@ pub mod limits {
 }
 pub use publish::{Publisher, Receipt};
 pub use runtime::{Builder, Runtime};
+pub use supervise::TreeNode;
