@@ -5,7 +5,8 @@ WITH beat AS (
   UPDATE {schema}.pgflow_instances SET heartbeat_at = clock_timestamp(), ended_at = NULL WHERE session_id = $1 AND $4)
 SELECT
   ARRAY(SELECT k FROM unnest($2::int[]) k WHERE pg_try_advisory_lock({space}, k)) AS taken,
-  ARRAY(SELECT l FROM unnest($3::int[]) l WHERE EXISTS (SELECT 1 FROM {schema}.pgflow_ready r WHERE r.lane_id = l)) AS missed,
+  ARRAY(SELECT l FROM unnest($3::int[]) l WHERE EXISTS (SELECT 1 FROM {schema}.pgflow_ready r WHERE r.lane_id = l)
+        AND EXISTS (SELECT 1 FROM {schema}.pgflow_lanes JOIN {schema}.pgflow_queues USING (queue_id) WHERE lane_id = l AND NOT paused)) AS missed,
   CASE WHEN $5 THEN true ELSE pg_try_advisory_lock({space}, 1025) END AS leader,
   (SELECT extract(epoch FROM s.run_at - clock_timestamp())::float8 * 1000 FROM {schema}.pgflow_scheduled s ORDER BY run_at, id LIMIT 1) AS due_ms,
   ARRAY(SELECT session_id FROM {schema}.pgflow_instances WHERE ended_at IS NULL AND session_id <> $1
