@@ -1,47 +1,70 @@
-//! Runs the checker and says how much it looked at.
+//! Runs the checker, and says how much it looked at.
 
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use super::properties;
 use super::scenario::Scenario;
-use super::state::State;
-use super::model::Action;
+use super::variants::Variant;
 
-const THREADS: usize = 2;
+/// The scenario's rules are safe: see `holds`.
+pub(crate) fn verify(scenario: Scenario, reached: &[&'static str]) {
+    holds(scenario.name, scenario, reached);
+}
 
-/// The design's rules hold in every reachable state of `scenario`. Returns which of the situations
-/// worth reaching were reached.
-pub(crate) fn verify(scenario: Scenario) -> Vec<&'static str> {
-    let name = scenario.name;
+/// With `variant` in place of the design, `property` fails in `scenario`.
+pub(crate) fn refute(scenario: Scenario, variant: Variant, property: &'static str) {
+    let scenario = scenario.with(|s| s.variant = variant);
+    fails(&format!("{}, {variant:?}", scenario.name), scenario, property);
+}
+
+/// No property fails in any reachable state of `model`, and every situation of `reached` occurs in
+/// it: a model in which nothing happens proves nothing.
+pub(crate) fn holds<M>(name: &str, model: M, reached: &[&'static str])
+where
+    M: Model<State: Hash + Debug + Clone + PartialEq + Send + Sync, Action: Debug + Clone + PartialEq>
+        + Send
+        + Sync
+        + 'static,
+{
     let start = Instant::now();
-    let checker = scenario.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    let states = checker.unique_state_count();
-    println!("{name}: holds, {states} states, depth {}, {:.1?}", checker.max_depth(), start.elapsed());
+    let properties = model.properties();
+    let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
+    println!("holds    {name}: {states} states, depth {depth}, {:.1?}", start.elapsed());
     let found = checker.discoveries();
-    for property in properties::all() {
-        if let (true, Some(path)) = (property.expectation.discovery_is_failure(), found.get(property.name)) {
-            panic!("{name}: {}\n{}", property.name, trace(path.clone().into_vec()));
+    for property in properties {
+        let fails = property.expectation.discovery_is_failure();
+        if let (true, Some(path)) = (fails, found.get(property.name)) {
+            panic!("{name}: not true that {}: {}", property.name, steps(path.clone().into_actions()));
         }
     }
-    found.into_keys().collect()
+    for situation in reached {
+        assert!(found.contains_key(situation), "{name}: never reached: {situation}");
+    }
 }
 
-/// A rule is broken in `scenario`, and the checker finds out that `property` fails.
-pub(crate) fn refute(scenario: Scenario, property: &'static str) {
-    let name = scenario.name;
-    let variant = scenario.variant;
+/// `property` fails in some reachable state of `model`; prints the shortest way there.
+pub(crate) fn fails<M>(name: &str, model: M, property: &'static str)
+where
+    M: Model<State: Hash + Debug + Clone + PartialEq + Send + Sync, Action: Debug + Clone + PartialEq>
+        + Send
+        + Sync
+        + 'static,
+{
     let start = Instant::now();
-    let checker = scenario.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let wanted = HasDiscoveries::AllOf([property].into());
+    let checker = model.checker().finish_when(wanted).spawn_bfs().join();
     let states = checker.unique_state_count();
     let Some(path) = checker.discovery(property) else {
-        panic!("{name}: {variant:?} not refuted in {states} states");
+        panic!("{name}: not refuted by {property:?} in {states} states");
     };
-    println!("{name}: {variant:?} refuted, {states} states, {:.1?}\n{}", start.elapsed(), trace(path.into_vec()));
+    println!("refuted  {name}: {states} states, {:.1?}", start.elapsed());
+    println!("         {}", steps(path.into_actions()));
 }
 
-fn trace(path: Vec<(State, Option<Action>)>) -> String {
-    let actions: Vec<String> = path.iter().filter_map(|(_, action)| *action).map(|a| format!("{a:?}")).collect();
-    format!("  {}", actions.join(" → "))
+fn steps(actions: Vec<impl Debug>) -> String {
+    actions.iter().map(|action| format!("{action:?}")).collect::<Vec<_>>().join(" → ")
 }

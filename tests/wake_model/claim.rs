@@ -13,7 +13,9 @@ pub(crate) fn snapshot(scenario: &Scenario, state: &mut State, r: usize, k: usiz
     let sees = rows.fold(0, |mask, m| mask | bit(m));
     let gate = state.gate_mut(r, k);
     gate.scan = Some(Scan { sees, locked: 0, takes: 0, read: false, left: 0 });
-    gate.orphan_claim = false;
+    if gate.phase == Phase::Arming(Arm::Sentinel) {
+        gate.orphaned = 0;
+    }
     if scenario.is(Variant::WakeClearedAtScan) {
         gate.woken = false;
     }

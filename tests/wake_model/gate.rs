@@ -12,18 +12,16 @@ pub(crate) fn actions(scenario: &Scenario, state: &State, r: usize, k: usize, ac
     let online = state.runtimes[r].online();
     let may_arm = online || (scenario.is(Variant::ScanBeforeListen) && state.runtimes[r].session);
     match (gate.phase, gate.scan) {
-        (_, Some(scan)) => {
-            match (gate.phase, scan.read) {
-                (Phase::Arming(Arm::OneStatement), _) => actions.push(Action::TryLock(r, k)),
-                (_, false) => actions.push(Action::Read(r, k)),
-                (_, true) => {
-                    actions.push(Action::ClaimCommits(r, k));
-                    if state.budget.claim_failures > 0 {
-                        actions.push(Action::ClaimFails(r, k));
-                    }
+        (_, Some(scan)) => match (gate.phase, scan.read) {
+            (Phase::Arming(Arm::OneStatement), _) => actions.push(Action::TryLock(r, k)),
+            (_, false) => actions.push(Action::Read(r, k)),
+            (_, true) => {
+                actions.push(Action::ClaimCommits(r, k));
+                if state.budget.claim_failures > 0 {
+                    actions.push(Action::ClaimFails(r, k));
                 }
             }
-        }
+        },
         (Phase::Awake, None) if wants && may_arm => {
             if scenario.is(Variant::LockAndScanInOne) {
                 actions.push(Action::Snapshot(r, k));
@@ -75,7 +73,7 @@ pub(crate) fn try_lock(scenario: &Scenario, state: &mut State, r: usize, k: usiz
     };
     let gate = state.gate_mut(r, k);
     gate.woken = false;
-    gate.orphan_holder = false;
+    gate.orphaned = 0;
     gate.phase = Phase::Arming(match granted {
         true if scenario.is(Variant::RowFlagAndXip) => Arm::WaitXip(in_flight),
         true => Arm::Sentinel,

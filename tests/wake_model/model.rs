@@ -4,7 +4,7 @@ use stateright::{Model, Property};
 
 use super::scenario::{Class, Scenario};
 use super::state::State;
-use super::{claim, gate, properties, publisher, runtime};
+use super::{claim, gate, heartbeat, properties, publisher, runtime};
 
 /// One atomic step. `r` is a runtime, `k` a key, `p` a publisher and its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +64,12 @@ pub(crate) enum Action {
     Reconnect(usize),
     /// W7: ... and LISTENs.
     Listen(usize),
-    /// W8.
-    Heartbeat(usize),
+    /// W8: a heartbeat.
+    Beat(usize),
+    /// W8: the heartbeat's statement takes its snapshot
+    BeatStarts(usize),
+    /// W8: ... and does the rest.
+    BeatEnds(usize),
 }
 
 impl Scenario {
@@ -99,7 +103,11 @@ impl Model for Scenario {
             runtime::owed(self, state, r, actions);
             runtime::may_happen(self, state, r, actions);
             if self.heartbeats && state.runtimes[r].online() {
-                actions.push(Action::Heartbeat(r));
+                actions.push(match state.runtimes[r].beat {
+                    Some(_) => Action::BeatEnds(r),
+                    None if self.beats_in_two => Action::BeatStarts(r),
+                    None => Action::Beat(r),
+                });
             }
         }
         if state.budget.pauses > 0 {
@@ -144,15 +152,20 @@ impl Model for Scenario {
                 state.runtimes[r].stopping = true;
             }
             Action::Die(r) => runtime::die(self, state, r),
-            Action::EndSession(r) => state.end_session(r),
+            Action::EndSession(r) => state.end_session(self, r),
             Action::AbortClaim(r, k) => runtime::abort_claim(self, state, r, k),
             Action::Disconnect(r) => {
                 state.budget.disconnects -= 1;
-                state.end_session(r);
+                state.end_session(self, r);
             }
             Action::Reconnect(r) => runtime::reconnect(state, r),
             Action::Listen(r) => runtime::listen(self, state, r),
-            Action::Heartbeat(r) => runtime::heartbeat(self, state, r),
+            Action::Beat(r) => {
+                heartbeat::starts(state, r);
+                heartbeat::ends(self, state, r);
+            }
+            Action::BeatStarts(r) => heartbeat::starts(state, r),
+            Action::BeatEnds(r) => heartbeat::ends(self, state, r),
         }
         (next != *last).then_some(next)
     }

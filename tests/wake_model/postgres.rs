@@ -1,7 +1,8 @@
 //! What Postgres gives: advisory locks, snapshots, notifications.
 
 use super::scenario::{Channels, Scenario};
-use super::state::{Mask, Runtime, State, Tx, bit};
+use super::state::{Mask, State, Tx, bit};
+use super::variants::Variant;
 
 /// Two undelivered notifications are as good as many: each later one wakes nobody anew.
 const NOTES_MAX: u8 = 2;
@@ -67,10 +68,11 @@ impl State {
 
     /// The server ends the listener's session of `r`: its locks are free, what was to be
     /// delivered is gone. The others are excused until their next heartbeat (W8).
-    pub(crate) fn end_session(&mut self, r: usize) {
+    pub(crate) fn end_session(&mut self, scenario: &Scenario, r: usize) {
         self.runtimes[r].session = false;
         self.runtimes[r].listening = false;
         self.runtimes[r].ctl = false;
+        self.runtimes[r].beat = None;
         for k in 0..self.keys.len() {
             let lock = &mut self.keys[k];
             let held = lock.holder == Some(r) || lock.waiter == Some(r);
@@ -84,16 +86,19 @@ impl State {
             gate.notes = 0;
             gate.direct = 0;
             if held {
-                self.orphan(r, |other| other.gates[k].orphan_holder = true);
+                self.orphan(scenario, r, k);
             }
         }
     }
 
-    /// Marks what `r`'s end excuses at the runtimes that live on.
-    pub(crate) fn orphan(&mut self, r: usize, mark: impl Fn(&mut Runtime)) {
+    /// W9: `r` held something on `k` when it ended; the next heartbeats of those who live on are
+    /// excused for what they find there. Two, not one: a heartbeat's statement tries the lock and
+    /// counts rows under one snapshot, so that the count may be older than the refusal.
+    pub(crate) fn orphan(&mut self, scenario: &Scenario, r: usize, k: usize) {
+        let beats = if scenario.is(Variant::OneBeatExcused) { 1 } else { 2 };
         for (other, runtime) in self.runtimes.iter_mut().enumerate() {
-            if other != r && runtime.alive {
-                mark(runtime);
+            if other != r && runtime.alive && scenario.serves_key(other, k) {
+                runtime.gates[k].orphaned = beats;
             }
         }
     }

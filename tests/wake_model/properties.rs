@@ -1,10 +1,10 @@
 //! What must hold in every state, and what must be reached for a scenario to mean anything.
 
-use stateright::{Model, Property};
+use stateright::Property;
 
 use super::claim::will_see;
-use super::model::Action;
-use super::runtime::{announced, others_see};
+use super::heartbeat;
+use super::heartbeat::{announced, hears_nothing, others_see};
 use super::scenario::Scenario;
 use super::state::{Phase, State, Tx};
 
@@ -76,21 +76,15 @@ fn no_lost_wake(scenario: &Scenario, state: &State) -> bool {
 fn excused(scenario: &Scenario, state: &State, r: usize, m: usize) -> bool {
     let k = scenario.key_of(m);
     let gate = state.gate(r, k);
-    let dying = state.keys[k].holder.is_some_and(|holder| !state.runtimes[holder].alive);
-    !state.runtimes[r].online() || gate.orphan_holder || gate.orphan_claim || dying
+    !state.runtimes[r].online() || gate.orphaned > 0 || hears_nothing(scenario, state, k)
 }
 
 /// When nothing is owed any more, no claimable message is left beside a free worker for it. It is
 /// weaker than the invariant and does not lean on what the invariant counts as "in flight".
 /// With heartbeats, not even a death excuses what they no longer find.
 fn nothing_left_at_rest(scenario: &Scenario, state: &State) -> bool {
-    let fails = !for_each_waiting(scenario, state, |r, m| {
-        !scenario.heartbeats && excused(scenario, state, r, m)
-    });
+    let fails = !for_each_waiting(scenario, state, |r, m| !scenario.heartbeats && excused(scenario, state, r, m));
     let at_rest = || scenario.owed(state).is_empty();
-    let beats = || {
-        let beat = |r: usize| state.runtimes[r].online() && scenario.next_state(state, Action::Heartbeat(r)).is_some();
-        scenario.heartbeats && (0..state.runtimes.len()).any(beat)
-    };
+    let beats = || scenario.heartbeats && (0..state.runtimes.len()).any(|r| heartbeat::is_due(scenario, state, r));
     !(fails && at_rest() && !beats())
 }

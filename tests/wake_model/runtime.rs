@@ -1,9 +1,9 @@
 //! W4, W6-W8 and the ends of a runtime: stop, death, disconnect, reconnect.
 
-use super::claim::{regained, will_see};
+use super::claim::regained;
 use super::gate;
 use super::model::Action;
-use super::scenario::{Channels, Class, Scenario};
+use super::scenario::{Class, Scenario};
 use super::state::{Arm, KEYS, Phase, State, has};
 use super::variants::Variant;
 
@@ -35,7 +35,8 @@ pub(crate) fn owed(scenario: &Scenario, state: &State, r: usize, actions: &mut V
             actions.push(Action::Deliver(r, k));
         }
         let direct = (0..scenario.lanes.len()).filter(|&lane| has(runtime.gates[k].direct, lane));
-        actions.extend(direct.filter(|&lane| scenario.lanes[lane].key == k).map(|lane| Action::DeliverDirect(r, k, lane)));
+        actions
+            .extend(direct.filter(|&lane| scenario.lanes[lane].key == k).map(|lane| Action::DeliverDirect(r, k, lane)));
         gate::actions(scenario, state, r, k, actions);
         if state.keys[k].waiter == Some(r) {
             let free = state.keys[k].holder.is_none() && state.keys[k].shared == 0;
@@ -158,7 +159,7 @@ pub(crate) fn abort_claim(scenario: &Scenario, state: &mut State, r: usize, k: u
     let locked = state.gate(r, k).scan.is_some_and(|scan| scan.locked != 0);
     state.gate_mut(r, k).scan = None;
     if locked && !scenario.is(Variant::ClaimerDeathUnexcused) {
-        state.orphan(r, |other| other.gates[k].orphan_claim = true);
+        state.orphan(scenario, r, k);
     }
 }
 
@@ -168,79 +169,7 @@ pub(crate) fn die(scenario: &Scenario, state: &mut State, r: usize) {
     state.runtimes[r].alive = false;
     for k in 0..KEYS {
         if std::mem::take(&mut state.gate_mut(r, k).owes_notify) && !scenario.is(Variant::ClaimerDeathUnexcused) {
-            state.orphan(r, |other| other.gates[k].orphan_claim = true);
+            state.orphan(scenario, r, k);
         }
     }
-}
-
-/// W8, W9: what the heartbeat of `r` does for its sleeping gates. A follower goes through W1 and
-/// W2 again: takes over a free lock, or learns that silent publishers are in flight under no
-/// sentinel. Then the count of claimable rows: the net below the protocol, which must stay dry.
-pub(crate) fn heartbeat(scenario: &Scenario, state: &mut State, r: usize) {
-    for k in 0..KEYS {
-        let gate = *state.gate(r, k);
-        let asleep = matches!(gate.phase, Phase::Armed | Phase::Following);
-        if !asleep || !scenario.wants_key(state, r, k) {
-            continue;
-        }
-        let stranded = stranded(scenario, state, r, k);
-        let taken = gate.phase == Phase::Following && state.try_exclusive(k, r);
-        let probe = gate.phase == Phase::Following && !scenario.is(Variant::TakeoverWithoutProbe);
-        let silent = !taken && probe && state.shared_is_free(k);
-        let (phase, excused) = if taken {
-            (Phase::Arming(Arm::Sentinel), gate.orphan_holder || gate.orphan_claim)
-        } else if silent {
-            (Phase::Silent, gate.orphan_holder || gate.orphan_claim)
-        } else if stranded.is_some() && gate.phase == Phase::Armed {
-            (Phase::Arming(Arm::Sentinel), gate.orphan_claim)
-        } else if stranded.is_some() {
-            (Phase::Awake, gate.orphan_claim)
-        } else {
-            (gate.phase, true)
-        };
-        state.found_by_heartbeat |= stranded == Some(true) && !excused;
-        let gate = state.gate_mut(r, k);
-        gate.phase = phase;
-        gate.woken = false;
-        gate.orphan_holder = false;
-        gate.orphan_claim = false;
-        if taken && !scenario.is(Variant::TakeoverWithoutNotify) {
-            state.notify(scenario, k, Some(r));
-        }
-    }
-}
-
-/// Is there a claimable message which `r` wants on key `k`, and is nothing else going to find it?
-fn stranded(scenario: &Scenario, state: &State, r: usize, k: usize) -> Option<bool> {
-    let wanted = |m: &usize| {
-        let lane = scenario.publishers[*m].lane;
-        scenario.lanes[lane].key == k && scenario.wants(state, r, lane) && state.claimable(*m)
-    };
-    let found: Vec<usize> = (0..state.publishers.len()).filter(wanted).collect();
-    let unexplained = found.iter().any(|&m| !announced(scenario, state, r, m) && !others_see(scenario, state, r, m));
-    (!found.is_empty()).then_some(unexplained)
-}
-
-/// Is a notification that leads `r` to message `m` in flight, or owed?
-pub(crate) fn announced(scenario: &Scenario, state: &State, r: usize, m: usize) -> bool {
-    let lane = scenario.publishers[m].lane;
-    let k = scenario.lanes[lane].key;
-    let owed = |gate: &super::state::Gate| gate.owes_notify;
-    let direct = |gate: &super::state::Gate| scenario.channels == Channels::Relayed && has(gate.direct, lane);
-    state.runtimes[r].ctl
-        || state.gate(r, k).notes > 0
-        || state.runtimes.iter().any(|other| other.alive && (owed(&other.gates[k]) || direct(&other.gates[k])))
-}
-
-/// Is a runtime other than `r` awake, with a free worker for message `m`, and going to see it?
-pub(crate) fn others_see(scenario: &Scenario, state: &State, r: usize, m: usize) -> bool {
-    let lane = scenario.publishers[m].lane;
-    let k = scenario.lanes[lane].key;
-    (0..state.runtimes.len()).any(|other| {
-        let gate = state.gate(other, k);
-        // W12: the sentinel on its way to a disarm or a relay will wake the others.
-        let relays = scenario.channels == Channels::Relayed && state.keys[k].holder == Some(other);
-        let wants = relays || scenario.wants(state, other, lane);
-        other != r && state.runtimes[other].alive && wants && will_see(gate, m)
-    })
 }

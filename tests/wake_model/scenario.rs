@@ -30,7 +30,7 @@ pub(crate) struct Publisher {
 }
 
 /// A runtime's lanes (its queues' and its own addressed ones) and its workers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Instance {
     pub(crate) serves: Mask,
     pub(crate) normal_slots: u8,
@@ -76,6 +76,8 @@ pub(crate) struct Scenario {
     pub(crate) queues_for_lock: bool,
     /// W8 heartbeats happen.
     pub(crate) heartbeats: bool,
+    /// A heartbeat's snapshot and its work are two steps.
+    pub(crate) beats_in_two: bool,
     /// Workers finish (else a taken message occupies its slot for ever).
     pub(crate) finishes: bool,
     /// W12: more voluntary disarms than this are a failure.
@@ -98,6 +100,7 @@ impl Scenario {
             linger: false,
             queues_for_lock: false,
             heartbeats: false,
+            beats_in_two: false,
             finishes: true,
             disarms_max: None,
         }
@@ -135,6 +138,7 @@ impl Scenario {
 
     pub(crate) fn start(&self) -> State {
         State {
+            alike: self.instances.iter().all(|instance| *instance == self.instances[0]),
             publishers: vec![Tx::Idle; self.publishers.len()],
             keys: Default::default(),
             runtimes: vec![Runtime::START; self.instances.len()],

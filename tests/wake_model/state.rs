@@ -1,5 +1,7 @@
 //! What one state of the world holds. Everything is small and hashable; sets are bit masks.
 
+use std::hash::{Hash, Hasher};
+
 /// Wake keys in the model (`lane_id % 1024` in the database).
 pub(crate) const KEYS: usize = 2;
 
@@ -17,8 +19,10 @@ pub(crate) fn has(mask: Mask, index: usize) -> bool {
 }
 
 /// The whole world: publishers, Postgres' shared memory, runtimes, and what may still go wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct State {
+    /// All runtimes are configured alike: see `Hash`.
+    pub(crate) alike: bool,
     /// One publishing transaction each, with one message each.
     pub(crate) publishers: Vec<Tx>,
     pub(crate) keys: [KeyLock; KEYS],
@@ -66,7 +70,7 @@ pub(crate) struct KeyLock {
     pub(crate) flags: Mask,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Runtime {
     /// The process runs. A dead one's sessions are ended by the server, one at a time.
     pub(crate) alive: bool,
@@ -80,13 +84,15 @@ pub(crate) struct Runtime {
     pub(crate) paused_view: bool,
     /// A ctl notification is on its way to it.
     pub(crate) ctl: bool,
+    /// W8: what the heartbeat in flight sees: its one statement has one snapshot.
+    pub(crate) beat: Option<Mask>,
     pub(crate) busy_normal: u8,
     pub(crate) busy_high: u8,
     pub(crate) gates: [Gate; KEYS],
 }
 
 /// One runtime's side of one key: `src/dispatch/gate.rs` in the library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Gate {
     pub(crate) phase: Phase,
     /// The scan in flight. The scan is the claim (W1).
@@ -99,14 +105,12 @@ pub(crate) struct Gate {
     pub(crate) notes: u8,
     /// W12: lanes announced on the publishers' channel, on their way to the sentinel alone.
     pub(crate) direct: Mask,
-    /// Ghost: the sentinel died, and this runtime has had no heartbeat since.
-    pub(crate) orphan_holder: bool,
-    /// Ghost: a claimer died in mid-claim, and this runtime has had no heartbeat since.
-    pub(crate) orphan_claim: bool,
+    /// Ghost: somebody died on this key; so many heartbeats of this runtime are excused.
+    pub(crate) orphaned: u8,
 }
 
 /// The phases of `src/dispatch/gate.rs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Phase {
     /// Holds nothing. With demand it is about to arm; without, it rests.
     Awake,
@@ -121,7 +125,7 @@ pub(crate) enum Phase {
 }
 
 /// How far arming has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Arm {
     /// W2: the exclusive try was refused, the shared try comes next.
     Refused,
@@ -135,7 +139,7 @@ pub(crate) enum Arm {
     WaitXip(Mask),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Scan {
     /// Rows of served lanes that its snapshot sees.
     pub(crate) sees: Mask,
@@ -160,17 +164,33 @@ pub(crate) struct Budget {
     pub(crate) stops: u8,
 }
 
+/// The checker tells states apart by their hash. When all runtimes are alike, a state and the same
+/// one with runtimes renamed behave the same, so they hash the same and one of them is explored.
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let role = |r: usize, lock: &KeyLock| {
+            let is = |other: Option<usize>| u8::from(other == Some(r));
+            is(lock.holder) | is(lock.waiter) << 1 | u8::from(has(lock.flags, r)) << 2
+        };
+        let roles = |r: usize| self.keys.each_ref().map(|lock| role(r, lock));
+        let mut order = [0, 1, 2];
+        let order = &mut order[..self.runtimes.len()];
+        if self.alike {
+            order.sort_unstable_by_key(|&r| (self.runtimes[r], roles(r)));
+        }
+        for &r in order.iter() {
+            self.runtimes[r].hash(hasher);
+            roles(r).hash(hasher);
+        }
+        self.keys.each_ref().map(|lock| lock.shared).hash(hasher);
+        (self.paused, self.found_by_heartbeat, self.disarms, self.budget).hash(hasher);
+        self.publishers.hash(hasher);
+    }
+}
+
 impl Gate {
-    pub(crate) const START: Gate = Gate {
-        phase: Phase::Awake,
-        scan: None,
-        woken: false,
-        owes_notify: false,
-        notes: 0,
-        direct: 0,
-        orphan_holder: false,
-        orphan_claim: false,
-    };
+    pub(crate) const START: Gate =
+        Gate { phase: Phase::Awake, scan: None, woken: false, owes_notify: false, notes: 0, direct: 0, orphaned: 0 };
 }
 
 impl Runtime {
@@ -181,6 +201,7 @@ impl Runtime {
         stopping: false,
         paused_view: false,
         ctl: false,
+        beat: None,
         busy_normal: 0,
         busy_high: 0,
         gates: [Gate::START; KEYS],

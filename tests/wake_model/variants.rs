@@ -33,10 +33,12 @@ pub(crate) enum Variant {
     ResumeWithoutNotify,
     /// W8: a refused takeover stays asleep without the shared try of W2.
     TakeoverWithoutProbe,
-    /// W8: a takeover does not notify the key.
-    TakeoverWithoutNotify,
+    /// W8: the heartbeat only takes over; it counts no claimable rows.
+    HeartbeatWithoutCount,
     /// W9: only the sentinel's death excuses a find; a claimer's death does not.
     ClaimerDeathUnexcused,
+    /// W9: a death excuses one heartbeat, although its count may be older than its refusal.
+    OneBeatExcused,
     /// W12: the sentinel drops what was announced for lanes which it does not serve.
     RelayOwnLanesOnly,
     /// Postgres: the lock is released before the commit is visible.
