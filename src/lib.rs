@@ -1,5 +1,4 @@
 //! Placeholder map.
-#![cfg_attr(not(test), allow(dead_code))]
 
 mod address;
 mod codec;
@@ -40,3 +39,4 @@ pub mod limits {
 }
 pub use publish::{Publisher, Receipt};
 pub use runtime::{Builder, Runtime};
+pub use supervise::TreeNode;
