@@ -30,6 +30,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "tables", sql: include_str!("../sql/migrations/0001_tables.sql") },
     Migration { version: 2, name: "functions", sql: include_str!("../sql/migrations/0002_functions.sql") },
+    Migration { version: 3, name: "admin", sql: include_str!("../sql/migrations/0003_admin.sql") },
 ];
 
 /// A migration that has just been applied.
