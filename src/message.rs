@@ -154,7 +154,6 @@ pub struct Outgoing {
     pub(crate) dedup_key: Option<String>,
     pub(crate) delay: Option<Duration>,
     pub(crate) target: Option<String>,
-    pub(crate) broadcast_id: Option<Uuid>,
 }
 
 impl Outgoing {
@@ -203,7 +202,6 @@ impl Outgoing {
             dedup_key: None,
             delay: None,
             target: None,
-            broadcast_id: None,
         })
     }
 
