@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     listen::Signal,
     settle::{Claimed, Outcome, Settler},
-    store::{Beat, Judged, Store},
+    store::{Beat, Ended, Judged, Store},
 };
 
 /// Most rows of one rescue, promotion or readdressing.
@@ -122,11 +122,11 @@ impl Sweeper {
         let settled_in = beat.server_age_ms > grace as f64 && state.connected.elapsed() > Duration::from_millis(grace);
         if settled_in {
             for session in &beat.gone {
-                self.rescue(*session, false).await?;
+                self.rescue(*session, Ended::Died).await?;
             }
         }
         for session in beat.expired.iter().filter(|s| !beat.gone.contains(s)) {
-            self.rescue(*session, true).await?;
+            self.rescue(*session, Ended::LeaseOver).await?;
         }
         if !beat.leader {
             return Ok(());
@@ -147,7 +147,7 @@ impl Sweeper {
     }
 
     /// Takes a dead session's messages back, then marks it as ended.
-    async fn rescue(&self, session: i32, expired: bool) -> Result<()> {
+    async fn rescue(&self, session: i32, end: Ended) -> Result<()> {
         let w = &self.wiring;
         let lease_ms = i64::try_from(w.config.lease_ms).unwrap_or(i64::MAX);
         let mut c = self.connection().await?;
@@ -165,7 +165,7 @@ impl Sweeper {
                 break;
             }
         }
-        w.store.end_instance(&c, session, expired).await
+        w.store.end_instance(&c, session, end).await
     }
 
     /// Frees the keys of those that died.
@@ -266,6 +266,7 @@ impl Sweeper {
         let judged = match what {
             Bury::Undecodable => w.store.bury_undecodable(&tx, ms(w.config.unknown_grace_ms)).await?,
             Bury::AddresseeGone => w.store.bury_addressee_gone(&tx, ms(w.config.addressee_ttl_ms)).await?,
+            Bury::DeletedQueue => w.store.bury_deleted_queue(&tx, SWEEP_BATCH_MAX).await?,
         };
         self.release(&tx, &judged).await?;
         tx.commit().await.map_err(|e| Error::database("bury: COMMIT", e))
@@ -275,9 +276,10 @@ impl Sweeper {
     async fn slow(&self) -> Result<()> {
         let w = &self.wiring;
         self.bury(Bury::AddresseeGone).await?;
+        self.bury(Bury::DeletedQueue).await?;
         let c = self.connection().await?;
         for session in w.store.stranded(&c, w.session).await? {
-            self.rescue(session, false).await?;
+            self.rescue(session, Ended::Died).await?;
         }
         let (history, dead, dedup) = (w.config.history_days, w.config.dead_days, w.config.dedup_days);
         w.store.retention(&c, history.into(), dead.into(), dedup.into()).await
@@ -288,4 +290,5 @@ impl Sweeper {
 enum Bury {
     Undecodable,
     AddresseeGone,
+    DeletedQueue,
 }

@@ -220,9 +220,11 @@ CREATE TABLE {schema}.pgflow_instances (
   heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
   ended_at     timestamptz,
+  died         boolean NOT NULL DEFAULT false, -- ended by others, after its liveness lock was free or its lease over
   decodes      jsonb NOT NULL DEFAULT '{}',    -- {"queue": {"kind": newest version}}; kind "*" takes any
   tree         jsonb,                          -- the supervision tree as last reported
   host         text,
   pid          int
 ) WITH (fillfactor = 50);
+CREATE INDEX pgflow_instances_died ON {schema}.pgflow_instances (ended_at) WHERE died;
 CREATE INDEX pgflow_instances_live ON {schema}.pgflow_instances (session_id) WHERE ended_at IS NULL;

@@ -16,7 +16,7 @@ mod wake;
 pub(crate) use batch::Way;
 pub(crate) use claim::{Claim, Row};
 pub use instances::Mode;
-pub(crate) use instances::{QueueFacts, Registration};
+pub(crate) use instances::{Ended, QueueFacts, Registration};
 pub use messages::{DeadLetter, MessageInfo};
 pub(crate) use publish::QueueLanes;
 pub use queues::{InstanceInfo, QueueInfo, QueueStats};
