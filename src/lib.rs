@@ -1,6 +1,7 @@
 //! Placeholder map.
 
 mod address;
+pub mod admin;
 mod codec;
 mod config;
 mod connect;
@@ -22,6 +23,7 @@ mod supervise;
 mod sweep;
 mod worker;
 
+pub use admin::Admin;
 pub use codec::{Codec, DecodeError, Encoded};
 pub use config::{Config, Queue};
 pub use connect::{connect, redacted};
@@ -31,6 +33,7 @@ pub use message::{Message, Outgoing, Priority};
 
 /// Every limit that a user can meet.
 pub mod limits {
+    pub use crate::admin::LIST_MAX;
     pub use crate::config::{HEARTBEAT_MS_MAX, WORKERS_MAX};
     pub use crate::message::{
         DELAY_MAX, HEADERS_BYTES_MAX, INSTANCE_BYTES_MAX, KEY_BYTES_MAX, KIND_BYTES_MAX, QUEUE_BYTES_MAX,

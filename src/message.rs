@@ -279,7 +279,7 @@ impl Outgoing {
             if !headers.is_object() || text.len() > HEADERS_BYTES_MAX {
                 return fail(format!("headers must be a JSON object of at most {HEADERS_BYTES_MAX} bytes"));
             }
-            codec::check_nul(text.as_bytes()).or_else(fail)?;
+            codec::check_jsonb(text.as_bytes()).or_else(fail)?;
         }
         Ok(())
     }
