@@ -2,19 +2,26 @@
 //!
 //! The common case is one prepared INSERT in autocommit. Keys, dedup keys and delays take a function of the database.
 
+mod batch;
 mod lanes;
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use deadpool_postgres::{Object, Pool};
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::{
-    Error, Result,
+    Config, Error, Result,
+    connect::Target,
     message::{Message, Outgoing},
-    store::Store,
+    store::{Store, Way},
 };
-use lanes::{LaneBook, Way};
+pub use batch::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
+use lanes::LaneBook;
+
+/// Settings of a connection that publishes.
+const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan";
 
 /// Called after a publish of this process was committed, with the lane (W11): besides the database's own wake-up, never
 /// instead of it.
@@ -50,6 +57,19 @@ impl Publisher {
         Self { inner: Arc::new(Inner { store, pool, source: instance, lanes: LaneBook::default() }), nudge: None }
     }
 
+    /// A publisher with connections of its own, for a program that runs no [`crate::Runtime`].
+    ///
+    /// It may sit behind any pooler. Connections are made as they are needed, on the runtime that calls this.
+    ///
+    /// # Errors
+    /// When a setting cannot work. Whether the server answers shows at the first publish.
+    pub async fn connect(config: &Config) -> Result<Self> {
+        config.validate()?;
+        let target = Target::parse(&config.url)?;
+        let pool = target.pool(&Handle::current(), config.handler_connections, "pgflow publish", SETTINGS)?;
+        Ok(Self::new(Arc::new(Store::new(&config.schema)), pool, config.instance.clone()))
+    }
+
     /// The same publisher, which also tells `nudge` about every committed publish.
     pub(crate) fn with_nudge(mut self, nudge: Nudge) -> Self {
         self.nudge = Some(nudge);
@@ -81,7 +101,7 @@ impl Publisher {
             if let Some(receipt) = self.write(&c, way, &out).await? {
                 drop(c);
                 self.committed(way.lane);
-                note(&out, receipt.id);
+                note([(&out, receipt.id)]);
                 return Ok(receipt);
             }
             self.inner.lanes.forget(&out.queue);
@@ -119,7 +139,7 @@ impl Publisher {
             id.map(|id| Receipt { id, message_id: out.message_id })
         };
         let Some(receipt) = receipt else { return Err(self.refusal_in(client, &out).await?) };
-        note(&out, receipt.id);
+        note([(&out, receipt.id)]);
         Ok(receipt)
     }
 
@@ -152,10 +172,17 @@ impl Publisher {
     }
 }
 
-/// Counts and logs one accepted message (a caller's rollback is not seen here).
-fn note(out: &Outgoing, id: i64) {
-    tracing::debug!(target: "pgflow::publish", queue = out.queue, kind = out.kind, id, "published");
-    metrics::counter!("pgflow_published_total", "queue" => out.queue.clone(), "kind" => out.kind.clone()).increment(1);
+/// Counts and logs accepted messages (a caller's rollback is not seen here).
+fn note<'a>(accepted: impl IntoIterator<Item = (&'a Outgoing, i64)>) {
+    let mut counts: HashMap<(&str, &str), u64> = HashMap::new();
+    for (out, id) in accepted {
+        tracing::debug!(target: "pgflow::publish", queue = out.queue, kind = out.kind, id, "published");
+        *counts.entry((&out.queue, &out.kind)).or_default() += 1;
+    }
+    for ((queue, kind), count) in counts {
+        metrics::counter!("pgflow_published_total", "queue" => queue.to_owned(), "kind" => kind.to_owned())
+            .increment(count);
+    }
 }
 
 impl fmt::Debug for Publisher {

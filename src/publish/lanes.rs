@@ -13,7 +13,7 @@ use deadpool_postgres::GenericClient;
 use crate::{
     Error, Result,
     message::{Outgoing, Priority},
-    store::{QueueLanes, Store},
+    store::{QueueLanes, Store, Way},
 };
 
 /// Most queues, and most addressed lanes of one queue, that are kept; over it all are forgotten and asked again.
@@ -29,13 +29,6 @@ pub(super) struct LaneBook {
 struct Known {
     queue: QueueLanes,
     addressed: RwLock<HashMap<(i16, String), i32>>,
-}
-
-/// A message's way in.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Way {
-    pub(super) queue_id: i32,
-    pub(super) lane: i32,
 }
 
 impl LaneBook {

@@ -2,6 +2,7 @@
 //!
 //! A function takes the connection it runs on, so that the caller decides on pool and transaction. Nothing here retries.
 
+mod batch;
 mod claim;
 mod instances;
 mod publish;
@@ -9,6 +10,7 @@ mod settle;
 mod sweep;
 mod wake;
 
+pub(crate) use batch::Way;
 pub(crate) use claim::{Claim, Row};
 pub(crate) use instances::{Mode, QueueFacts, Registration};
 pub(crate) use publish::QueueLanes;
@@ -35,11 +37,14 @@ macro_rules! queries {
 
 queries!(
     arm,
+    broadcast,
     bury_addressee_gone,
     bury_undecodable,
     claim,
+    copy_ready,
     create_queue,
     disarm,
+    draw_seqs,
     end_instance,
     end_old_listener,
     find_queue,
@@ -49,6 +54,7 @@ queries!(
     insert_ready,
     insert_ready_in,
     lane,
+    lock_ready,
     mode,
     name_holder,
     next_due,
@@ -57,6 +63,7 @@ queries!(
     promote,
     put,
     put_in,
+    put_many,
     queue_facts,
     readdress,
     register,

@@ -24,7 +24,7 @@ fn phase(out: &Outgoing) -> impl Fn() -> String {
 }
 
 /// After a lost connection nobody knows whether the statement was committed: the text must say so.
-fn unanswered(out: &Outgoing) -> impl Fn(tokio_postgres::Error) -> Error {
+pub(super) fn unanswered(out: &Outgoing) -> impl Fn(tokio_postgres::Error) -> Error {
     move |e| {
         let e = Error::database(phase(out)(), e);
         if e.is_closed() { e.in_phase(format!("publish to \"{}\" (outcome unknown)", out.queue)) } else { e }
@@ -32,8 +32,12 @@ fn unanswered(out: &Outgoing) -> impl Fn(tokio_postgres::Error) -> Error {
 }
 
 impl Outgoing {
-    fn version_code(&self) -> i32 {
+    pub(super) fn version_code(&self) -> i32 {
         i32::from(self.version)
+    }
+
+    pub(super) fn codec_code(&self) -> i16 {
+        self.codec as i16
     }
 
     /// [`crate::message::DELAY_MAX`] fits by far.
@@ -81,7 +85,7 @@ impl Store {
                     &out.message_id,
                     &out.kind,
                     &out.version_code(),
-                    &(out.codec as i16),
+                    &out.codec_code(),
                     &out.body,
                     &out.headers,
                     &source,
@@ -113,7 +117,7 @@ impl Store {
                     &out.message_id,
                     &out.kind,
                     &out.version_code(),
-                    &(out.codec as i16),
+                    &out.codec_code(),
                     &out.body,
                     &out.headers,
                     &out.ordering_key,
@@ -143,7 +147,7 @@ impl Store {
                     (&out.message_id, Type::UUID),
                     (&out.kind, Type::TEXT),
                     (&out.version_code(), Type::INT4),
-                    (&(out.codec as i16), Type::INT2),
+                    (&out.codec_code(), Type::INT2),
                     (&out.body, Type::BYTEA),
                     (&out.headers, Type::JSONB),
                     (&source, Type::TEXT),
@@ -171,7 +175,7 @@ impl Store {
                     (&out.message_id, Type::UUID),
                     (&out.kind, Type::TEXT),
                     (&out.version_code(), Type::INT4),
-                    (&(out.codec as i16), Type::INT2),
+                    (&out.codec_code(), Type::INT2),
                     (&out.body, Type::BYTEA),
                     (&out.headers, Type::JSONB),
                     (&out.ordering_key, Type::TEXT),
