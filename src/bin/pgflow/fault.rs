@@ -29,6 +29,11 @@ impl Fault {
         }
     }
 
+    /// The same, with where it happened.
+    pub(crate) fn at(self, place: String) -> Self {
+        Self { line: self.line.map(|line| format!("{place}: {line}")), ..self }
+    }
+
     /// Says it, and turns it into the exit code.
     pub(crate) fn report(self) -> ExitCode {
         if let Some(line) = &self.line {

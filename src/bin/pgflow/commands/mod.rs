@@ -2,6 +2,7 @@
 
 mod dev;
 mod init;
+mod publish;
 mod work;
 
 use crate::{
@@ -17,6 +18,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Fault> {
     match command {
         Command::Dev(dev) => dev::run(&global, dev, out).await,
         Command::Init { dry_run } => init::run(&global, dry_run, out).await,
+        Command::Publish(publish) => publish::run(&global, publish, out).await,
         Command::Work(work) => work::run(&global, work).await,
         _ => Err(Fault::failed("not built yet")),
     }

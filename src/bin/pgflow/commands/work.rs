@@ -38,7 +38,7 @@ pub(crate) async fn run(global: &Global, work: Work) -> Result<(), Fault> {
     tracing::info!(target: "pgflow::work", grace = ?work.grace, "stopping; a second signal stops at once");
     let stopped = tokio::select! {
         stopped = runtime.stop(work.grace) => stopped.map_err(Fault::from),
-        () = signals.next() => Err(Fault::failed("stopped without grace: what still ran is handled again")),
+        further = signals.next_wish() => further.and(Err(Fault::failed("stopped without grace: what still ran is handled again"))),
     };
     // Handlers on other threads than this runtime's may not have noticed the end.
     running.kill_all();
