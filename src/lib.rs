@@ -1,6 +1,8 @@
 //! Placeholder map.
 
 mod address;
+#[cfg(feature = "cli")]
+pub mod bench;
 mod codec;
 mod config;
 mod connect;

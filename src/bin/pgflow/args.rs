@@ -75,6 +75,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9187")]
         listen: SocketAddr,
     },
+    /// Measure this database, each figure beside its raw floor
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
 impl Command {
@@ -226,6 +229,35 @@ pub(crate) struct Work {
     /// Time between heartbeats
     #[arg(long, hide = true, value_name = "MS")]
     pub(crate) heartbeat_ms: Option<u64>,
+}
+
+/// Without a URL a Postgres of its own is started. A schema of its own is made, and dropped in the end.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// From a publish to the handler's start, on an idle instance
+    Latency {
+        /// How many messages
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        messages: u32,
+    },
+    /// Waiting messages handled a second
+    Throughput {
+        /// How many messages
+        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        messages: u32,
+        /// How many at once
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        workers: u16,
+    },
+    /// Messages published a second, one a transaction
+    Publish {
+        /// How many connections at once
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        connections: u16,
+        /// Length of a round
+        #[arg(long, value_parser = duration, default_value = "2s", value_name = "TIME")]
+        round: Duration,
+    },
 }
 
 fn priority(text: &str) -> Result<Priority, String> {
