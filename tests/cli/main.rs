@@ -1,0 +1,10 @@
+//! The command `pgflow` as others meet it: real processes, their exit codes, what they print and what they leave behind.
+#![cfg(all(feature = "cli", unix))]
+
+mod dev;
+mod program;
+mod publish;
+#[path = "../support/mod.rs"]
+mod support;
+mod usage;
+mod work;
