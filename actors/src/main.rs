@@ -1,5 +1,29 @@
 //! The command `evolution`.
 
-fn main() {
-    println!("evolution {}", env!("CARGO_PKG_VERSION"));
+mod cli;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, run};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli::log_to_stdout(cli.json);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("evolution: start the threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("evolution: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
