@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
-use crate::message::Message;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// How a body is written. The number is the row's `codec` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,35 +37,20 @@ pub struct Encoded<'a> {
 }
 
 impl Encoded<'_> {
-    /// Reads it as `M`, through `M`'s upgrade chain when it is older.
-    ///
-    /// # Errors
-    /// Unsupported when it is newer than `M` or `M` has no upgrade for it, malformed when it does not parse.
-    pub fn decode<M: Message>(self) -> Result<M, DecodeError> {
-        if self.version > M::VERSION {
-            return Err(DecodeError::unsupported(format!(
-                "kind \"{}\" version {} is newer than this program's {}",
-                M::KIND,
-                self.version,
-                M::VERSION
-            )));
-        }
-        if self.version < M::VERSION {
-            return M::upgrade(self);
-        }
-        let message: M = match self.codec {
-            Codec::Json => serde_json::from_slice(self.body).map_err(|e| DecodeError::malformed(e.to_string()))?,
+    /// The value as this very version wrote it; [`decode`](Self::decode) minds versions.
+    pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
+        match self.codec {
+            Codec::Json => serde_json::from_slice(self.body).map_err(|e| DecodeError::malformed(e.to_string())),
             Codec::Postcard => {
-                let (message, rest) =
+                let (value, rest) =
                     postcard::take_from_bytes(self.body).map_err(|e| DecodeError::malformed(e.to_string()))?;
                 // A longer body is a changed struct that happens to begin alike: reading on would give wrong values.
                 if !rest.is_empty() {
                     return Err(DecodeError::malformed(format!("{} bytes left over after the value", rest.len())));
                 }
-                message
+                Ok(value)
             }
-        };
-        Ok(message)
+        }
     }
 }
 
@@ -142,6 +125,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::message::Message;
 
     #[derive(Serialize, Deserialize, PartialEq, Debug)]
     struct V1 {

@@ -19,6 +19,7 @@
 mod account;
 mod binaries;
 mod launch;
+mod shared;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,7 @@ use account::{Account, temporary_dir};
 use binaries::Binaries;
 pub use binaries::PG_BIN_VARIABLE;
 use launch::{Hold, Keeper, Launch};
+pub use shared::SharedPg;
 
 use crate::error::{Error, Result};
 
@@ -58,6 +60,7 @@ pub struct Builder {
     durable: bool,
     port: Option<u16>,
     settings: Vec<(String, String)>,
+    linger_s: u32,
 }
 
 impl Builder {
@@ -105,6 +108,8 @@ impl Builder {
         };
         let temporary = self.data_dir.is_none();
         let started = self.launch(account, root.clone(), temporary, Hold::Pipe).and_then(|launch| {
+            launch.account.must_reach(&launch.root)?;
+            launch.account.own(&launch.root)?;
             let keeper = launch.start()?;
             Ok(DevPg { launch, keeper })
         });
@@ -123,8 +128,6 @@ impl Builder {
             None => Binaries::find()?,
         };
         account.must_reach(&binaries.postgres())?;
-        account.must_reach(&root)?;
-        account.own(&root)?;
         Ok(Launch {
             binaries,
             account,
@@ -176,7 +179,14 @@ impl DevPg {
     /// The programs `initdb` and `postgres` are those in the folder that the environment variable `PGFLOW_PG_BIN`
     /// names, else in `pg_config --bindir`, `/usr/lib/postgresql/*/bin` (the newest), Homebrew's, or in `PATH`.
     pub fn builder() -> Builder {
-        Builder { bin_dir: None, data_dir: None, durable: true, port: None, settings: Vec::new() }
+        Builder {
+            bin_dir: None,
+            data_dir: None,
+            durable: true,
+            port: None,
+            settings: Vec::new(),
+            linger_s: shared::LINGER_S_DEFAULT,
+        }
     }
 
     /// The URL of the database `postgres`, for psql and tokio-postgres alike.

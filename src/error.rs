@@ -67,6 +67,12 @@ impl Error {
         Self(Box::new(Inner { phase: phase.into(), kind }))
     }
 
+    /// The same error, met in another phase.
+    pub(crate) fn in_phase(mut self, phase: impl Into<String>) -> Self {
+        self.0.phase = phase.into();
+        self
+    }
+
     /// The connection is gone or could not be made: the same call may succeed later.
     pub fn is_closed(&self) -> bool {
         match &self.0.kind {

@@ -1,5 +1,4 @@
 //! Placeholder map.
-#![cfg_attr(not(test), allow(dead_code))]
 
 mod address;
 mod codec;
@@ -13,6 +12,7 @@ mod handler;
 mod listen;
 mod message;
 pub mod migrate;
+mod monitor;
 mod pool;
 mod publish;
 mod runtime;
@@ -35,6 +35,8 @@ pub mod limits {
     pub use crate::message::{
         DELAY_MAX, HEADERS_BYTES_MAX, INSTANCE_BYTES_MAX, KEY_BYTES_MAX, KIND_BYTES_MAX, QUEUE_BYTES_MAX,
     };
+    pub use crate::publish::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 }
 pub use publish::{Publisher, Receipt};
 pub use runtime::{Builder, Runtime};
+pub use supervise::TreeNode;

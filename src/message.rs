@@ -1,6 +1,6 @@
 //! A message: what kind it is, where it goes, how urgent it is, and one that is ready to be sent.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{cmp::Ordering, fmt, str::FromStr, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -60,6 +60,26 @@ pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// `old.decode::<OrderV1>().map(Self::from)`.
     fn upgrade(old: Encoded<'_>) -> Result<Self, DecodeError> {
         Err(DecodeError::unsupported(format!("kind \"{}\" has no upgrade from version {}", Self::KIND, old.version)))
+    }
+}
+
+// Here and not beside `Encoded`: the codec knows no messages, so that imports point one way.
+impl Encoded<'_> {
+    /// Reads it as `M`, through `M`'s upgrade chain when it is older.
+    ///
+    /// # Errors
+    /// Unsupported when it is newer than `M` or `M` has no upgrade for it, malformed when it does not parse.
+    pub fn decode<M: Message>(self) -> Result<M, DecodeError> {
+        match self.version.cmp(&M::VERSION) {
+            Ordering::Equal => self.read(),
+            Ordering::Less => M::upgrade(self),
+            Ordering::Greater => Err(DecodeError::unsupported(format!(
+                "kind \"{}\" version {} is newer than this program's {}",
+                M::KIND,
+                self.version,
+                M::VERSION
+            ))),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -25,6 +25,7 @@ use crate::{
     listen::{self, Health, Listener},
     message::Message,
     migrate,
+    monitor::{self, Monitor},
     pool::{self, Pool as WorkerPool},
     settle::{Settler, SettlerActor},
     store::{QueueFacts, Registration, Store},
@@ -354,12 +355,24 @@ impl Start {
         });
         children.push(ChildSpec::actor("listener", move || (Listener { wiring: listen_wiring.clone() }, ())));
 
+        let root_slot = Arc::new(OnceLock::new());
+        let monitor_wiring = Arc::new(monitor::Wiring {
+            store: store.clone(),
+            pool: control_pool.clone(),
+            settler: settler.clone(),
+            health: health.clone(),
+            session,
+            root: root_slot.clone(),
+        });
+        children.push(ChildSpec::actor("monitor", move || (Monitor { wiring: monitor_wiring.clone() }, ())));
+
         let (root, root_ended) = Actor::spawn(None, Supervisor, plan("runtime", Strategy::OneForOne, 20, children))
             .await
             .map_err(|e| match e {
                 ractor::SpawnErr::StartupFailed(why) => Error::state("start", why.to_string()),
                 other => Error::state("start", other.to_string()),
             })?;
+        let _ = root_slot.set(root.clone());
         Ok(Parts {
             instance,
             session,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pgflow::devpg::{DevPg, StopMode};
+use pgflow::devpg::{DevPg, SharedPg, StopMode};
 use tokio_postgres::NoTls;
 
 /// Far above what a loaded machine needs: only a failing test waits so long.
@@ -194,6 +194,11 @@ fn a_folder_without_programs_is_named() {
 #[test]
 #[ignore = "started by other tests"]
 fn holder() {
+    if let Ok(name) = std::env::var("PGFLOW_TEST_SHARE") {
+        let server = share(&name);
+        println!("\nholds {} {}", pid_of(server.root()), server.root().display());
+        return std::thread::sleep(LIMIT);
+    }
     let server = match std::env::var_os("PGFLOW_TEST_KEEP") {
         Some(dir) => DevPg::builder().durable(false).data_dir(dir).start().expect("a server"),
         None => throw_away(),
@@ -203,12 +208,10 @@ fn holder() {
 }
 
 /// Runs `holder` in a process of its own, until it holds a server.
-fn spawn_holder(keep: Option<&Path>) -> (std::process::Child, u32, PathBuf) {
+fn spawn_holder(environment: &[(&str, &Path)]) -> (std::process::Child, u32, PathBuf) {
     let mut command = Command::new(std::env::current_exe().expect("our own path"));
     command.args(["--exact", "holder", "--ignored", "--nocapture"]).stdout(Stdio::piped());
-    if let Some(dir) = keep {
-        command.env("PGFLOW_TEST_KEEP", dir);
-    }
+    command.envs(environment.iter().copied());
     let mut child = command.spawn().expect("a process");
     let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
     let line = lines.map_while(Result::ok).find(|line| line.starts_with("holds ")).expect("a server");
@@ -219,7 +222,7 @@ fn spawn_holder(keep: Option<&Path>) -> (std::process::Child, u32, PathBuf) {
 
 #[test]
 fn killing_the_holder_leaves_no_orphan_and_no_folder() {
-    let (mut holder, pid, root) = spawn_holder(None);
+    let (mut holder, pid, root) = spawn_holder(&[]);
     assert!(is_alive(pid) && root.exists());
     holder.kill().expect("killed");
     holder.wait().expect("its end");
@@ -230,7 +233,7 @@ fn killing_the_holder_leaves_no_orphan_and_no_folder() {
 #[test]
 fn killing_the_holder_keeps_a_kept_folder() {
     let folder = Folder::new("holder");
-    let (mut holder, pid, root) = spawn_holder(Some(&folder.0));
+    let (mut holder, pid, root) = spawn_holder(&[("PGFLOW_TEST_KEEP", &folder.0)]);
     holder.kill().expect("killed");
     holder.wait().expect("its end");
     wait_until("the server is gone", || !is_alive(pid));
@@ -246,4 +249,103 @@ fn a_stopped_server_ends_too() {
     kill("-STOP", pid);
     drop(server);
     assert!(!is_alive(pid));
+}
+
+const LINGER: Duration = Duration::from_secs(1);
+
+fn share(name: &str) -> SharedPg {
+    DevPg::builder().durable(false).linger_s(1).share(name).expect("a shared server")
+}
+
+fn pid_of(root: &Path) -> u32 {
+    let text = std::fs::read_to_string(root.join("data/postmaster.pid")).expect("a running server");
+    text.lines().next().and_then(|line| line.parse().ok()).expect("a pid")
+}
+
+/// A name of this test process only, so that every run begins with nothing; and ends so.
+struct Name(String);
+
+impl Name {
+    fn new(name: &str) -> Self {
+        Self(format!("{name}{}", std::process::id()))
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let middle = format!("-{}-", self.0);
+        for entry in std::fs::read_dir(std::env::temp_dir()).expect("the temporary folder").flatten() {
+            if entry.file_name().to_string_lossy().contains(&middle) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_shared_server_ends_soon_after_its_last_user() {
+    let name = Name::new("last");
+    let (mut first, pid, root) = spawn_holder(&[("PGFLOW_TEST_SHARE", Path::new(&name.0))]);
+    let (mut second, same_pid, same_root) = spawn_holder(&[("PGFLOW_TEST_SHARE", Path::new(&name.0))]);
+    assert_eq!((pid, &root), (same_pid, &same_root));
+    let ours = share(&name.0);
+    first.kill().and_then(|()| first.wait()).expect("the end of the one that started it");
+    std::thread::sleep(3 * LINGER);
+    assert_eq!(query(&ours.url(), "SELECT 1"), ["1"]);
+    drop(ours);
+    second.kill().and_then(|()| second.wait()).expect("the end of the last user");
+    let left = Instant::now();
+    assert!(is_alive(pid), "it waits for the next user");
+    wait_until("the server is gone", || !is_alive(pid));
+    wait_until("its folder is gone", || !root.exists());
+    assert!(left.elapsed() < Duration::from_secs(10), "{:?}", left.elapsed());
+}
+
+#[test]
+fn a_shared_server_is_taken_over_while_it_lingers() {
+    let name = Name::new("linger");
+    let first = share(&name.0);
+    let (pid, root) = (pid_of(first.root()), first.root().to_owned());
+    drop(first);
+    let second = share(&name.0);
+    assert_eq!(second.root(), root);
+    std::thread::sleep(3 * LINGER);
+    assert_eq!(query(&second.url(), "SELECT 1"), ["1"]);
+    assert_eq!(pid_of(second.root()), pid);
+}
+
+#[test]
+fn users_who_come_and_go_always_find_a_server() {
+    // Around the moment at which the keeper decides: whoever got a server keeps it.
+    let name = Name::new("comeandgo");
+    for extra_ms in [0, 10, 30] {
+        drop(share(&name.0));
+        std::thread::sleep(LINGER + Duration::from_millis(extra_ms));
+        let server = share(&name.0);
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(query(&server.url(), "SELECT 1"), ["1"], "after {extra_ms} ms");
+    }
+}
+
+#[test]
+fn a_shared_server_that_died_is_replaced() {
+    let name = Name::new("died");
+    let first = share(&name.0);
+    let dead = pid_of(first.root());
+    kill("-KILL", dead);
+    wait_until("the killed server is gone", || !is_alive(dead));
+    let second = share(&name.0);
+    assert_eq!(query(&second.url(), "SELECT 1"), ["1"]);
+    let _ = std::fs::remove_dir_all(first.root());
+}
+
+#[test]
+fn other_settings_are_another_server() {
+    let name = Name::new("other");
+    let plain = share(&name.0);
+    let other = DevPg::builder().durable(false).setting("work_mem", "5MB").share(&name.0).expect("a shared server");
+    assert_ne!(plain.root(), other.root());
+    assert_eq!(query(&other.url(), "SHOW work_mem"), ["5MB"]);
+    assert!(DevPg::builder().share("../x").expect_err("a bad name").is_config());
+    assert!(DevPg::builder().port(Some(9)).share(&name.0).expect_err("a port").is_config());
 }

@@ -18,15 +18,19 @@ CREATE TABLE {schema}.pgflow_queues (
   retry_delay_ms     int NOT NULL DEFAULT 1000  CONSTRAINT pgflow_queues_retry_delay CHECK (retry_delay_ms BETWEEN 0 AND 86400000),
   retry_delay_ms_max int NOT NULL DEFAULT 60000 CONSTRAINT pgflow_queues_retry_delay_max CHECK (retry_delay_ms_max BETWEEN 0 AND 604800000),
   payload_bytes_max  int NOT NULL DEFAULT 1048576 CONSTRAINT pgflow_queues_payload CHECK (payload_bytes_max BETWEEN 1 AND 268435456),
-  created_at         timestamptz NOT NULL DEFAULT clock_timestamp()
+  created_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+  deleted_at         timestamptz CONSTRAINT pgflow_queues_deleted_is_paused CHECK (deleted_at IS NULL OR paused)
 );
 
 -- A lane is what a claim scans: one queue, one class (10 high, 0 normal, -10 low), everyone or one addressee.
+-- Neither a queue nor a lane is ever deleted: a lane id means one (queue, class, target) for ever, so that a publisher may
+-- keep it, and so that history keeps its queue. Deleting a queue marks it and closes its lanes; making it again opens them.
 CREATE TABLE {schema}.pgflow_lanes (
   lane_id  int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  queue_id int NOT NULL REFERENCES {schema}.pgflow_queues ON DELETE CASCADE,
+  queue_id int NOT NULL REFERENCES {schema}.pgflow_queues,
   class    smallint NOT NULL CONSTRAINT pgflow_lanes_class CHECK (class IN (10, 0, -10)),
   target   text CONSTRAINT pgflow_lanes_target CHECK (octet_length(target) BETWEEN 1 AND 128),
+  open     boolean NOT NULL DEFAULT true,      -- asked by every publish; false: the queue is deleted
   CONSTRAINT pgflow_lanes_once UNIQUE NULLS NOT DISTINCT (queue_id, class, target)
 );
 CREATE INDEX pgflow_lanes_target ON {schema}.pgflow_lanes (target) WHERE target IS NOT NULL;
@@ -196,6 +200,7 @@ CREATE TABLE {schema}.pgflow_dedup (
   queue_id   int NOT NULL,
   dedup_key  text NOT NULL CONSTRAINT pgflow_dedup_key CHECK (octet_length(dedup_key) BETWEEN 1 AND 512),
   id         bigint,                           -- null only inside the publishing transaction
+  message_id uuid NOT NULL,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (queue_id, dedup_key)
 );

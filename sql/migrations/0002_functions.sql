@@ -46,7 +46,8 @@ BEGIN
   SELECT lane_id INTO found_id FROM {schema}.pgflow_lanes
     WHERE queue_id = a_queue_id AND class = a_class AND target IS NOT DISTINCT FROM a_target;
   IF found_id IS NULL THEN
-    INSERT INTO {schema}.pgflow_lanes (queue_id, class, target) VALUES (a_queue_id, a_class, a_target)
+    INSERT INTO {schema}.pgflow_lanes (queue_id, class, target, open)
+      SELECT queue_id, a_class, a_target, deleted_at IS NULL FROM {schema}.pgflow_queues WHERE queue_id = a_queue_id
       ON CONFLICT ON CONSTRAINT pgflow_lanes_once DO NOTHING RETURNING lane_id INTO found_id;
     IF found_id IS NULL THEN
       SELECT lane_id INTO found_id FROM {schema}.pgflow_lanes
@@ -56,63 +57,132 @@ BEGIN
   RETURN found_id;
 END $$;
 
--- Makes a queue with its three common lanes; a queue that exists keeps its settings.
+-- Makes a queue with its three common lanes; a queue that exists keeps its settings. A deleted one comes back under its
+-- old id, running and with default settings: lane ids that a publisher kept stay true.
 CREATE FUNCTION {schema}.pgflow_create_queue(a_name text) RETURNS int
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE q int;
+DECLARE
+  q       int;
+  deleted boolean;
 BEGIN
   INSERT INTO {schema}.pgflow_queues (name) VALUES (a_name) ON CONFLICT (name) DO NOTHING;
-  SELECT queue_id INTO q FROM {schema}.pgflow_queues WHERE name = a_name;
+  SELECT queue_id, deleted_at IS NOT NULL INTO q, deleted FROM {schema}.pgflow_queues WHERE name = a_name;
+  IF deleted THEN
+    UPDATE {schema}.pgflow_queues SET deleted_at = NULL, paused = DEFAULT, max_retries = DEFAULT, retry_delay_ms = DEFAULT,
+      retry_delay_ms_max = DEFAULT, payload_bytes_max = DEFAULT, created_at = DEFAULT WHERE queue_id = q AND deleted_at IS NOT NULL;
+    UPDATE {schema}.pgflow_lanes SET open = true WHERE queue_id = q AND NOT open;
+  END IF;
   PERFORM {schema}.pgflow_lane(q, 10::smallint, NULL), {schema}.pgflow_lane(q, 0::smallint, NULL), {schema}.pgflow_lane(q, (-10)::smallint, NULL);
   RETURN q;
 END $$;
 
--- Publishes a message that needs more than the plain INSERT into ready: a key, a delay, a dedup key.
--- Order matters: the dedup row, then the key row are locked before the id is drawn, so ids of one key follow commit order.
-CREATE FUNCTION {schema}.pgflow_put(
-  a_queue_id int, a_lane_id int, a_message_id uuid, a_kind text, a_version int, a_codec smallint, a_body bytea,
-  a_headers jsonb, a_ordering_key text, a_dedup_key text, a_delay interval, a_source text, a_broadcast_id uuid)
+-- Writes one message where it belongs: behind its key's head, to a time, or straight into its lane; answers its id.
+CREATE FUNCTION {schema}.pgflow_place(
+  a_head boolean, a_due timestamptz, a_queue_id int, a_lane_id int, a_message_id uuid, a_kind text, a_version int, a_codec smallint,
+  a_body bytea, a_headers jsonb, a_ordering_key text, a_source text, a_broadcast_id uuid)
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  new_id bigint;
-  head   boolean := true;
-  due    timestamptz := CASE WHEN a_delay > interval '0' THEN clock_timestamp() + a_delay END;
+DECLARE new_id bigint;
 BEGIN
   IF octet_length(a_kind) NOT BETWEEN 1 AND 128 THEN
     RAISE EXCEPTION 'kind must have 1 to 128 bytes, it has %', octet_length(a_kind) USING ERRCODE = '54000'; END IF;
-  IF octet_length(a_ordering_key) NOT BETWEEN 1 AND 512 THEN
-    RAISE EXCEPTION 'ordering key must have 1 to 512 bytes, it has %', octet_length(a_ordering_key) USING ERRCODE = '54000'; END IF;
-  IF octet_length(a_dedup_key) NOT BETWEEN 1 AND 512 THEN
-    RAISE EXCEPTION 'dedup key must have 1 to 512 bytes, it has %', octet_length(a_dedup_key) USING ERRCODE = '54000'; END IF;
-  IF a_dedup_key IS NOT NULL THEN
-    INSERT INTO {schema}.pgflow_dedup (queue_id, dedup_key) VALUES (a_queue_id, a_dedup_key) ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN
-      SELECT id INTO new_id FROM {schema}.pgflow_dedup WHERE queue_id = a_queue_id AND dedup_key = a_dedup_key;
-      RETURN new_id;
-    END IF;
-  END IF;
-  IF a_ordering_key IS NOT NULL THEN
-    INSERT INTO {schema}.pgflow_keys AS k (queue_id, ordering_key) VALUES (a_queue_id, a_ordering_key)
-      ON CONFLICT (queue_id, ordering_key) DO UPDATE SET ordering_key = excluded.ordering_key
-      RETURNING xmax = 0 INTO head;
-  END IF;
-  IF NOT head THEN
+  IF NOT a_head THEN
     INSERT INTO {schema}.pgflow_parked (reason, queue_id, lane_id, run_at, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
-      VALUES ('key', a_queue_id, a_lane_id, due, a_version, a_codec, a_message_id, clock_timestamp(), a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
+      VALUES ('key', a_queue_id, a_lane_id, a_due, a_version, a_codec, a_message_id, clock_timestamp(), a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
       RETURNING id INTO new_id;
-  ELSIF due IS NOT NULL THEN
+  ELSIF a_due IS NOT NULL THEN
     INSERT INTO {schema}.pgflow_scheduled (run_at, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
-      VALUES (due, a_lane_id, a_version, a_codec, a_message_id, clock_timestamp(), a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
+      VALUES (a_due, a_lane_id, a_version, a_codec, a_message_id, clock_timestamp(), a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
       RETURNING id INTO new_id;
   ELSE
     INSERT INTO {schema}.pgflow_ready (lane_id, version, codec, message_id, kind, body, headers, ordering_key, source, broadcast_id)
       VALUES (a_lane_id, a_version, a_codec, a_message_id, a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
       RETURNING seq INTO new_id;
   END IF;
-  IF a_dedup_key IS NOT NULL THEN
-    UPDATE {schema}.pgflow_dedup SET id = new_id WHERE queue_id = a_queue_id AND dedup_key = a_dedup_key;
-  END IF;
   RETURN new_id;
+END $$;
+
+-- Publishes a message that needs more than the plain INSERT into ready: a key, a delay, a dedup key.
+-- Order matters: the dedup row, then the key row are locked before the id is drawn, so ids of one key follow commit order.
+-- A repeated dedup key answers the first message's ids. (`xmax = 0`: this INSERT made the row, it did not find it.)
+CREATE FUNCTION {schema}.pgflow_put(
+  a_queue_id int, a_lane_id int, a_message_id uuid, a_kind text, a_version int, a_codec smallint, a_body bytea,
+  a_headers jsonb, a_ordering_key text, a_dedup_key text, a_delay interval, a_source text, a_broadcast_id uuid,
+  OUT put_id bigint, OUT put_message_id uuid)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  first boolean;
+  head  boolean := true;
+BEGIN
+  IF octet_length(a_ordering_key) NOT BETWEEN 1 AND 512 THEN
+    RAISE EXCEPTION 'ordering key must have 1 to 512 bytes, it has %', octet_length(a_ordering_key) USING ERRCODE = '54000'; END IF;
+  IF octet_length(a_dedup_key) NOT BETWEEN 1 AND 512 THEN
+    RAISE EXCEPTION 'dedup key must have 1 to 512 bytes, it has %', octet_length(a_dedup_key) USING ERRCODE = '54000'; END IF;
+  IF a_dedup_key IS NOT NULL THEN
+    INSERT INTO {schema}.pgflow_dedup AS d (queue_id, dedup_key, message_id) VALUES (a_queue_id, a_dedup_key, a_message_id)
+      ON CONFLICT (queue_id, dedup_key) DO UPDATE SET dedup_key = excluded.dedup_key
+      RETURNING d.xmax = 0, d.id, d.message_id INTO first, put_id, put_message_id;
+    IF NOT first THEN RETURN; END IF;
+  END IF;
+  IF a_ordering_key IS NOT NULL THEN
+    INSERT INTO {schema}.pgflow_keys AS k (queue_id, ordering_key) VALUES (a_queue_id, a_ordering_key)
+      ON CONFLICT (queue_id, ordering_key) DO UPDATE SET ordering_key = excluded.ordering_key
+      RETURNING k.xmax = 0 INTO head;
+  END IF;
+  put_message_id := a_message_id;
+  put_id := {schema}.pgflow_place(head, CASE WHEN a_delay > interval '0' THEN clock_timestamp() + a_delay END, a_queue_id, a_lane_id,
+    a_message_id, a_kind, a_version, a_codec, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id);
+  IF a_dedup_key IS NOT NULL THEN
+    UPDATE {schema}.pgflow_dedup SET id = put_id WHERE queue_id = a_queue_id AND dedup_key = a_dedup_key;
+  END IF;
+END $$;
+
+-- The same for a whole batch, in the order given. All dedup rows are locked first, then all key rows, each kind in one
+-- order (that of pgflow_release_keys): batches, single puts and settles cannot deadlock with one another.
+CREATE FUNCTION {schema}.pgflow_put_many(
+  a_queue_ids int[], a_lane_ids int[], a_message_ids uuid[], a_kinds text[], a_versions int[], a_codecs smallint[], a_bodies bytea[],
+  a_headers jsonb[], a_ordering_keys text[], a_dedup_keys text[], a_delays_ms bigint[], a_source text, a_broadcast_ids uuid[])
+RETURNS TABLE (put_id bigint, put_message_id uuid) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  firsts boolean[];  -- per message: it is no repeat of a dedup key
+  heads  boolean[];  -- per message: nothing unfinished of its key is before it
+  m      record;
+BEGIN
+  IF EXISTS (SELECT 1 FROM {schema}.pgflow_lanes WHERE lane_id = ANY (a_lane_ids) AND NOT open) THEN
+    RAISE EXCEPTION 'unknown queue: a queue of this batch was deleted' USING ERRCODE = '42704'; END IF;
+
+  WITH asked AS MATERIALIZED (
+    SELECT t.q, t.key, min(t.n) AS n FROM unnest(a_queue_ids, a_dedup_keys) WITH ORDINALITY AS t(q, key, n) WHERE t.key IS NOT NULL GROUP BY 1, 2),
+  held AS (
+    INSERT INTO {schema}.pgflow_dedup AS d (queue_id, dedup_key, message_id) SELECT q, key, a_message_ids[n] FROM asked ORDER BY q, key
+    ON CONFLICT (queue_id, dedup_key) DO UPDATE SET dedup_key = excluded.dedup_key RETURNING d.queue_id, d.dedup_key, d.xmax = 0 AS made)
+  SELECT array_agg(t.key IS NULL OR coalesce(h.made, false) ORDER BY t.n) INTO firsts
+  FROM unnest(a_queue_ids, a_dedup_keys) WITH ORDINALITY AS t(q, key, n)
+  LEFT JOIN asked a ON a.q = t.q AND a.key = t.key AND a.n = t.n LEFT JOIN held h ON h.queue_id = a.q AND h.dedup_key = a.key;
+
+  WITH asked AS MATERIALIZED (
+    SELECT t.q, t.key, min(t.n) AS n FROM unnest(a_queue_ids, a_ordering_keys, firsts) WITH ORDINALITY AS t(q, key, first, n)
+    WHERE t.key IS NOT NULL AND t.first GROUP BY 1, 2),
+  held AS (
+    INSERT INTO {schema}.pgflow_keys AS k (queue_id, ordering_key) SELECT q, key FROM asked ORDER BY q, key
+    ON CONFLICT (queue_id, ordering_key) DO UPDATE SET ordering_key = excluded.ordering_key RETURNING k.queue_id, k.ordering_key, k.xmax = 0 AS made)
+  SELECT array_agg(t.key IS NULL OR coalesce(h.made, false) ORDER BY t.n) INTO heads
+  FROM unnest(a_queue_ids, a_ordering_keys) WITH ORDINALITY AS t(q, key, n)
+  LEFT JOIN asked a ON a.q = t.q AND a.key = t.key AND a.n = t.n LEFT JOIN held h ON h.queue_id = a.q AND h.ordering_key = a.key;
+
+  FOR m IN SELECT * FROM unnest(a_queue_ids, a_lane_ids, a_message_ids, a_kinds, a_versions, a_codecs, a_bodies, a_headers, a_ordering_keys, a_dedup_keys, a_delays_ms, a_broadcast_ids, firsts, heads)
+      WITH ORDINALITY AS t(queue_id, lane_id, message_id, kind, version, codec, body, headers, ordering_key, dedup_key, delay_ms, broadcast_id, first, head, n) ORDER BY n LOOP
+    IF m.first THEN
+      put_message_id := m.message_id;
+      put_id := {schema}.pgflow_place(m.head, CASE WHEN m.delay_ms > 0 THEN clock_timestamp() + m.delay_ms * interval '1 millisecond' END,
+        m.queue_id, m.lane_id, m.message_id, m.kind, m.version, m.codec, m.body, m.headers, m.ordering_key, a_source, m.broadcast_id);
+      IF m.dedup_key IS NOT NULL THEN
+        UPDATE {schema}.pgflow_dedup SET id = put_id WHERE queue_id = m.queue_id AND dedup_key = m.dedup_key;
+      END IF;
+    ELSE
+      SELECT d.id, d.message_id INTO put_id, put_message_id FROM {schema}.pgflow_dedup d WHERE d.queue_id = m.queue_id AND d.dedup_key = m.dedup_key;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
 END $$;
 
 -- Frees keys whose head was settled: the next parked message of each becomes ready (or scheduled), else the key row goes.
@@ -155,7 +225,7 @@ DECLARE
   q    {schema}.pgflow_queues;
   raw  bytea := convert_to(payload::text, 'UTF8');
 BEGIN
-  SELECT * INTO q FROM {schema}.pgflow_queues WHERE name = queue;
+  SELECT * INTO q FROM {schema}.pgflow_queues WHERE name = queue AND deleted_at IS NULL;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'unknown queue "%"', queue USING ERRCODE = '42704', HINT = 'Make it with: pgflow queue create NAME'; END IF;
   IF payload IS NULL THEN
@@ -164,7 +234,11 @@ BEGIN
     RAISE EXCEPTION 'payload has % bytes, queue "%" takes at most %', octet_length(raw), queue, q.payload_bytes_max USING ERRCODE = '54000'; END IF;
   IF priority IS NULL OR priority NOT IN (10, 0, -10) THEN
     RAISE EXCEPTION 'priority must be 10 (high), 0 (normal) or -10 (low)' USING ERRCODE = '22023'; END IF;
-  RETURN {schema}.pgflow_put(q.queue_id, {schema}.pgflow_lane(q.queue_id, priority::smallint, target), gen_random_uuid(),
+  IF jsonb_typeof(headers) <> 'object' OR octet_length(headers::text) > 65536 THEN
+    RAISE EXCEPTION 'headers must be a JSON object of at most 65536 bytes' USING ERRCODE = '22023'; END IF;
+  IF delay > interval '3650 days' THEN
+    RAISE EXCEPTION 'delay is over 3650 days' USING ERRCODE = '54000'; END IF;
+  RETURN put_id FROM {schema}.pgflow_put(q.queue_id, {schema}.pgflow_lane(q.queue_id, priority::smallint, target), gen_random_uuid(),
     coalesce(kind, CASE WHEN jsonb_typeof(payload -> 'type') = 'string' THEN payload ->> 'type' END, queue),
     1, 1::smallint, raw, headers, ordering_key, dedup_key, delay, 'sql', NULL);
 END $$;

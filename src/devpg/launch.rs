@@ -61,10 +61,15 @@ pub(super) struct Keeper {
 
 impl Launch {
     pub(super) fn start(&self) -> Result<Keeper> {
+        self.start_with(Stdio::piped())
+    }
+
+    /// With the stream that keeps the server alive: a pipe, or a hold on the lease.
+    pub(super) fn start_with(&self, stream: Stdio) -> Result<Keeper> {
         self.check_socket_path()?;
         let pid_file = self.root.join("server.pid");
         let _ = std::fs::remove_file(&pid_file);
-        let mut child = self.command()?.spawn().map_err(|e| Error::io("start sh", e))?;
+        let mut child = self.command()?.stdin(stream).spawn().map_err(|e| Error::io("start sh", e))?;
         let orders = child.stdin.take();
         let deadline = Instant::now() + Duration::from_millis(START_LIMIT_MS);
         let server_pid = loop {
@@ -99,7 +104,7 @@ impl Launch {
         command.arg(if self.temporary { "immediate remove" } else { "fast keep" });
         command.arg(if self.durable { "" } else { "--no-sync" });
         command.arg(self.binaries.initdb()).arg(self.binaries.postgres()).args(self.options());
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+        command.stdout(Stdio::null()).stderr(log);
         command.current_dir(&self.root).process_group(0);
         // A locale of the caller that this machine lacks would keep the server from starting.
         command.env("LC_ALL", "C");
@@ -115,7 +120,7 @@ impl Launch {
         Ok(command)
     }
 
-    fn options(&self) -> Vec<String> {
+    pub(super) fn options(&self) -> Vec<String> {
         let mut all: Vec<(&str, String)> = vec![
             ("listen_addresses", if self.tcp { "127.0.0.1".to_owned() } else { String::new() }),
             ("port", self.port.to_string()),

@@ -17,6 +17,9 @@ pub(super) const SILENT_MS_MAX: u64 = 50;
 pub(super) const CLAIM_RETRY_MS: u64 = 50;
 pub(super) const CLAIM_RETRY_MS_MAX: u64 = 2_000;
 
+/// Between two looks in poll mode, in ms (W10).
+pub(super) const POLL_MS: u64 = 250;
+
 /// Where a group stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -188,6 +191,12 @@ impl Gate {
         let wait = (CLAIM_RETRY_MS << self.failures.min(6)).min(CLAIM_RETRY_MS_MAX);
         self.failures += 1;
         self.next_look = Some(now + Duration::from_millis(wait));
+    }
+
+    /// Instead of arming, in the mode where nobody notifies: look again after a while (W10).
+    pub(super) fn poll(&mut self, now: Instant) {
+        self.dirty = true;
+        self.next_look = Some(now + Duration::from_millis(POLL_MS));
     }
 
     pub(super) fn arming(&mut self) {

@@ -24,7 +24,7 @@ use crate::{
     address::{Address, Outlet},
     pool::{self, Demand},
     settle::Settler,
-    store::{Armed, Beat, QueueFacts, Row, Store},
+    store::{Armed, Beat, Mode, QueueFacts, Row, Store},
 };
 
 /// A lane's wake key: lock, channel and armed bit are per key (so that a bulk insert over many lanes cannot exhaust the lock table).
@@ -88,7 +88,7 @@ pub(crate) enum Msg {
     /// Queues were paused, resumed, made or deleted: read them again (ctl channel).
     QueuesChanged,
     /// What they are now.
-    Queues(Result<Vec<QueueFacts>>),
+    Queues(Result<(Mode, Vec<QueueFacts>)>),
     /// Stop claiming; what is claimed is still delivered.
     Stop(tokio::sync::oneshot::Sender<()>),
 }
@@ -197,6 +197,7 @@ pub(crate) struct State {
     followed: HashSet<i32>,
     listening: bool,
     stopped: bool,
+    mode: Mode,
 }
 
 impl Actor for Dispatcher {
@@ -214,6 +215,7 @@ impl Actor for Dispatcher {
             followed: HashSet::new(),
             listening: false,
             stopped: false,
+            mode: Mode::Eventcount,
             wiring,
         };
         let facts = state.wiring.queues.clone();
@@ -349,16 +351,17 @@ impl State {
         tokio::spawn(async move {
             let facts = async {
                 let c = pool.get().await.map_err(|e| crate::Error::pool("read the queues", e))?;
-                store.queue_facts(&c, &names, &instance).await
+                Ok((store.mode(&c).await?, store.queue_facts(&c, &names, &instance).await?))
             }
             .await;
             let _ = myself.cast(Msg::Queues(facts));
         });
     }
 
-    fn queues_read(&mut self, myself: &ActorRef<Msg>, facts: Result<Vec<QueueFacts>>) {
+    fn queues_read(&mut self, myself: &ActorRef<Msg>, facts: Result<(Mode, Vec<QueueFacts>)>) {
         match facts {
-            Ok(facts) => {
+            Ok((mode, facts)) => {
+                self.mode = mode;
                 self.adopt(facts);
                 for queue in 0..self.queues.len() {
                     self.turn(myself, queue);

@@ -121,6 +121,18 @@ fn only_plain_names_are_schemas() {
     }
 }
 
+#[tokio::test]
+async fn ours_make_a_schema_that_passes_its_check() {
+    let server = server();
+    let mut client = client(&server).await;
+    for schema in ["public", "second"] {
+        assert_eq!(migrate(&mut client, schema).await.unwrap().len(), MIGRATIONS.len());
+        check(&client, schema).await.unwrap();
+    }
+    client.batch_execute(&dry_run("third").unwrap()).await.unwrap();
+    check(&client, "third").await.unwrap();
+}
+
 #[test]
 fn ours_are_numbered_from_one() {
     for (at, migration) in MIGRATIONS.iter().enumerate() {

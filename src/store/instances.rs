@@ -16,6 +16,17 @@ pub(crate) struct Registration {
     pub(crate) pid: i32,
 }
 
+/// How publishers wake runtimes (W10): a property of the database, changed by `pgflow mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Only if somebody sleeps: the advisory lock is asked first.
+    Eventcount,
+    /// Always.
+    Notify,
+    /// Never: runtimes look by themselves.
+    Poll,
+}
+
 /// A queue as the dispatcher needs it.
 #[derive(Clone, Debug)]
 pub(crate) struct QueueFacts {
@@ -70,6 +81,16 @@ impl Store {
             facts[at].lanes.push((r.get(3), r.get(4), r.get::<_, Option<String>>(5).is_some()));
         }
         Ok(facts)
+    }
+
+    /// How publishers wake runtimes in this schema.
+    pub(crate) async fn mode<C: GenericClient>(&self, c: &C) -> Result<Mode> {
+        let rows = self.query(c, || "read the mode".into(), &self.sql.mode, &[]).await?;
+        Ok(match rows[0].get(0) {
+            "notify" => Mode::Notify,
+            "poll" => Mode::Poll,
+            _ => Mode::Eventcount,
+        })
     }
 
     /// Draws a session id for a new start.

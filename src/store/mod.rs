@@ -2,14 +2,18 @@
 //!
 //! A function takes the connection it runs on, so that the caller decides on pool and transaction. Nothing here retries.
 
+mod batch;
 mod claim;
 mod instances;
+mod publish;
 mod settle;
 mod sweep;
 mod wake;
 
+pub(crate) use batch::Way;
 pub(crate) use claim::{Claim, Row};
-pub(crate) use instances::{QueueFacts, Registration};
+pub(crate) use instances::{Mode, QueueFacts, Registration};
+pub(crate) use publish::QueueLanes;
 pub(crate) use settle::{Failed, Judged};
 pub(crate) use wake::{Armed, Beat, Heartbeat, Session};
 
@@ -33,21 +37,33 @@ macro_rules! queries {
 
 queries!(
     arm,
+    broadcast,
     bury_addressee_gone,
     bury_undecodable,
     claim,
+    copy_ready,
     create_queue,
     disarm,
+    draw_seqs,
     end_instance,
     end_old_listener,
+    find_queue,
     find_settled,
     hand_back,
     heartbeat,
+    insert_ready,
+    insert_ready_in,
+    lane,
+    lock_ready,
+    mode,
     name_holder,
     next_due,
     orphans,
     park_undecodable,
     promote,
+    put,
+    put_in,
+    put_many,
     queue_facts,
     readdress,
     register,

@@ -1,0 +1,160 @@
+//! Many messages in one transaction, and one message for everybody.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::{Publisher, Receipt, lanes, note};
+use crate::{
+    Error, Result,
+    message::{INSTANCE_BYTES_MAX, KEY_BYTES_MAX, Message, Outgoing},
+    store::Way,
+};
+
+/// Most messages of one batch.
+pub const BATCH_MESSAGES_MAX: usize = 100_000;
+/// Most bytes of all bodies of one batch together: 256 MiB.
+pub const BATCH_BYTES_MAX: usize = 256 << 20;
+
+const PHASE: &str = "publish a batch";
+
+impl Publisher {
+    /// Publishes messages in one transaction, in this order: all of them, or none.
+    ///
+    /// At most [`BATCH_MESSAGES_MAX`] messages and [`BATCH_BYTES_MAX`] bytes. Dropping the future leaves it open whether
+    /// they are sent.
+    ///
+    /// # Errors
+    /// Those of [`Publisher::publish`], for any one of them.
+    pub async fn publish_many<M: Message>(&self, messages: &[M]) -> Result<Vec<Receipt>> {
+        self.send_many(messages.iter().map(Outgoing::new).collect::<Result<_>>()?).await
+    }
+
+    /// Publishes messages with their own addressing in one transaction. See [`Self::publish_many`].
+    ///
+    /// # Errors
+    /// Those of [`Self::publish_many`].
+    pub async fn send_many(&self, batch: Vec<Outgoing>) -> Result<Vec<Receipt>> {
+        check_batch(&batch)?;
+        let Some(first) = batch.first() else { return Ok(Vec::new()) };
+        let mut c = self.connection(&first.queue).await?;
+        for _ in 0..2 {
+            let mut ways = Vec::with_capacity(batch.len());
+            for out in &batch {
+                ways.push(self.inner.lanes.way(&self.inner.store, &c, out).await?);
+            }
+            let tx = c.transaction().await.map_err(|e| Error::database(PHASE, e))?;
+            if let Some(receipts) = self.write_many(&tx, &ways, &batch).await? {
+                tx.commit().await.map_err(|e| {
+                    let e = Error::database(PHASE, e);
+                    if e.is_closed() { e.in_phase(format!("{PHASE} (outcome unknown)")) } else { e }
+                })?;
+                drop(c);
+                ways.iter().map(|w| w.lane).collect::<BTreeSet<_>>().into_iter().for_each(|lane| self.committed(lane));
+                note(batch.iter().zip(receipts.iter().map(|r| r.id)));
+                return Ok(receipts);
+            }
+            tx.rollback().await.map_err(|e| Error::database(PHASE, e))?;
+            batch.iter().for_each(|out| self.inner.lanes.forget(&out.queue));
+        }
+        Err(lanes::unknown_queue(&first.queue))
+    }
+
+    /// One message with a key is enough to take the slower way for all: their order stays that of the batch.
+    async fn write_many(
+        &self,
+        tx: &deadpool_postgres::Transaction<'_>,
+        ways: &[Way],
+        batch: &[Outgoing],
+    ) -> Result<Option<Vec<Receipt>>> {
+        let (store, source) = (&self.inner.store, &self.inner.source);
+        if batch.iter().any(Outgoing::needs_put) {
+            let put = store.put_many(tx, ways, batch, source).await?;
+            return Ok(put.map(|p| p.into_iter().map(|(id, message_id)| Receipt { id, message_id }).collect()));
+        }
+        let Some(seqs) = store.draw_seqs(tx, ways).await? else { return Ok(None) };
+        store.copy_ready(tx, ways, &seqs, batch, source).await?;
+        Ok(Some(seqs.iter().zip(batch).map(|(&id, m)| Receipt { id, message_id: m.message_id }).collect()))
+    }
+
+    /// Publishes one copy to every live instance that serves the message's queue, in one transaction.
+    ///
+    /// Answers one receipt a copy: none when nobody is live. An instance that starts later gets nothing. An ordering key
+    /// and a dedup key hold for each addressee alone; such a key has at most 383 bytes.
+    ///
+    /// # Errors
+    /// Those of [`Publisher::publish`]; a message with a target of its own.
+    pub async fn broadcast<M: Message>(&self, message: &M) -> Result<Vec<Receipt>> {
+        self.broadcast_out(Outgoing::new(message)?).await
+    }
+
+    /// Broadcasts a message with its own addressing. See [`Self::broadcast`].
+    ///
+    /// # Errors
+    /// Those of [`Self::broadcast`].
+    pub async fn broadcast_out(&self, out: Outgoing) -> Result<Vec<Receipt>> {
+        check_broadcast(&out)?;
+        let c = self.connection(&out.queue).await?;
+        let (receipts, lanes) = self.write_broadcast(&**c, &out).await?;
+        drop(c);
+        lanes.into_iter().for_each(|lane| self.committed(lane));
+        Ok(receipts)
+    }
+
+    /// Broadcasts as part of the caller's transaction. See [`Self::broadcast`] and [`Publisher::publish_in`].
+    ///
+    /// # Errors
+    /// Those of [`Self::broadcast`] and [`Publisher::publish_in`].
+    pub async fn broadcast_in<C, M>(&self, client: &C, message: &M) -> Result<Vec<Receipt>>
+    where
+        C: tokio_postgres::GenericClient + Sync,
+        M: Message,
+    {
+        let out = Outgoing::new(message)?;
+        check_broadcast(&out)?;
+        Ok(self.write_broadcast(client, &out).await?.0)
+    }
+
+    async fn write_broadcast<C: tokio_postgres::GenericClient + Sync>(
+        &self,
+        client: &C,
+        out: &Outgoing,
+    ) -> Result<(Vec<Receipt>, Vec<i32>)> {
+        let copies = self.inner.store.broadcast(client, out, Uuid::now_v7(), &self.inner.source).await?;
+        if copies.is_empty() {
+            let limit = self.inner.store.payload_limit_in(client, &out.queue).await?;
+            lanes::check_payload(out, limit.ok_or_else(|| lanes::unknown_queue(&out.queue))?)?;
+            tracing::warn!(target: "pgflow::publish", queue = out.queue, kind = out.kind, "nobody live to broadcast to");
+        }
+        note(copies.iter().map(|c| (out, c.id)));
+        let lanes = copies.iter().map(|c| c.lane).collect();
+        Ok((copies.into_iter().map(|c| Receipt { id: c.id, message_id: c.message_id }).collect(), lanes))
+    }
+}
+
+fn check_batch(batch: &[Outgoing]) -> Result<()> {
+    if batch.len() > BATCH_MESSAGES_MAX {
+        return Err(Error::input(PHASE, format!("{} messages, at most {BATCH_MESSAGES_MAX}", batch.len())));
+    }
+    let bytes: usize = batch.iter().map(|out| out.body.len()).sum();
+    if bytes > BATCH_BYTES_MAX {
+        return Err(Error::input(PHASE, format!("{bytes} bytes of payload, at most {BATCH_BYTES_MAX}")));
+    }
+    batch.iter().try_for_each(Outgoing::check)
+}
+
+fn check_broadcast(out: &Outgoing) -> Result<()> {
+    out.check()?;
+    let fail = |why: String| Err(Error::input(format!("broadcast to \"{}\"", out.queue), why));
+    if out.target.is_some() {
+        return fail("a broadcast goes to every live instance: it has no target".into());
+    }
+    // `key@instance` must fit.
+    let max = KEY_BYTES_MAX - INSTANCE_BYTES_MAX - 1;
+    for (what, key) in [("ordering key", &out.ordering_key), ("dedup key", &out.dedup_key)] {
+        if let Some(len) = key.as_ref().map(String::len).filter(|len| *len > max) {
+            return fail(format!("{what} of a broadcast must have at most {max} bytes, it has {len}"));
+        }
+    }
+    Ok(())
+}

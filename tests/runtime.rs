@@ -1,0 +1,365 @@
+//! A message's life in one process: done, retried, dead, snoozed, exactly once, stopped, and what is left behind.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{TestDb, eventually, probe::*};
+
+use pgflow::{Failure, Handler, Message, Outgoing, Priority, Queue, Runtime};
+
+const SOON: Duration = Duration::from_secs(20);
+
+async fn statuses(client: &tokio_postgres::Client) -> Vec<(i64, String)> {
+    client
+        .query("SELECT (payload ->> 'n')::bigint, status FROM pgflow_messages ORDER BY id", &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|r| (r.get(0), r.get(1)))
+        .collect()
+}
+
+async fn all(client: &tokio_postgres::Client, status: &str, n: usize) -> bool {
+    let s = statuses(client).await;
+    s.len() == n && s.iter().all(|(_, x)| x == status)
+}
+
+/// Fear: the thinnest path breaks somewhere: publish, wake, claim, handle, settle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_handled_and_kept_as_done() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let runtime = probing(config(&db.url(), "a"), 2, &seen).await;
+    for n in 0..20 {
+        runtime.publisher().publish(&Probe::new(n)).await.unwrap();
+    }
+    let client = db.client().await;
+    eventually(SOON, || all(&client, "done", 20)).await;
+    assert_eq!(seen.count(), 20);
+    assert_eq!(runtime.found_by_heartbeat(), 0);
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: a failed or panicking try is lost, retried at once, counted wrong, or brings the tree down.
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_and_panics_are_retried_with_the_queues_backoff() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let queue = Queue::new("probe").workers(2).retry_delay(Duration::from_millis(40), Duration::from_secs(1));
+    let runtime = probing_queue(config(&db.url(), "a"), queue, &seen).await;
+    runtime.publisher().publish(&Probe::act(1, Act::FailUntil(3))).await.unwrap();
+    runtime.publisher().publish(&Probe::act(2, Act::PanicUntil(2))).await.unwrap();
+    let client = db.client().await;
+    eventually(SOON, || all(&client, "done", 2)).await;
+    let attempts: Vec<(i64, u32)> = {
+        let mut a: Vec<_> = seen.starts().iter().map(|s| (s.n, s.attempt)).collect();
+        a.sort_unstable();
+        a
+    };
+    assert_eq!(attempts, [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]);
+    let events =
+        support::query_text(&client, "SELECT event || ': ' || detail FROM pgflow_attempts ORDER BY id, at").await;
+    assert_eq!(events, ["failed: asked to fail", "failed: asked to fail", "panicked: panic: asked to panic"]);
+    assert_eq!(restarts(&runtime.tree().await), 0, "a panic is the message's, not the tree's");
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+fn restarts(node: &pgflow::TreeNode) -> u64 {
+    node.restarts + node.children.iter().map(restarts).sum::<u64>()
+}
+
+/// Fear: a message that always fails goes round for ever, or is lost at the end; a rejected one is retried.
+#[tokio::test(flavor = "multi_thread")]
+async fn used_up_and_rejected_messages_are_dead_letters_with_reasons() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let queue = Queue::new("probe").max_retries(2).retry_delay(Duration::from_millis(10), Duration::from_millis(10));
+    let runtime = probing_queue(config(&db.url(), "a"), queue, &seen).await;
+    runtime.publisher().publish(&Probe::act(1, Act::FailUntil(99))).await.unwrap();
+    runtime.publisher().publish(&Probe::act(2, Act::Dead)).await.unwrap();
+    let client = db.client().await;
+    eventually(SOON, || all(&client, "dead", 2)).await;
+    let dead =
+        support::query_text(&client, "SELECT error_kind || ' ' || attempt || ' ' || error FROM pgflow_dlq ORDER BY id")
+            .await;
+    assert_eq!(dead, ["retries_exhausted 3 asked to fail", "rejected 1 asked to die"]);
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: poison messages use up the tree's restart budget, or workers one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_poison_messages_restart_nothing() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let queue = Queue::new("probe").workers(8).max_retries(0);
+    let runtime = probing_queue(config(&db.url(), "a"), queue, &seen).await;
+    let poison: Vec<Probe> = (0..1_000).map(|n| Probe::act(n, Act::PanicUntil(99))).collect();
+    std::panic::set_hook(Box::new(|_| {}));
+    runtime.publisher().publish_many(&poison).await.unwrap();
+    let client = db.client().await;
+    eventually(Duration::from_secs(60), || all(&client, "dead", 1_000)).await;
+    let _ = std::panic::take_hook();
+    assert_eq!(restarts(&runtime.tree().await), 0);
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: a snooze counts as a try, or is forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snooze_comes_back_without_counting() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let runtime = probing(config(&db.url(), "a"), 1, &seen).await;
+    runtime.publisher().publish(&Probe::act(1, Act::Snooze(30))).await.unwrap();
+    let client = db.client().await;
+    eventually(SOON, || all(&client, "done", 1)).await;
+    assert_eq!(seen.starts().iter().map(|s| s.attempt).collect::<Vec<_>>(), [1, 1]);
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: an effect written through the transaction happens without its message, or twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn effects_of_the_transaction_happen_with_the_settle() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    client.batch_execute("CREATE TABLE fx (n bigint)").await.unwrap();
+    let seen = Seen::new();
+    let runtime = probing(config(&db.url(), "a"), 4, &seen).await;
+    let many: Vec<Probe> = (0..50).map(|n| Probe::act(n, Act::Effect)).collect();
+    runtime.publisher().publish_many(&many).await.unwrap();
+    eventually(SOON, || all(&client, "done", 50)).await;
+    let fx = support::query_text(&client, "SELECT count(*) || ' ' || count(DISTINCT n) FROM fx").await;
+    assert_eq!(fx, ["50 50"]);
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: a claim that was rescued meanwhile commits its effects all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_claim_rolls_its_effects_back() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    client.batch_execute("CREATE TABLE fx (n bigint)").await.unwrap();
+    let seen = Seen::new();
+    let runtime = probing(config(&db.url(), "a"), 1, &seen).await;
+    runtime.publisher().publish(&Probe::act(1, Act::EffectThenWait)).await.unwrap();
+    eventually(SOON, || async { seen.running() == 1 }).await;
+    // What a rescue does, without waiting for a death.
+    client.batch_execute("UPDATE pgflow_active SET token = token + 1000000").await.unwrap();
+    seen.open();
+    eventually(SOON, || async { seen.running() == 0 }).await;
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(support::query_text(&client, "SELECT count(*)::text FROM fx").await, ["0"]);
+    assert_eq!(statuses(&client).await, [(1, "processing".to_owned())], "not ours to settle");
+}
+
+/// Fear: a stop loses what was claimed, counts it as a try, or waits for ever for a handler.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_hands_everything_back() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let runtime = probing(config(&db.url(), "a"), 8, &seen).await;
+    let many: Vec<Probe> = (0..100).map(|n| Probe::act(n, Act::Wait)).collect();
+    runtime.publisher().publish_many(&many).await.unwrap();
+    eventually(SOON, || async { seen.running() == 8 }).await;
+    runtime.stop(Duration::from_millis(50)).await.unwrap();
+    let client = db.client().await;
+    assert!(all(&client, "pending", 100).await, "{:?}", statuses(&client).await);
+    let retries = support::query_text(&client, "SELECT DISTINCT retry_count::text FROM pgflow_messages").await;
+    assert_eq!(retries, ["0"], "a hand-back is no try");
+    assert_eq!(
+        support::query_text(&client, "SELECT count(*)::text FROM pgflow_instances WHERE ended_at IS NULL").await,
+        ["0"]
+    );
+    // And another instance finishes them.
+    seen.open();
+    let second = probing(config(&db.url(), "b"), 8, &seen).await;
+    eventually(SOON, || all(&client, "done", 100)).await;
+    second.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: with one worker, messages overtake one another.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_worker_starts_in_publish_order() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let queue = Queue::new("probe").workers(1).high_reserve(false);
+    let runtime = probing_queue(config(&db.url(), "a"), queue, &seen).await;
+    for n in 0..300 {
+        runtime.publisher().publish(&Probe::new(n)).await.unwrap();
+    }
+    let client = db.client().await;
+    eventually(SOON, || all(&client, "done", 300)).await;
+    assert_eq!(seen.ns(), (0..300).collect::<Vec<_>>());
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: a handler past its deadline holds its worker, or its message, for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_handler_past_its_deadline_is_cut_and_retried() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let queue = Queue::new("probe").workers(2).max_retries(0).deadline(Duration::from_millis(100));
+    let runtime = probing_queue(config(&db.url(), "a"), queue, &seen).await;
+    runtime.publisher().publish(&Probe::act(1, Act::Wait)).await.unwrap();
+    runtime.publisher().publish(&Probe::act(2, Act::Block)).await.unwrap();
+    let client = db.client().await;
+    eventually(SOON, || all(&client, "dead", 2)).await;
+    let errors = support::query_text(&client, "SELECT DISTINCT error FROM pgflow_dlq").await;
+    assert_eq!(errors, ["ran past its deadline of 100 ms"]);
+    runtime.publisher().publish(&Probe::new(3)).await.unwrap();
+    runtime.publisher().publish(&Probe::new(4)).await.unwrap();
+    eventually(SOON, || async { seen.started(3).is_some() && seen.started(4).is_some() }).await;
+    seen.open();
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: two live instances of one name take each other's addressed messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_live_holder_of_a_name_is_refused() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let first = probing(config(&db.url(), "a"), 1, &seen).await;
+    let again =
+        Runtime::builder(config(&db.url(), "a")).queue(Queue::new("probe")).handler(move || Prober(Seen::new()));
+    let refused = again.start().await.err().expect("refused").to_string();
+    assert!(refused.contains("a live instance has this name"), "{refused}");
+    first.stop(Duration::from_secs(5)).await.unwrap();
+    probing(config(&db.url(), "a"), 1, &seen).await.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Newer {
+    n: i64,
+}
+impl Message for Newer {
+    const KIND: &'static str = "newer";
+    const QUEUE: &'static str = "probe";
+    const VERSION: u16 = 2;
+}
+struct NewerHandler(std::sync::Arc<Seen>);
+impl Handler for NewerHandler {
+    type Message = Newer;
+    async fn handle(&mut self, m: Newer, cx: &mut pgflow::Context<'_>) -> Result<(), Failure> {
+        let start = Start {
+            n: m.n,
+            id: cx.id(),
+            attempt: cx.attempt(),
+            key: None,
+            at: std::time::Instant::now(),
+            instance: cx.instance().into(),
+        };
+        self.0.starts.lock().unwrap().push(start);
+        Ok(())
+    }
+}
+
+/// Fear: an instance that does not know a kind or version throws its messages away, or hot-loops on them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_kind_waits_for_an_instance_that_knows_it() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let mut old = config(&db.url(), "old");
+    old.heartbeat_ms = 100;
+    let runtime = probing(old, 2, &seen).await;
+    runtime.publisher().send(Outgoing::new(&Newer { n: 7 }).unwrap()).await.unwrap();
+    let client = db.client().await;
+    eventually(SOON, || all(&client, "parked", 1)).await;
+    let mut new = config(&db.url(), "new");
+    new.heartbeat_ms = 100;
+    let handler = seen.clone();
+    let second = Runtime::builder(new)
+        .queue(Queue::new("probe"))
+        .handler(move || NewerHandler(handler.clone()))
+        .start()
+        .await
+        .unwrap();
+    eventually(SOON, || all(&client, "done", 1)).await;
+    let start = seen.started(7).unwrap();
+    assert_eq!((start.attempt, start.instance.as_str()), (1, "new"));
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+    second.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: a message that nobody will ever decode stays for ever without anybody noticing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_kind_is_dead_after_its_grace() {
+    let db = TestDb::new().await;
+    let mut config = config(&db.url(), "a");
+    (config.heartbeat_ms, config.unknown_grace_ms) = (100, 300);
+    let runtime = probing(config, 2, &Seen::new()).await;
+    runtime.publisher().send(Outgoing::json("probe", "martian", "{}").unwrap()).await.unwrap();
+    let client = db.client().await;
+    let dead =
+        || async { support::query_text(&client, "SELECT error_kind FROM pgflow_dlq").await == ["unsupported_version"] };
+    eventually(SOON, dead).await;
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: a malformed body is retried though it can never succeed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_body_is_dead_at_once() {
+    let db = TestDb::new().await;
+    let runtime = probing(config(&db.url(), "a"), 2, &Seen::new()).await;
+    runtime.publisher().send(Outgoing::json("probe", "probe", r#"{"n":"x"}"#).unwrap()).await.unwrap();
+    let client = db.client().await;
+    let dead = || async {
+        support::query_text(&client, "SELECT error_kind || attempt FROM pgflow_dlq").await == ["invalid_format1"]
+    };
+    eventually(SOON, dead).await;
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: a rollback waits behind a backlog whose handlers block every thread of the user's runtime.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn high_starts_though_every_worker_blocks_its_thread_and_thousands_wait() {
+    let db = TestDb::new().await;
+    let url = db.url();
+    let client = db.client().await;
+    let seen = Seen::new();
+    // A two-thread runtime of its own, whose threads the handlers will block; the test keeps its own.
+    let blocked = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = {
+        let seen = seen.clone();
+        blocked.spawn(async move { probing(config(&url, "a"), 4, &seen).await }).await.unwrap()
+    };
+    let backlog: Vec<Probe> = (0..20_000).map(|n| Probe::act(n, Act::Block)).collect();
+    runtime.publisher().publish_many(&backlog).await.unwrap();
+    eventually(SOON, || async { seen.running() >= 2 }).await;
+    let before = seen.ended();
+    runtime.publisher().send(Probe::new(-1).out().priority(Priority::High)).await.unwrap();
+    eventually(SOON, || async { seen.started(-1).is_some() }).await;
+    assert_eq!(
+        seen.ended.lock().unwrap().iter().filter(|(n, _)| *n >= 0).count(),
+        before,
+        "no blocked handler ended first"
+    );
+    // Neither did the control plane stop: the high one is settled while all others block.
+    let done = || async {
+        support::query_text(&client, "SELECT status FROM pgflow_messages WHERE priority = 10").await == ["done"]
+    };
+    eventually(SOON, done).await;
+    seen.open();
+    drop(runtime);
+    blocked.shutdown_background();
+}
+
+/// Fear: a flood of normal messages starves low ones for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn low_gets_its_share_under_a_flood_of_normal() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+    db.client().await.batch_execute("SELECT pgflow_create_queue('probe')").await.unwrap();
+    let normal: Vec<_> = (0..2_000).map(|n| Probe::new(n).out()).collect();
+    let low: Vec<_> = (10_000..10_010).map(|n| Probe::new(n).out().priority(Priority::Low)).collect();
+    publisher.send_many(low).await.unwrap();
+    publisher.send_many(normal).await.unwrap();
+    let runtime = probing_queue(config(&db.url(), "a"), Queue::new("probe").workers(2), &seen).await;
+    let client = db.client().await;
+    eventually(Duration::from_secs(60), || all(&client, "done", 2_010)).await;
+    let ns = seen.ns();
+    let last_low = ns.iter().rposition(|n| *n >= 10_000).unwrap();
+    assert!(last_low < 1_500, "the last low message started as number {last_low} of 2,010");
+    assert!(ns[0] < 10_000, "normal comes first");
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
