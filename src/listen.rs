@@ -217,6 +217,8 @@ impl Listener {
         tracing::info!(target: "pgflow::listen", instance = %w.registration.name, session = w.session, "listening");
         w.sweep.send(Signal::Connected);
         w.dispatcher.signal(dispatch::Msg::ListenerReady);
+        // The first heartbeat at once: due rows wait for a leader.
+        w.dispatcher.signal(dispatch::Msg::BeatDue);
         Ok(())
     }
 

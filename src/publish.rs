@@ -17,15 +17,11 @@ use crate::{
     message::{Message, Outgoing},
     store::{Store, Way},
 };
-<<<<<<< HEAD
 pub use batch::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use lanes::LaneBook;
 
 /// Settings of a connection that publishes.
 const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan";
-=======
-use lanes::{LaneBook, Way};
->>>>>>> main
 
 /// Called after a publish of this process was committed, with the lane (W11): besides the database's own wake-up, never
 /// instead of it.
