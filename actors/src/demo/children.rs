@@ -43,7 +43,8 @@ impl Children {
 
     /// Starts a role that stays.
     pub(crate) fn start(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
-        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let own = arguments.iter().map(|a| (*a).to_owned());
+        let arguments: Vec<String> = own.chain(self.windows.arguments()).collect();
         let child = self.spawn(name, &arguments)?;
         self.roles.push(Role { name: name.to_owned(), arguments, child });
         Ok(())
@@ -54,7 +55,8 @@ impl Children {
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
         let mut child = self.spawn(name, &arguments)?;
         let ended = tokio::time::timeout(COMMAND_LIMIT, child.wait()).await;
-        let status = ended.with_context(|| format!("{name} takes too long; its log is {}", self.log(name).display()))??;
+        let status =
+            ended.with_context(|| format!("{name} takes too long; its log is {}", self.log(name).display()))??;
         if !status.success() {
             bail!("{name} failed ({status}); its log ends with: {}", self.log_end(name));
         }
@@ -130,7 +132,7 @@ impl Children {
     fn spawn(&self, name: &str, arguments: &[String]) -> Result<Child> {
         let log = File::options().create(true).append(true).open(self.log(name)).context("open a log")?;
         let mut command = Command::new(&self.program);
-        command.args(arguments).args(self.windows.arguments());
+        command.args(arguments);
         command
             .env("PGFLOW_DATABASE_URL", &self.database_url)
             .env(LEASH_VARIABLE, "1")

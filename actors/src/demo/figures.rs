@@ -14,10 +14,6 @@ pub(crate) struct MessageRow {
     pub(crate) queue: String,
     /// Its status.
     pub(crate) status: String,
-    /// Its kind.
-    pub(crate) kind: String,
-    /// The instance it is addressed to.
-    pub(crate) target: Option<String>,
     /// The proposal it is about.
     pub(crate) proposal: Option<String>,
     /// Tries after the first.
@@ -107,7 +103,7 @@ fn figures(name: &str, messages: &[&MessageRow]) -> QueueFigures {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) const fn at(ms: u64) -> Option<SystemTime> {
+    pub(crate) fn at(ms: u64) -> Option<SystemTime> {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(ms))
     }
 
@@ -116,8 +112,6 @@ pub(crate) mod tests {
             id,
             queue: queue.into(),
             status: "done".into(),
-            kind: "kind".into(),
-            target: None,
             proposal: None,
             retries: 0,
             created: at(created).unwrap(),

@@ -88,7 +88,11 @@ mod tests {
         let run = std::process::Command::new("sh").args(["-c", bundle::CHECK]).current_dir(&changed).output().unwrap();
         let metrics = pgflow_actors::check::parse(&String::from_utf8_lossy(&run.stdout)).unwrap();
         assert_eq!((metrics.error_count, metrics.execution_count), (Some(0), Some(40)));
-        assert_eq!(differences(&plain, &changed).unwrap(), ["billing/tax.sh differs"], "the check's counts do not count");
+        assert_eq!(
+            differences(&plain, &changed).unwrap(),
+            ["billing/tax.sh differs"],
+            "the check's counts do not count"
+        );
     }
 
     #[test]

@@ -141,10 +141,8 @@ pub(crate) fn judge(entries: &[Entry], facts: &Facts) -> Vec<Invariant> {
 
 fn each_message_once(facts: &Facts) -> Invariant {
     let ids: BTreeSet<i64> = facts.messages.iter().map(|m| m.id).collect();
-    let mut wrong = unless(
-        ids.len() == facts.messages.len(),
-        format!("{} rows for {} messages", facts.messages.len(), ids.len()),
-    );
+    let mut wrong =
+        unless(ids.len() == facts.messages.len(), format!("{} rows for {} messages", facts.messages.len(), ids.len()));
     let mut left: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for message in facts.messages.iter().filter(|m| !m.is_terminal()) {
         *left.entry((&message.queue, &message.status)).or_default() += 1;

@@ -52,7 +52,6 @@ impl Live {
         status.clear();
     }
 
-    #[allow(clippy::unused_self, reason = "written under the lock of the caller")]
     fn write(&self, text: &str) {
         // Nobody who closed standard error wants to hear of it.
         let mut out = std::io::stderr().lock();

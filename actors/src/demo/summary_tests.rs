@@ -1,8 +1,6 @@
 use std::collections::BTreeSet;
 
-use pgflow_actors::messages::{
-    CONSENSUS_RESULTS, PROPOSALS_FOR_CONSENSUS, PROPOSALS_FOR_EXECUTION, ROLLBACK_TRIGGERS,
-};
+use pgflow_actors::messages::{CONSENSUS_RESULTS, PROPOSALS_FOR_CONSENSUS, PROPOSALS_FOR_EXECUTION, ROLLBACK_TRIGGERS};
 use pgflow_actors::proposal::State;
 use serde_json::Value;
 
