@@ -31,7 +31,13 @@ pub(crate) async fn states(client: &Client) -> Result<BTreeMap<Uuid, State>> {
 
 /// Proposals whose observation ended well.
 pub(crate) async fn proven(client: &Client) -> Result<Vec<Uuid>> {
-    let rows = client.query("SELECT proposal_id FROM approved_changes WHERE status = 'succeeded'", &[]).await?;
+    let rows = client
+        .query(
+            "SELECT proposal_id FROM evolution_proposals JOIN evolution_approved_changes c USING (proposal_id) \
+             WHERE kept_at IS NOT NULL AND c.status = 'succeeded'",
+            &[],
+        )
+        .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 

@@ -100,10 +100,19 @@ fn about<'a>(facts: &'a Facts, queue: &'a str, proposal: &'a str) -> impl Iterat
     facts.messages.iter().filter(move |m| m.queue == queue && m.proposal.as_deref() == Some(proposal))
 }
 
+/// How many wrongs are told of one invariant.
+const WRONGS_SHOWN: usize = 6;
+
 /// `ok` with the figures, else what is wrong.
 fn invariant(name: &'static str, wrong: Vec<String>, figures: impl Into<String>) -> Invariant {
     let ok = wrong.is_empty();
-    Invariant { name, ok, detail: if ok { figures.into() } else { wrong.join("; ") } }
+    let shown = wrong[..wrong.len().min(WRONGS_SHOWN)].join("; ");
+    let detail = match wrong.len().saturating_sub(WRONGS_SHOWN) {
+        _ if ok => figures.into(),
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    };
+    Invariant { name, ok, detail }
 }
 
 fn unless(ok: bool, wrong: impl Into<String>) -> Vec<String> {

@@ -135,7 +135,7 @@ impl Play {
         Ok(())
     }
 
-    async fn learn(&mut self) -> Result<()> {
+    async fn learn(&self) -> Result<()> {
         if self.instances.len() < 3 {
             return Ok(());
         }

@@ -90,9 +90,9 @@ async fn interrupted() -> Result<()> {
     }
 }
 
-/// Stops the roles and puts the facts together.
+/// Stops the roles and judges what they leave behind.
 async fn judge(mut play: Play, broke_off: Option<String>) -> Result<Summary> {
-    let mut facts = Facts { broke_off, kill: play.kill, backlog: play.backlog_published, ..Facts::default() };
+    let mut facts = Facts { kill: play.kill, backlog: play.backlog_published, ..Facts::default() };
     facts.learned = database::learned(&play.client).await.unwrap_or_default();
     if let Some(runtime) = play.drain.take() {
         let found = backlog::stop(runtime).await;
@@ -103,20 +103,27 @@ async fn judge(mut play: Play, broke_off: Option<String>) -> Result<Summary> {
         facts.roles.push(RoleEnd { name, well: status.is_some_and(|s| s.success()), found_by_heartbeat });
     }
     let seconds = play.live.seconds();
-    facts.fates = database::states(&play.client).await?;
-    facts.dead_letters = database::dead_letters(&play.client).await?;
-    for number in 0..play.instances.len() {
-        facts.differences.push((play.instances[number].clone(), differences(&play, &facts, number)));
-    }
-    let due = play.watch.end();
-    facts.messages = database::messages(&play.client, BACKLOG, &due).await?;
-    facts.instances = play.instances;
+    let gathered = gather(&play, &mut facts).await;
+    // What broke it off explains more than what is missing since.
+    facts.broke_off = broke_off.or_else(|| gathered.err().map(|e| format!("{e:#}")));
+    facts.instances.clone_from(&play.instances);
     play.live.end();
     let summary = Summary::new(&play.entries, &facts, windows::DEMO, seconds, play.folder.join("logs"));
     if summary.ok {
         fs::remove_dir_all(&play.folder).with_context(|| format!("remove {}", play.folder.display()))?;
     }
     Ok(summary)
+}
+
+/// Asks the database and the folders.
+async fn gather(play: &Play, facts: &mut Facts) -> Result<()> {
+    facts.messages = database::messages(&play.client, BACKLOG, &play.watch.waits()).await?;
+    facts.dead_letters = database::dead_letters(&play.client).await?;
+    facts.fates = database::states(&play.client).await?;
+    for number in 0..play.instances.len() {
+        facts.differences.push((play.instances[number].clone(), differences(play, facts, number)));
+    }
+    Ok(())
 }
 
 /// What a role says of itself when it stops: its last line that begins with `summary `.

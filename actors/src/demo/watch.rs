@@ -63,10 +63,15 @@ impl Watch {
         self.view.borrow().clone()
     }
 
-    /// Ends the watching; the waits that were seen.
-    pub(crate) fn end(self) -> Due {
+    /// The waits that were seen so far.
+    pub(crate) fn waits(&self) -> Due {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
         self.looking.abort();
-        std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
