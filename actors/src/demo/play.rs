@@ -23,6 +23,8 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const STAGE_LIMIT: Duration = Duration::from_secs(60);
 /// How long the last messages may take.
 const REST_LIMIT: Duration = Duration::from_secs(45);
+/// Fewest votes that decide, where there are as many instances.
+const VOTES_MIN: usize = 3;
 /// Time between two looks at whether something has come true.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -78,7 +80,9 @@ impl Play {
     }
 
     async fn start_roles(&mut self) -> Result<()> {
-        self.children.start("central", &["central"])?;
+        // Fewer instances than it takes to decide must be said: it is never lowered silently.
+        let min_votes = format!("--min-votes={}", self.instances.len().min(VOTES_MIN));
+        self.children.start("central", &["central", &min_votes])?;
         for (number, name) in self.instances.iter().enumerate() {
             let workspace = self.workspace(number);
             bundle::write_workspace(&workspace).context("write a workspace")?;
