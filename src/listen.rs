@@ -144,6 +144,7 @@ impl Actor for Listener {
             Msg::Dispatcher(ToListener::Arm(keys)) => self.arm(&keys, state).await,
             Msg::Dispatcher(ToListener::Disarm(keys)) => self.disarm(keys, state).await,
             Msg::Dispatcher(ToListener::Beat { followed, slept_on }) => self.beat(&followed, &slept_on, state).await,
+            Msg::Dispatcher(ToListener::Notify(keys)) => self.notify(&keys, state).await,
             Msg::Dispatcher(ToListener::Hello) => self.hello(state).await,
             Msg::Tick => {
                 if !state.stopped {
@@ -302,6 +303,11 @@ impl Listener {
         limited("disarm", session.disarm(&held)).await
     }
 
+    async fn notify(&self, keys: &[i32], state: &mut State) -> Result<()> {
+        let Some(session) = &state.session else { return Ok(()) };
+        limited("notify", session.notify(&self.wiring.store, keys)).await
+    }
+
     /// A new dispatcher knows nothing: everything is let go, then it starts as after a reconnect.
     async fn hello(&self, state: &mut State) -> Result<()> {
         if state.session.is_none() {
@@ -326,6 +332,7 @@ impl Listener {
             write,
             leads: state.leads,
             lease_ms: w.lease_ms,
+            heartbeat_ms: i64::try_from(w.heartbeat.as_millis()).unwrap_or(i64::MAX),
         };
         let beat = limited("heartbeat", session.heartbeat(&beat)).await?;
         if write {

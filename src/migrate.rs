@@ -1,6 +1,6 @@
 //! Brings a schema to what this binary expects: numbered migrations, each in a transaction of its own, under a lock.
 //!
-//! All our SQL is written with two placeholders, which [`render`] fills in: `{schema}`, the quoted name of the schema,
+//! All our SQL is written with two placeholders, which `render` fills in: `{schema}`, the quoted name of the schema,
 //! and `{space}`, the first key of every advisory lock and a part of every channel's name, so that two schemas in one
 //! database do not disturb each other.
 
@@ -30,6 +30,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "tables", sql: include_str!("../sql/migrations/0001_tables.sql") },
     Migration { version: 2, name: "functions", sql: include_str!("../sql/migrations/0002_functions.sql") },
+    Migration { version: 3, name: "admin", sql: include_str!("../sql/migrations/0003_admin.sql") },
 ];
 
 /// A migration that has just been applied.
@@ -70,7 +71,7 @@ pub async fn check(client: &Client, schema: &str) -> Result<()> {
     check_with(client, schema, MIGRATIONS).await
 }
 
-/// Fills the placeholders in. The schema's name has been validated where it came in (see [`validate_schema`]).
+/// Fills the placeholders in. The schema's name has been validated where it came in (see `validate_schema`).
 pub(crate) fn render(sql: &str, schema: &str) -> String {
     // Quoted, since a valid name may be a reserved word.
     sql.replace("{schema}", &format!("\"{}\"", schema.replace('"', "\"\"")))

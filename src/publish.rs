@@ -95,14 +95,20 @@ impl Publisher {
     pub async fn send(&self, out: Outgoing) -> Result<Receipt> {
         out.check()?;
         let c = self.connection(&out.queue).await?;
+        let sent = self.send_on(&c, &out).await;
+        give_back(c, &sent);
+        let (lane, receipt) = sent?;
+        self.committed(lane);
+        note([(&out, receipt.id)]);
+        Ok(receipt)
+    }
+
+    async fn send_on(&self, c: &Object, out: &Outgoing) -> Result<(i32, Receipt)> {
         // The second round is for lanes that were closed after they had been kept: the queue was deleted, perhaps made again.
         for _ in 0..2 {
-            let way = self.inner.lanes.way(&self.inner.store, &c, &out).await?;
-            if let Some(receipt) = self.write(&c, way, &out).await? {
-                drop(c);
-                self.committed(way.lane);
-                note([(&out, receipt.id)]);
-                return Ok(receipt);
+            let way = self.inner.lanes.way(&self.inner.store, c, out).await?;
+            if let Some(receipt) = self.write(c, way, out).await? {
+                return Ok((way.lane, receipt));
             }
             self.inner.lanes.forget(&out.queue);
         }
@@ -169,6 +175,13 @@ impl Publisher {
         if let Some(nudge) = &self.nudge {
             nudge(lane);
         }
+    }
+}
+
+/// The pool hands a broken connection out again until its socket tells: one that has just failed is taken out of it.
+fn give_back<T>(c: Object, outcome: &Result<T>) {
+    if outcome.as_ref().is_err_and(Error::is_closed) {
+        drop(Object::take(c));
     }
 }
 

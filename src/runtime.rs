@@ -28,7 +28,7 @@ use crate::{
     monitor::{self, Monitor},
     pool::{self, Pool as WorkerPool},
     settle::{Settler, SettlerActor},
-    store::{QueueFacts, Registration, Store},
+    store::{Ended, QueueFacts, Registration, Store},
     supervise::{self, ChildSpec, Plan, Strategy, Supervisor, TreeNode},
     sweep::{self, Sweeper},
     worker::{self, Worker},
@@ -229,7 +229,7 @@ impl Parts {
         let settled = tokio::time::timeout(Duration::from_millis(STOP_SETTLE_MS_MAX), self.settler.idle()).await;
         let ended = async {
             let c = self.pool.get().await.map_err(|e| Error::pool("stop", e))?;
-            self.store.end_instance(&c, self.session, false).await
+            self.store.end_instance(&c, self.session, Ended::Stopped).await
         };
         let ended = ended.await;
         let (reply, released) = oneshot::channel();

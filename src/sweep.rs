@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     listen::Signal,
     settle::{Claimed, Outcome, Settler},
-    store::{Beat, Judged, Store},
+    store::{Beat, Ended, Judged, Store},
 };
 
 /// Most rows of one rescue, promotion or readdressing.
@@ -122,11 +122,11 @@ impl Sweeper {
         let settled_in = beat.server_age_ms > grace as f64 && state.connected.elapsed() > Duration::from_millis(grace);
         if settled_in {
             for session in &beat.gone {
-                self.rescue(*session, false).await?;
+                self.rescue(*session, Ended::Died).await?;
             }
         }
         for session in beat.expired.iter().filter(|s| !beat.gone.contains(s)) {
-            self.rescue(*session, true).await?;
+            self.rescue(*session, Ended::LeaseOver).await?;
         }
         if !beat.leader {
             return Ok(());
@@ -147,7 +147,7 @@ impl Sweeper {
     }
 
     /// Takes a dead session's messages back, then marks it as ended.
-    async fn rescue(&self, session: i32, expired: bool) -> Result<()> {
+    async fn rescue(&self, session: i32, end: Ended) -> Result<()> {
         let w = &self.wiring;
         let lease_ms = i64::try_from(w.config.lease_ms).unwrap_or(i64::MAX);
         let mut c = self.connection().await?;
@@ -165,7 +165,7 @@ impl Sweeper {
                 break;
             }
         }
-        w.store.end_instance(&c, session, expired).await
+        w.store.end_instance(&c, session, end).await
     }
 
     /// Frees the keys of those that died.
@@ -277,7 +277,7 @@ impl Sweeper {
         self.bury(Bury::AddresseeGone).await?;
         let c = self.connection().await?;
         for session in w.store.stranded(&c, w.session).await? {
-            self.rescue(session, false).await?;
+            self.rescue(session, Ended::Died).await?;
         }
         let (history, dead, dedup) = (w.config.history_days, w.config.dead_days, w.config.dedup_days);
         w.store.retention(&c, history.into(), dead.into(), dedup.into()).await

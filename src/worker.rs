@@ -154,10 +154,10 @@ impl Worker {
             match delivery.settle_in(transaction).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    tracing::warn!(target: "pgflow::settle", id, "claim was no longer ours: the handler's transaction was rolled back")
+                    tracing::warn!(target: "pgflow::settle", id, "claim was no longer ours: the handler's transaction was rolled back");
                 }
                 Err(e) => {
-                    tracing::warn!(target: "pgflow::settle", id, error = %e, "the handler's transaction did not commit")
+                    tracing::warn!(target: "pgflow::settle", id, error = %e, "the handler's transaction did not commit");
                 }
             }
             return;

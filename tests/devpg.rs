@@ -1,5 +1,5 @@
 //! The embedded Postgres: it starts, keeps its data, and above all it ends.
-#![cfg(unix)]
+#![cfg(all(unix, feature = "devpg"))]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

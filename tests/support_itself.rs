@@ -1,5 +1,5 @@
 //! What the other tests stand on is tested, too.
-#![cfg(unix)]
+#![cfg(all(unix, feature = "devpg"))]
 
 mod support;
 

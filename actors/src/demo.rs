@@ -18,16 +18,12 @@ mod watch;
 mod windows;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// Options of `evolution demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Print the summary as one JSON object.
-    #[arg(long)]
-    json: bool,
     /// Proposals to submit instead of the bundled ones: one JSON object a line.
     #[arg(long, value_name = "F")]
     proposals: Option<PathBuf>,
@@ -39,8 +35,8 @@ pub(crate) struct Options {
     backlog: u32,
 }
 
-/// Runs the demo; fails unless every invariant holds.
-pub(crate) async fn run(options: Options) -> Result<ExitCode> {
+/// Runs the demo and prints its summary, as one JSON object if asked; fails unless every invariant holds.
+pub(crate) async fn run(options: Options, json: bool) -> Result<()> {
     let text = match &options.proposals {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?,
         None => bundle::PROPOSALS.to_owned(),
@@ -49,13 +45,11 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let instances = (1..=options.instances).map(|n| format!("singularity_{n}")).collect();
     let stage = stage::Stage::set(entries, instances, usize::try_from(options.backlog)?).await?;
     let Some(summary) = stage.play_and_judge().await? else {
-        eprintln!("interrupted: every process of the demo was stopped");
-        return Ok(ExitCode::from(130));
+        bail!("interrupted; every process of the demo was stopped");
     };
-    if options.json {
-        println!("{}", summary.json());
-    } else {
-        println!("{}", summary.text());
+    println!("{}", if json { summary.json() } else { summary.text() });
+    if !summary.ok {
+        bail!("not every invariant of the demo holds");
     }
-    Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }

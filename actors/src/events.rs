@@ -59,3 +59,9 @@ events! {
     /// The learning loop ended.
     LEARNING_LOOP_COMPLETED = "genesis.learning_loop.completed";
 }
+
+/// Tells of an event: one readable line at info level, with the documented name as a field.
+macro_rules! tell {
+    ($event:expr, $($rest:tt)+) => { tracing::info!(target: "evolution", event = $event, $($rest)+) };
+}
+pub(crate) use tell;

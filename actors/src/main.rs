@@ -1,31 +1,33 @@
 //! The command `evolution`.
 
+mod cli;
 mod demo;
+mod trace;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
-/// The evolution system on pgflow.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
+use cli::{Cli, run};
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Runs the whole system on an embedded Postgres, and checks what became of everything.
-    Demo(demo::Options),
-}
-
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     demo::leash::heed();
-    let Command::Demo(options) = Cli::parse().command;
-    demo::run(options).await.unwrap_or_else(|e| {
-        eprintln!("evolution: {e:#}");
-        ExitCode::FAILURE
-    })
+    let cli = Cli::parse();
+    if !cli.is_demo() {
+        cli::log_to_stdout(cli.json);
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("evolution: start the threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("evolution: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

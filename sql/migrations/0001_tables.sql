@@ -59,6 +59,9 @@ CREATE TABLE {schema}.pgflow_ready (
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
         autovacuum_vacuum_cost_delay = 0, toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 5000);
 
+-- Only rows that came back (retried, promoted, freed, handed back) are in it: a first publish does not pay for it.
+CREATE INDEX pgflow_ready_id ON {schema}.pgflow_ready (id) WHERE id IS NOT NULL;
+
 -- Waiting for a time: delays, retries, snoozes.
 CREATE TABLE {schema}.pgflow_scheduled (
   id           bigint PRIMARY KEY DEFAULT nextval('{schema}.pgflow_seq'),
@@ -155,6 +158,9 @@ CREATE TABLE {schema}.pgflow_history (
   error        text
 ) PARTITION BY RANGE (finished_at);
 CREATE INDEX pgflow_history_id ON {schema}.pgflow_history (id);
+-- For the last hour's figures and for a search by message id; a block range index costs an append next to nothing.
+CREATE INDEX pgflow_history_when ON {schema}.pgflow_history USING brin
+  (finished_at, message_id uuid_bloom_ops (n_distinct_per_range = 2000)) WITH (pages_per_range = 32, autosummarize = on);
 
 -- The tries that did not finish a message, and what else befell it on the way: the audit trail beside history.
 CREATE TABLE {schema}.pgflow_attempts (
@@ -175,7 +181,7 @@ CREATE TABLE {schema}.pgflow_dlq (
   id           bigint PRIMARY KEY,
   queue_name   text NOT NULL,
   error        text NOT NULL,
-  error_kind   text NOT NULL,                  -- retries_exhausted, rejected, process_died, unsupported_version, addressee_gone
+  error_kind   text NOT NULL,                  -- retries_exhausted, rejected, process_died, unsupported_version, addressee_gone, queue_deleted
   created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),   -- when it died
   lane_id      int NOT NULL,
   attempt      int NOT NULL,
@@ -214,9 +220,11 @@ CREATE TABLE {schema}.pgflow_instances (
   heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
   ended_at     timestamptz,
+  died         boolean NOT NULL DEFAULT false, -- ended by others, after its liveness lock was free or its lease over
   decodes      jsonb NOT NULL DEFAULT '{}',    -- {"queue": {"kind": newest version}}; kind "*" takes any
   tree         jsonb,                          -- the supervision tree as last reported
   host         text,
   pid          int
 ) WITH (fillfactor = 50);
+CREATE INDEX pgflow_instances_died ON {schema}.pgflow_instances (ended_at) WHERE died;
 CREATE INDEX pgflow_instances_live ON {schema}.pgflow_instances (session_id) WHERE ended_at IS NULL;

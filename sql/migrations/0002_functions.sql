@@ -140,7 +140,7 @@ END $$;
 -- order (that of pgflow_release_keys): batches, single puts and settles cannot deadlock with one another.
 CREATE FUNCTION {schema}.pgflow_put_many(
   a_queue_ids int[], a_lane_ids int[], a_message_ids uuid[], a_kinds text[], a_versions int[], a_codecs smallint[], a_bodies bytea[],
-  a_headers jsonb[], a_ordering_keys text[], a_dedup_keys text[], a_delays_ms bigint[], a_source text, a_broadcast_ids uuid[])
+  a_headers jsonb[], a_ordering_keys text[], a_dedup_keys text[], a_delays_ms bigint[], a_source text)
 RETURNS TABLE (put_id bigint, put_message_id uuid) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   firsts boolean[];  -- per message: it is no repeat of a dedup key
@@ -169,12 +169,12 @@ BEGIN
   FROM unnest(a_queue_ids, a_ordering_keys) WITH ORDINALITY AS t(q, key, n)
   LEFT JOIN asked a ON a.q = t.q AND a.key = t.key AND a.n = t.n LEFT JOIN held h ON h.queue_id = a.q AND h.ordering_key = a.key;
 
-  FOR m IN SELECT * FROM unnest(a_queue_ids, a_lane_ids, a_message_ids, a_kinds, a_versions, a_codecs, a_bodies, a_headers, a_ordering_keys, a_dedup_keys, a_delays_ms, a_broadcast_ids, firsts, heads)
-      WITH ORDINALITY AS t(queue_id, lane_id, message_id, kind, version, codec, body, headers, ordering_key, dedup_key, delay_ms, broadcast_id, first, head, n) ORDER BY n LOOP
+  FOR m IN SELECT * FROM unnest(a_queue_ids, a_lane_ids, a_message_ids, a_kinds, a_versions, a_codecs, a_bodies, a_headers, a_ordering_keys, a_dedup_keys, a_delays_ms, firsts, heads)
+      WITH ORDINALITY AS t(queue_id, lane_id, message_id, kind, version, codec, body, headers, ordering_key, dedup_key, delay_ms, first, head, n) ORDER BY n LOOP
     IF m.first THEN
       put_message_id := m.message_id;
       put_id := {schema}.pgflow_place(m.head, CASE WHEN m.delay_ms > 0 THEN clock_timestamp() + m.delay_ms * interval '1 millisecond' END,
-        m.queue_id, m.lane_id, m.message_id, m.kind, m.version, m.codec, m.body, m.headers, m.ordering_key, a_source, m.broadcast_id);
+        m.queue_id, m.lane_id, m.message_id, m.kind, m.version, m.codec, m.body, m.headers, m.ordering_key, a_source, NULL);
       IF m.dedup_key IS NOT NULL THEN
         UPDATE {schema}.pgflow_dedup SET id = put_id WHERE queue_id = m.queue_id AND dedup_key = m.dedup_key;
       END IF;

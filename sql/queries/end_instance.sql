@@ -1,7 +1,8 @@
+-- $3: whether it died, or stopped by itself.
 -- Marks session $1 as ended, once it has nothing active; ends its listener backend where permitted, for a stopped
 -- process would hold its arm locks for ever ($2: whether to, after a lease rescue). Index: pgflow_instances_pkey.
 WITH ended AS (
-  UPDATE {schema}.pgflow_instances i SET ended_at = clock_timestamp()
+  UPDATE {schema}.pgflow_instances i SET ended_at = clock_timestamp(), died = $3
   WHERE session_id = $1 AND ended_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM {schema}.pgflow_active a WHERE a.session_id = i.session_id)
   RETURNING listener_pid)

@@ -1,11 +1,12 @@
 -- One statement per instance and heartbeat (W8), on the listener's session.
 -- $1 own session, $2 keys followed (take over those whose holder is gone), $3 lanes slept on (any row there was missed),
--- $4 whether to write heartbeat_at (every 5 s), $5 whether we already lead, $6 lease in ms.
+-- $4 whether to write heartbeat_at (every 5 s), $5 whether we already lead, $6 lease in ms, $7 our heartbeat in ms.
 WITH beat AS (
-  UPDATE {schema}.pgflow_instances SET heartbeat_at = clock_timestamp(), ended_at = NULL WHERE session_id = $1 AND $4)
+  UPDATE {schema}.pgflow_instances SET heartbeat_at = clock_timestamp(), ended_at = NULL, died = false WHERE session_id = $1 AND $4)
 SELECT
   ARRAY(SELECT k FROM unnest($2::int[]) k WHERE pg_try_advisory_lock({space}, k)) AS taken,
-  ARRAY(SELECT l FROM unnest($3::int[]) l WHERE EXISTS (SELECT 1 FROM {schema}.pgflow_ready r WHERE r.lane_id = l)) AS missed,
+  ARRAY(SELECT l FROM unnest($3::int[]) l WHERE EXISTS (SELECT 1 FROM {schema}.pgflow_ready r WHERE r.lane_id = l)
+        AND EXISTS (SELECT 1 FROM {schema}.pgflow_lanes JOIN {schema}.pgflow_queues USING (queue_id) WHERE lane_id = l AND NOT paused)) AS missed,
   CASE WHEN $5 THEN true ELSE pg_try_advisory_lock({space}, 1025) END AS leader,
   (SELECT extract(epoch FROM s.run_at - clock_timestamp())::float8 * 1000 FROM {schema}.pgflow_scheduled s ORDER BY run_at, id LIMIT 1) AS due_ms,
   ARRAY(SELECT session_id FROM {schema}.pgflow_instances WHERE ended_at IS NULL AND session_id <> $1
@@ -13,4 +14,5 @@ SELECT
   ARRAY(SELECT session_id FROM {schema}.pgflow_instances WHERE ended_at IS NULL AND session_id <> $1
         AND heartbeat_at < clock_timestamp() - $6::bigint * interval '1 millisecond') AS expired,
   EXISTS (SELECT 1 FROM {schema}.pgflow_parked WHERE reason = 'undecodable') AS undecodable,
-  extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8 * 1000 AS server_age_ms
+  extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8 * 1000 AS server_age_ms,
+  EXISTS (SELECT 1 FROM {schema}.pgflow_instances WHERE died AND ended_at > clock_timestamp() - 3 * $7::bigint * interval '1 millisecond') AS death

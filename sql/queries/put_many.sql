@@ -3,4 +3,4 @@
 -- $11 delays in ms; $12 source. Answers id and message id of each (a repeated dedup key: those of the first).
 -- Raises 42704 when a lane is closed. Index: pgflow_dedup_pkey, pgflow_keys_pkey.
 SELECT p.put_id, p.put_message_id
-FROM {schema}.pgflow_put_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, array_fill(NULL::uuid, ARRAY[cardinality($1)])) p
+FROM {schema}.pgflow_put_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) p

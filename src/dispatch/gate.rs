@@ -60,6 +60,8 @@ pub(super) struct Gate {
     linger_until: Option<Instant>,
     next_look: Option<Instant>,
     last_wake: Option<Instant>,
+    /// A wake came between the arm request and its answer: it may have been the disarm of the sentinel that refused us.
+    woken_while_arming: bool,
     silent_ms: u64,
     failures: u32,
     /// Counts everything that may have changed what a look would find; tells a lost wake from a late one.
@@ -75,6 +77,7 @@ impl Default for Gate {
             linger_until: None,
             next_look: None,
             last_wake: None,
+            woken_while_arming: false,
             silent_ms: SILENT_MS,
             failures: 0,
             events: 0,
@@ -135,6 +138,10 @@ impl Gate {
             // It may have been the sentinel's disarm (W3): sleep again only after arming anew.
             Phase::Following => {
                 self.phase = Phase::Awake;
+                false
+            }
+            Phase::Arming => {
+                self.woken_while_arming = true;
                 false
             }
             Phase::Armed if quick => {
@@ -201,6 +208,7 @@ impl Gate {
 
     pub(super) fn arming(&mut self) {
         self.phase = Phase::Arming;
+        self.woken_while_arming = false;
     }
 
     /// The arm request answered: any key silent, any followed. The scan comes after it, as a later statement (W1).
@@ -212,7 +220,12 @@ impl Gate {
             Phase::Silent(at)
         } else {
             self.silent_ms = SILENT_MS;
-            if followed { Phase::Following } else { Phase::Armed }
+            match followed {
+                false => Phase::Armed,
+                // The refusal is older than the wake: nobody may be sentinel any more, so arm anew after the scan (W2).
+                true if self.woken_while_arming => Phase::Awake,
+                true => Phase::Following,
+            }
         };
     }
 
@@ -266,6 +279,21 @@ mod tests {
         let mut g = asleep(now);
         g.phase = Phase::Following;
         g.woken(now);
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        assert_eq!(g.step(now, true, true, true), Step::Arm);
+    }
+
+    /// Fear (W2): the sentinel that refused us disarms before its refusal is read, and nobody is sentinel while we sleep.
+    #[test]
+    fn a_wake_that_overtakes_a_refusal_is_not_slept_upon() {
+        let now = Instant::now();
+        let mut g = Gate::default();
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        g.arming();
+        g.woken(now);
+        g.armed(now, false, true);
         g.claim_started();
         g.claimed(now, 4, 0, true);
         assert_eq!(g.step(now, true, true, true), Step::Arm);

@@ -31,6 +31,10 @@ use crate::{
 pub(crate) const WAKE_KEYS: i32 = 1024;
 /// Most rows of one claim.
 const CLAIM_MAX: usize = 256;
+/// How long after a failed claim its rows are surely back, in ms: beyond the control connections' statement limits.
+const UNCLAIMED_MS: u64 = 3_000;
+/// How many heartbeats a death explains: the count of one is older than its tries for the locks.
+const DEATH_BEATS: u32 = 2;
 /// How long after a heartbeat saw rows in a lane that we sleep on a wake for them may still arrive, in ms.
 const LATE_WAKE_MS: u64 = 100;
 
@@ -43,6 +47,8 @@ pub(crate) enum ToListener {
     Disarm(Vec<i32>),
     /// Do the heartbeat now, with what we follow and sleep on (W8).
     Beat { followed: Vec<i32>, slept_on: Vec<i32> },
+    /// Notify the followers of these keys: rows that a failed claim had locked are there again, and no insert tells.
+    Notify(Vec<i32>),
     /// The dispatcher starts anew and knows nothing: let everything go and report as after a reconnect.
     Hello,
 }
@@ -83,6 +89,8 @@ pub(crate) enum Msg {
     Claimed(Claimed),
     /// A gate's time has come.
     Look(usize),
+    /// A claim had failed a while ago: by now the server has rolled it back, if it had not heard before.
+    Unclaimed { queue: usize, group: Group },
     /// Is the wake that the heartbeat missed still missing?
     Suspect { queue: usize, group: Group, events: u64 },
     /// Queues were paused, resumed, made or deleted: read them again (ctl channel).
@@ -198,6 +206,8 @@ pub(crate) struct State {
     listening: bool,
     stopped: bool,
     mode: Mode,
+    /// Heartbeats for which a death still explains rows that no wake announced.
+    death_beats: u32,
 }
 
 impl Actor for Dispatcher {
@@ -216,6 +226,7 @@ impl Actor for Dispatcher {
             listening: false,
             stopped: false,
             mode: Mode::Eventcount,
+            death_beats: 0,
             wiring,
         };
         let facts = state.wiring.queues.clone();
@@ -240,6 +251,7 @@ impl Actor for Dispatcher {
             Msg::Beat(beat) => state.beat(&myself, &beat),
             Msg::Claimed(claimed) => state.claimed(&myself, claimed),
             Msg::Look(queue) => state.look(&myself, queue),
+            Msg::Unclaimed { queue, group } => state.unclaimed(&myself, queue, group),
             Msg::Suspect { queue, group, events } => state.suspect(&myself, queue, group, events),
             Msg::QueuesChanged => state.read_queues(&myself),
             Msg::Queues(facts) => state.queues_read(&myself, facts),

@@ -9,7 +9,8 @@ use metrics::{counter, histogram};
 use ractor::ActorRef;
 
 use super::{
-    CLAIM_MAX, Claimed, Credits, Doubt, Group, LATE_WAKE_MS, Msg, Origin, State, ToListener, WAKE_KEYS,
+    CLAIM_MAX, Claimed, Credits, DEATH_BEATS, Doubt, Group, LATE_WAKE_MS, Msg, Origin, State, ToListener, UNCLAIMED_MS,
+    WAKE_KEYS,
     gate::{Phase, Step},
 };
 use crate::{
@@ -129,6 +130,8 @@ impl State {
                 self.wiring.doubt.send(Doubt);
                 counter!("pgflow_claim_errors_total", "queue" => self.queues[queue].name.clone()).increment(1);
                 self.gate(queue, group).claim_failed(now);
+                self.wiring.to_listener.send(ToListener::Notify(self.keys(queue, group)));
+                myself.send_after(Duration::from_millis(UNCLAIMED_MS), move || Msg::Unclaimed { queue, group });
                 0
             }
         };
@@ -144,6 +147,13 @@ impl State {
             q.credits.reserved += spent.reserved - reserved;
             q.credits.general += spent.general - (got - reserved).min(spent.general);
         }
+        self.turn(myself, queue);
+    }
+
+    /// The model's case: another's pre-sleep scan skipped rows that our failed claim had locked. It must be told.
+    pub(super) fn unclaimed(&mut self, myself: &ActorRef<Msg>, queue: usize, group: Group) {
+        self.wiring.to_listener.send(ToListener::Notify(self.keys(queue, group)));
+        self.gate(queue, group).look();
         self.turn(myself, queue);
     }
 
@@ -304,6 +314,9 @@ impl State {
     }
 
     pub(super) fn beat(&mut self, myself: &ActorRef<Msg>, beat: &Beat) {
+        // A sentinel's or a claimer's death leaves rows that nobody announces.
+        let death = beat.death || !beat.taken.is_empty() || !beat.gone.is_empty() || !beat.expired.is_empty();
+        self.death_beats = if death { DEATH_BEATS } else { self.death_beats.saturating_sub(1) };
         for key in &beat.taken {
             self.followed.remove(key);
             let users = self.by_key.get(key).cloned().unwrap_or_default();
@@ -353,9 +366,10 @@ impl State {
         let gate = self.gate(queue, group);
         if gate.asleep() && gate.events == events {
             gate.look();
+            let origin = if self.death_beats > 0 { Origin::Takeover } else { Origin::Heartbeat };
             match group {
-                Group::High => self.queues[queue].origin.0 = Origin::Heartbeat,
-                Group::Rest => self.queues[queue].origin.1 = Origin::Heartbeat,
+                Group::High => self.queues[queue].origin.0 = origin,
+                Group::Rest => self.queues[queue].origin.1 = origin,
             }
             self.turn(myself, queue);
         }

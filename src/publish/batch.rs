@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use deadpool_postgres::Object;
 use uuid::Uuid;
 
-use super::{Publisher, Receipt, lanes, note};
+use super::{Publisher, Receipt, give_back, lanes, note};
 use crate::{
     Error, Result,
     message::{INSTANCE_BYTES_MAX, KEY_BYTES_MAX, Message, Outgoing},
@@ -38,21 +39,32 @@ impl Publisher {
         check_batch(&batch)?;
         let Some(first) = batch.first() else { return Ok(Vec::new()) };
         let mut c = self.connection(&first.queue).await?;
+        let sent = self.send_many_on(&mut c, &batch, first).await;
+        give_back(c, &sent);
+        let (lanes, receipts) = sent?;
+        lanes.into_iter().for_each(|lane| self.committed(lane));
+        note(batch.iter().zip(receipts.iter().map(|r| r.id)));
+        Ok(receipts)
+    }
+
+    async fn send_many_on(
+        &self,
+        c: &mut Object,
+        batch: &[Outgoing],
+        first: &Outgoing,
+    ) -> Result<(BTreeSet<i32>, Vec<Receipt>)> {
         for _ in 0..2 {
             let mut ways = Vec::with_capacity(batch.len());
-            for out in &batch {
-                ways.push(self.inner.lanes.way(&self.inner.store, &c, out).await?);
+            for out in batch {
+                ways.push(self.inner.lanes.way(&self.inner.store, c, out).await?);
             }
             let tx = c.transaction().await.map_err(|e| Error::database(PHASE, e))?;
-            if let Some(receipts) = self.write_many(&tx, &ways, &batch).await? {
+            if let Some(receipts) = self.write_many(&tx, &ways, batch).await? {
                 tx.commit().await.map_err(|e| {
                     let e = Error::database(PHASE, e);
                     if e.is_closed() { e.in_phase(format!("{PHASE} (outcome unknown)")) } else { e }
                 })?;
-                drop(c);
-                ways.iter().map(|w| w.lane).collect::<BTreeSet<_>>().into_iter().for_each(|lane| self.committed(lane));
-                note(batch.iter().zip(receipts.iter().map(|r| r.id)));
-                return Ok(receipts);
+                return Ok((ways.iter().map(|w| w.lane).collect(), receipts));
             }
             tx.rollback().await.map_err(|e| Error::database(PHASE, e))?;
             batch.iter().for_each(|out| self.inner.lanes.forget(&out.queue));
@@ -95,8 +107,9 @@ impl Publisher {
     pub async fn broadcast_out(&self, out: Outgoing) -> Result<Vec<Receipt>> {
         check_broadcast(&out)?;
         let c = self.connection(&out.queue).await?;
-        let (receipts, lanes) = self.write_broadcast(&**c, &out).await?;
-        drop(c);
+        let sent = self.write_broadcast(&**c, &out).await;
+        give_back(c, &sent);
+        let (receipts, lanes) = sent?;
         lanes.into_iter().for_each(|lane| self.committed(lane));
         Ok(receipts)
     }

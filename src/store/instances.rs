@@ -16,6 +16,17 @@ pub(crate) struct Registration {
     pub(crate) pid: i32,
 }
 
+/// How a session came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// By its own stop.
+    Stopped,
+    /// Its liveness lock was free.
+    Died,
+    /// Its heartbeat was older than the lease: its listener backend is ended too.
+    LeaseOver,
+}
+
 /// How publishers wake runtimes (W10): a property of the database, changed by `pgflow mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -123,9 +134,15 @@ impl Store {
         tx.commit().await.map_err(fail)
     }
 
-    /// Marks a session as ended, if it has nothing active; after a lease rescue its listener backend is ended too.
-    pub(crate) async fn end_instance<C: GenericClient>(&self, c: &C, session: i32, terminate: bool) -> Result<()> {
-        self.query(c, || "end an instance".into(), &self.sql.end_instance, &[&session, &terminate]).await?;
+    /// Marks a session as ended, if it has nothing active.
+    pub(crate) async fn end_instance<C: GenericClient>(&self, c: &C, session: i32, end: Ended) -> Result<()> {
+        self.query(
+            c,
+            || "end an instance".into(),
+            &self.sql.end_instance,
+            &[&session, &(end == Ended::LeaseOver), &(end != Ended::Stopped)],
+        )
+        .await?;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ mod wake;
 
 pub(crate) use batch::Way;
 pub(crate) use claim::{Claim, Row};
-pub(crate) use instances::{Mode, QueueFacts, Registration};
+pub(crate) use instances::{Ended, Mode, QueueFacts, Registration};
 pub(crate) use publish::QueueLanes;
 pub(crate) use settle::{Failed, Judged};
 pub(crate) use wake::{Armed, Beat, Heartbeat, Session};

@@ -25,6 +25,7 @@ pub(crate) struct Heartbeat<'a> {
     pub(crate) write: bool,
     pub(crate) leads: bool,
     pub(crate) lease_ms: i64,
+    pub(crate) heartbeat_ms: i64,
 }
 
 /// What a heartbeat found.
@@ -43,6 +44,8 @@ pub(crate) struct Beat {
     pub(crate) expired: Vec<i32>,
     /// Whether messages are parked that nobody could decode.
     pub(crate) undecodable: bool,
+    /// Whether some instance died within the last heartbeats.
+    pub(crate) death: bool,
     pub(crate) server_age_ms: f64,
 }
 
@@ -119,11 +122,21 @@ impl Session {
         Ok(())
     }
 
+    /// Tells the followers of these keys to look, holding or letting go nothing.
+    pub(crate) async fn notify(&self, store: &Store, keys: &[i32]) -> Result<()> {
+        let sql = "SELECT pg_notify('pgflow_' || $1::int || '_' || k, '') FROM unnest($2::int[]) k";
+        self.client.query(sql, &[&store.space, &keys]).await.map_err(|e| Error::database("listener: notify", e))?;
+        Ok(())
+    }
+
     /// W8: the one statement of an idle instance.
     pub(crate) async fn heartbeat(&self, h: &Heartbeat<'_>) -> Result<Beat> {
         let r = self
             .client
-            .query_one(&self.heartbeat, &[&h.session, &h.followed, &h.slept_on, &h.write, &h.leads, &h.lease_ms])
+            .query_one(
+                &self.heartbeat,
+                &[&h.session, &h.followed, &h.slept_on, &h.write, &h.leads, &h.lease_ms, &h.heartbeat_ms],
+            )
             .await
             .map_err(|e| Error::database("listener: heartbeat", e))?;
         Ok(Beat {
@@ -135,6 +148,7 @@ impl Session {
             expired: r.get(5),
             undecodable: r.get(6),
             server_age_ms: r.get(7),
+            death: r.get(8),
         })
     }
 }

@@ -2,7 +2,13 @@
 //!
 //! The first test starts the server, in whichever process it runs (`cargo test` and cargo-nextest alike), and the end
 //! of the last one ends it. A template database is migrated once; each test's database is a copy of it.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "no test uses all of it, and none is used elsewhere")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    missing_docs,
+    reason = "no test uses all of it, and none is used elsewhere"
+)]
 
 mod database;
 mod eventually;

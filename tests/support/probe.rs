@@ -117,6 +117,10 @@ impl Seen {
         self.opened.notify_all();
         self.opened_async.notify_waiters();
     }
+    /// From now on messages wait and block again.
+    pub fn close(&self) {
+        *self.open.lock().unwrap() = false;
+    }
     async fn wait(&self) {
         loop {
             let opened = self.opened_async.notified();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::leash::{self, LEASH_VARIABLE};
 use super::windows::Windows;
@@ -21,7 +21,13 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 struct Role {
     name: String,
     arguments: Vec<String>,
+    process: Process,
+}
+
+/// A process and our end of its leash, which waiting would drop if it were left in the child.
+struct Process {
     child: Child,
+    leash: Option<ChildStdin>,
 }
 
 /// All roles of the demo.
@@ -45,16 +51,17 @@ impl Children {
     pub(crate) fn start(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
         let own = arguments.iter().map(|a| (*a).to_owned());
         let arguments: Vec<String> = own.chain(self.windows.arguments()).collect();
-        let child = self.spawn(name, &arguments)?;
-        self.roles.push(Role { name: name.to_owned(), arguments, child });
+        let process = self.spawn(name, &arguments)?;
+        self.roles.push(Role { name: name.to_owned(), arguments, process });
         Ok(())
     }
 
     /// Runs a command to its end.
     pub(crate) async fn run(&self, name: &str, arguments: &[&str]) -> Result<()> {
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-        let mut child = self.spawn(name, &arguments)?;
+        let Process { mut child, leash } = self.spawn(name, &arguments)?;
         let ended = tokio::time::timeout(COMMAND_LIMIT, child.wait()).await;
+        drop(leash);
         let status =
             ended.with_context(|| format!("{name} takes too long; its log is {}", self.log(name).display()))??;
         if !status.success() {
@@ -66,21 +73,21 @@ impl Children {
     /// Kills a role with SIGKILL and waits until it is gone.
     pub(crate) async fn kill(&mut self, name: &str) -> Result<()> {
         let role = self.role(name)?;
-        role.child.kill().await.with_context(|| format!("kill {name}"))
+        role.process.child.kill().await.with_context(|| format!("kill {name}"))
     }
 
     /// Starts a role again that has ended.
     pub(crate) fn restart(&mut self, name: &str) -> Result<()> {
         let arguments = self.role(name)?.arguments.clone();
-        let child = self.spawn(name, &arguments)?;
-        self.role(name)?.child = child;
+        let process = self.spawn(name, &arguments)?;
+        self.role(name)?.process = process;
         Ok(())
     }
 
     /// Fails if a role has ended by itself.
     pub(crate) fn all_run(&mut self) -> Result<()> {
         for role in &mut self.roles {
-            if let Some(status) = role.child.try_wait()? {
+            if let Some(status) = role.process.child.try_wait()? {
                 let name = role.name.clone();
                 bail!("{name} ended by itself ({status}); its log ends with: {}", self.log_end(&name));
             }
@@ -91,17 +98,17 @@ impl Children {
     /// Asks all roles to stop, kills those that do not, and tells how each ended.
     pub(crate) async fn stop(&mut self) -> Vec<(String, Option<ExitStatus>)> {
         for role in &self.roles {
-            if let Some(pid) = role.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+            if let Some(pid) = role.process.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
                 // An error means that it has ended.
                 let _ = kill_process(pid, Signal::TERM);
             }
         }
         let mut ended = Vec::new();
         for mut role in self.roles.drain(..) {
-            let status = match tokio::time::timeout(STOP_GRACE, role.child.wait()).await {
+            let status = match tokio::time::timeout(STOP_GRACE, role.process.child.wait()).await {
                 Ok(status) => status.ok(),
                 Err(_) => {
-                    let _ = role.child.kill().await;
+                    let _ = role.process.child.kill().await;
                     None
                 }
             };
@@ -129,7 +136,7 @@ impl Children {
         lines[lines.len().saturating_sub(3)..].join(" | ")
     }
 
-    fn spawn(&self, name: &str, arguments: &[String]) -> Result<Child> {
+    fn spawn(&self, name: &str, arguments: &[String]) -> Result<Process> {
         let log = File::options().create(true).append(true).open(self.log(name)).context("open a log")?;
         let mut command = Command::new(&self.program);
         command.args(arguments);
@@ -142,6 +149,8 @@ impl Children {
             // Ctrl-C on a terminal reaches the demo alone, which then stops everything in order.
             .process_group(0)
             .kill_on_drop(true);
-        command.spawn().with_context(|| format!("start {name}"))
+        let mut child = command.spawn().with_context(|| format!("start {name}"))?;
+        let leash = child.stdin.take();
+        Ok(Process { child, leash })
     }
 }

@@ -43,6 +43,10 @@ impl Payload for ExecutionMetrics {
         &self.envelope
     }
 
+    fn ordering_key(&self) -> Option<String> {
+        Some(self.proposal_id.to_string())
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
         self.metrics_before.validate()?;

@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 
+use pgflow::Priority;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -25,14 +26,15 @@ mod voting;
 
 pub use learning_completed::LearningLoopCompleted;
 pub use metrics::ExecutionMetrics;
-pub use own::{ConsensusDeadline, ExecuteProposal, ObserveChange};
+pub use own::{ConsensusDeadline, ExecuteProposal, ObserveChange, RunLearning, SendProposals, WatchChange};
 pub use pattern::PatternDiscovered;
 pub use profile_update::{BROADCAST, GENESIS_SOURCE, SafetyProfileUpdate};
 pub use proposal::ProposalForConsensus;
 pub use queue::{
-    CONSENSUS_DEADLINES, CONSENSUS_RESULTS, CONSENSUS_VOTES, GUARDIAN_SAFETY_PROFILES, LEARNING_LOOP_COMPLETED,
-    METRICS_TO_GUARDIAN, OBSERVATIONS, PATTERNS_FOR_AGGREGATOR, PROPOSALS_FOR_CONSENSUS, PROPOSALS_FOR_EXECUTION,
-    ROLLBACK_TRIGGERS, SEED_QUEUES, VOTING_REQUESTS, full_name,
+    ALL_QUEUES, CHANGE_WATCHES, CONSENSUS_DEADLINES, CONSENSUS_RESULTS, CONSENSUS_VOTES, GUARDIAN_SAFETY_PROFILES,
+    LEARNING_LOOP_COMPLETED, LEARNING_RUNS, METRICS_TO_GUARDIAN, OBSERVATIONS, PATTERNS_FOR_AGGREGATOR,
+    PROPOSALS_FOR_CONSENSUS, PROPOSALS_FOR_EXECUTION, PROPOSALS_TO_SEND, ROLLBACK_TRIGGERS, SEED_QUEUES,
+    VOTING_REQUESTS, full_name,
 };
 pub use result::{Ballot, BallotDetail, ConsensusResult, Verdict};
 pub use rollback::{Limit, RollbackTrigger};
@@ -42,19 +44,26 @@ pub use voting::{ConsensusVote, REASON_MIN_CHARS, Vote, VotingRequest};
 pub const VERSION: u16 = 1;
 
 /// What every message type states about itself.
-pub trait Payload: Serialize + DeserializeOwned {
+pub trait Payload: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The value of `type`.
     const TYPE: &'static str;
     /// The queue it travels on.
     const QUEUE: &'static str;
     /// Fields whose absence is `invalid_message`.
     const REQUIRED: &'static [&'static str];
+    /// How urgent it is.
+    const PRIORITY: Priority = Priority::Normal;
 
     /// Type, version and id.
     fn envelope(&self) -> &Envelope<Self>;
 
     /// The ranges and formats of this type's own fields.
     fn check(&self) -> Result<(), Invalid>;
+
+    /// Messages of one queue with the same key are handled one at a time, in publish order.
+    fn ordering_key(&self) -> Option<String> {
+        None
+    }
 
     /// Version, then [`Payload::check`]. Used before publishing and at receipt.
     fn validate(&self) -> Result<(), Invalid> {

@@ -91,3 +91,77 @@ impl Payload for ObserveChange {
         present("instance_id", &self.instance_id)
     }
 }
+
+/// An instance sends what waits in its proposal queue, best score first. Published whenever something may have become
+/// sendable: a submission, or the end of a change that held a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendProposals {
+    /// Type, version, id.
+    #[serde(flatten)]
+    pub envelope: Envelope<Self>,
+    /// Whose queue.
+    pub instance_id: String,
+}
+
+impl Payload for SendProposals {
+    const TYPE: &'static str = "send_proposals";
+    const QUEUE: &'static str = queue::PROPOSALS_TO_SEND;
+    const REQUIRED: &'static [&'static str] = &["instance_id"];
+
+    fn envelope(&self) -> &Envelope<Self> {
+        &self.envelope
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        present("instance_id", &self.instance_id)
+    }
+}
+
+/// Central looks after an active change: silence raises an alert, a clean end of the window closes it. Each handling
+/// publishes the next, until the change is closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchChange {
+    /// Type, version, id.
+    #[serde(flatten)]
+    pub envelope: Envelope<Self>,
+    /// The change.
+    pub proposal_id: Uuid,
+}
+
+impl Payload for WatchChange {
+    const TYPE: &'static str = "watch_change";
+    const QUEUE: &'static str = queue::CHANGE_WATCHES;
+    const REQUIRED: &'static [&'static str] = &["proposal_id"];
+
+    fn envelope(&self) -> &Envelope<Self> {
+        &self.envelope
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        Ok(())
+    }
+}
+
+/// Central runs the learning loop once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunLearning {
+    /// Type, version, id.
+    #[serde(flatten)]
+    pub envelope: Envelope<Self>,
+    /// The run, by which its figures are found.
+    pub run_id: Uuid,
+}
+
+impl Payload for RunLearning {
+    const TYPE: &'static str = "run_learning";
+    const QUEUE: &'static str = queue::LEARNING_RUNS;
+    const REQUIRED: &'static [&'static str] = &["run_id"];
+
+    fn envelope(&self) -> &Envelope<Self> {
+        &self.envelope
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        Ok(())
+    }
+}

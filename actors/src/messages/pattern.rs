@@ -63,6 +63,10 @@ impl Payload for PatternDiscovered {
         &self.envelope
     }
 
+    fn ordering_key(&self) -> Option<String> {
+        Some(self.pattern_type.clone())
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
         present("agent_type", &self.agent_type)?;

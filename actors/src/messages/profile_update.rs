@@ -53,6 +53,10 @@ impl Payload for SafetyProfileUpdate {
         &self.envelope
     }
 
+    fn ordering_key(&self) -> Option<String> {
+        Some(self.agent_type.clone())
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
         present("agent_type", &self.agent_type)?;

@@ -36,7 +36,15 @@ pub const CONSENSUS_DEADLINES: &str = "consensus_deadlines_queue";
 /// An instance to itself: read the metrics of an applied change again.
 pub const OBSERVATIONS: &str = "observations_queue";
 
-const ALL: [&str; 12] = [
+/// An instance to itself: send the best of the waiting proposals.
+pub const PROPOSALS_TO_SEND: &str = "proposals_to_send_queue";
+/// Central to itself: has this change been reported lately?
+pub const CHANGE_WATCHES: &str = "change_watches_queue";
+/// Anyone to central: learn now.
+pub const LEARNING_RUNS: &str = "learning_runs_queue";
+
+/// Every queue.
+pub const ALL_QUEUES: [&str; 15] = [
     PROPOSALS_FOR_CONSENSUS,
     CONSENSUS_RESULTS,
     METRICS_TO_GUARDIAN,
@@ -49,9 +57,12 @@ const ALL: [&str; 12] = [
     PROPOSALS_FOR_EXECUTION,
     CONSENSUS_DEADLINES,
     OBSERVATIONS,
+    PROPOSALS_TO_SEND,
+    CHANGE_WATCHES,
+    LEARNING_RUNS,
 ];
 
 /// The stored name of a queue given with or without its `_queue` suffix, as the command line accepts both.
 pub fn full_name(name: &str) -> Option<&'static str> {
-    ALL.into_iter().find(|full| *full == name || full.strip_suffix("_queue") == Some(name))
+    ALL_QUEUES.into_iter().find(|full| *full == name || full.strip_suffix("_queue") == Some(name))
 }

@@ -1,5 +1,6 @@
 //! `rollback_trigger` (domain §1.7).
 
+use pgflow::Priority;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -85,6 +86,7 @@ impl Payload for RollbackTrigger {
     const TYPE: &'static str = "rollback_trigger";
     const QUEUE: &'static str = queue::ROLLBACK_TRIGGERS;
     const REQUIRED: &'static [&'static str] = &["proposal_id", "instance_id", "reason", "timestamp"];
+    const PRIORITY: Priority = Priority::High;
 
     fn envelope(&self) -> &Envelope<Self> {
         &self.envelope

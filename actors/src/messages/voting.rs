@@ -122,6 +122,10 @@ impl Payload for ConsensusVote {
         &self.envelope
     }
 
+    fn ordering_key(&self) -> Option<String> {
+        Some(self.proposal_id.to_string())
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
         if let Some(confidence) = self.confidence {

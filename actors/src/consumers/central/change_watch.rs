@@ -1,0 +1,50 @@
+//! `watch_change`: silence raises `metrics_stale`, once a silence, and rolls nothing back (domain §3.3). A change whose
+//! window ended with fresh and clean reports is closed here, should its last report not have done it.
+
+use std::sync::Arc;
+
+use pgflow::{Context, Failure};
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::Own;
+use super::metrics::watch_delay;
+use crate::consumers::{ALREADY_PROCESSED, Consume};
+use crate::messages::WatchChange;
+use crate::producers::central::watch_later;
+use crate::settings::STALE_PERIODS;
+use crate::store::{self, Alert};
+
+pub(crate) struct Watches(pub(crate) Arc<Own>);
+
+impl Consume for Watches {
+    type Payload = WatchChange;
+
+    async fn consume(&mut self, watch: WatchChange, cx: &Context<'_>) -> Result<&'static str, Failure> {
+        let id = watch.proposal_id;
+        let period = self.0.settings.windows.report;
+        let tx = cx.transaction().await?;
+        let change = store::lock_change(tx, id).await?.filter(store::WatchedChange::is_open);
+        let Some(change) = change else { return Ok(ALREADY_PROCESSED) };
+        let (Some(last), Some(ends)) = (change.last_report_at, change.window_ends_at) else {
+            return Ok(ALREADY_PROCESSED);
+        };
+        let now = OffsetDateTime::now_utc();
+        let silence = period * STALE_PERIODS;
+        let ordered = store::rollback_ordered(tx, id).await?;
+        let fresh_at_the_end = last + silence >= ends && change.breach_counts.is_empty();
+        if now >= ends + period && fresh_at_the_end && !ordered {
+            store::close_change(tx, id, "succeeded").await?;
+            tracing::info!(target: "evolution", proposal_id = %id, "change succeeded: clean to the end of its window");
+            return Ok("succeeded");
+        }
+        let told = change.stale_alerted_at.is_some_and(|told| told >= last);
+        if now - last >= silence && !told {
+            let detail = json!({ "silent_seconds": (now - last).as_seconds_f64(), "rollback_ordered": ordered });
+            store::raise_alert(tx, Alert::MetricsStale, id, &change.instance_id, &detail).await?;
+            store::mark_stale(tx, id).await?;
+        }
+        watch_later(cx.publisher(), tx, id, watch_delay(period, ends, now)).await?;
+        Ok("watched")
+    }
+}

@@ -1,0 +1,85 @@
+//! `proposal_for_consensus` (domain §2.1): register with Guardian, then approve by likeness or open the vote.
+
+use std::sync::Arc;
+
+use pgflow::{Context, Failure};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::Own;
+use crate::consensus::{Decision, Rule, Status};
+use crate::consumers::{ALREADY_PROCESSED, Consume};
+use crate::events::{PROPOSAL_RECEIVED, tell};
+use crate::intake::{Intake as Way, route};
+use crate::json::{Object, three_decimals};
+use crate::messages::ProposalForConsensus;
+use crate::producers::central::{request_votes, send_consensus_result, set_deadline};
+use crate::similarity::{ShingleCosine, Similarity};
+use crate::store::{self, NewVote};
+use crate::text::change_tokens;
+
+pub(crate) struct Intake(pub(crate) Arc<Own>);
+
+impl Consume for Intake {
+    type Payload = ProposalForConsensus;
+
+    async fn consume(&mut self, proposal: ProposalForConsensus, cx: &Context<'_>) -> Result<&'static str, Failure> {
+        let settings = &self.0.settings.consensus;
+        let id = proposal.proposal_id;
+        let tx = cx.transaction().await?;
+        let likeness = likeness(&proposal.code_change, &store::known_safe(tx).await?);
+        let way = route(likeness, proposal.risk_score, &proposal.safety_profile, settings);
+        let deadline = OffsetDateTime::now_utc() + settings.window;
+        let (status, rule) = match way {
+            Way::AutoApprove => (Status::AutoApproved, Rule::TwoThirds),
+            Way::Vote { rule, .. } => (Status::Voting, rule),
+        };
+        let approved = status == Status::AutoApproved;
+        let rationale = approved.then(|| format!("auto-approved, {likeness:.2} like a change known to be safe"));
+        let new = NewVote { status, rule, similarity: likeness, rationale: rationale.clone(), deadline };
+        if !store::insert_consensus(tx, &proposal, &new).await? {
+            return Ok(ALREADY_PROCESSED);
+        }
+        store::register_change(tx, &proposal, &change_word(&proposal.code_change)).await?;
+        tell!(
+            PROPOSAL_RECEIVED,
+            proposal_id = %id,
+            instance_id = proposal.instance_id,
+            agent_type = proposal.agent_type,
+            impact = proposal.impact_score,
+            risk = proposal.risk_score,
+            "proposal received"
+        );
+        match way {
+            Way::AutoApprove => {
+                store::admit_change(tx, id, true).await?;
+                let rationale = rationale.unwrap_or_default();
+                let decision = Decision { status, confidence: three_decimals(likeness), rationale };
+                send_consensus_result(cx.publisher(), tx, (&proposal.instance_id, id), &[], &decision).await?;
+            }
+            Way::Vote { unfamiliar, .. } => {
+                let asked = request_votes(cx.publisher(), tx, &proposal, deadline).await?;
+                let window = settings.window.try_into().unwrap_or_default();
+                set_deadline(cx.publisher(), tx, id, deadline, window).await?;
+                let known = if unfamiliar { "unlike anything known" } else { "familiar" };
+                tracing::info!(target: "evolution", proposal_id = %id, asked, "vote opened, {known} ({likeness:.2})");
+            }
+        }
+        Ok("proposal_recorded")
+    }
+}
+
+/// The most that a change is like anything known to be safe.
+fn likeness(change: &Object, known: &[Object]) -> f64 {
+    let tokens = change_tokens(change);
+    let known: Vec<Vec<String>> = known.iter().map(change_tokens).collect();
+    ShingleCosine
+        .nearest(&tokens, known.iter().map(|k| (k.as_slice(), ())))
+        .map_or(0.0, |(_, likeness)| likeness.max(0.0))
+}
+
+/// What a change calls its own type, by which its rollback is planned.
+fn change_word(change: &Object) -> String {
+    let word = change.get("type").and_then(Value::as_str).filter(|w| !w.is_empty() && w.len() <= 63);
+    word.unwrap_or("generic").to_owned()
+}

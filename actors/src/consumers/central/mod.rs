@@ -1,0 +1,80 @@
+//! What central takes in.
+
+mod change_watch;
+mod deadline;
+mod intake;
+mod learning;
+mod learning_completed;
+mod metrics;
+mod pattern;
+mod vote;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pgflow::{Builder, Context, Failure};
+use time::OffsetDateTime;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::Consumer;
+use crate::consensus::{Clock, Decision, Status, decide};
+use crate::messages::{
+    CHANGE_WATCHES, CONSENSUS_DEADLINES, CONSENSUS_VOTES, LEARNING_LOOP_COMPLETED, LEARNING_RUNS, METRICS_TO_GUARDIAN,
+    PATTERNS_FOR_AGGREGATOR, PROPOSALS_FOR_CONSENSUS,
+};
+use crate::producers::central::send_consensus_result;
+use crate::settings::Settings;
+use crate::store::{self, OpenVote};
+
+/// What central's consumers share.
+pub(crate) struct Own {
+    pub(crate) settings: Settings,
+    pub(crate) started: Instant,
+}
+
+/// Registers all consumers of central.
+pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
+    let (s, w) = (&own.settings, own.settings.workers);
+    let shared = || Arc::clone(own);
+    let (a, b, c, d, e, f) = (shared(), shared(), shared(), shared(), shared(), shared());
+    builder
+        .queue(s.brief_queue(PROPOSALS_FOR_CONSENSUS, w.proposals))
+        .handler(move || Consumer(intake::Intake(a.clone())))
+        .queue(s.brief_queue(CONSENSUS_VOTES, w.consensus_results))
+        .handler(move || Consumer(vote::Votes(b.clone())))
+        .queue(s.brief_queue(CONSENSUS_DEADLINES, w.consensus_results))
+        .handler(move || Consumer(deadline::Deadlines(c.clone())))
+        .queue(s.brief_queue(METRICS_TO_GUARDIAN, w.metrics))
+        .handler(move || Consumer(metrics::Reports(d.clone())))
+        .queue(s.brief_queue(CHANGE_WATCHES, 1))
+        .handler(move || Consumer(change_watch::Watches(e.clone())))
+        .queue(s.brief_queue(PATTERNS_FOR_AGGREGATOR, w.patterns))
+        .handler(|| Consumer(pattern::Patterns))
+        .queue(s.brief_queue(LEARNING_RUNS, w.profile))
+        .handler(move || Consumer(learning::Learning(f.clone())))
+        .queue(s.brief_queue(LEARNING_LOOP_COMPLETED, 1))
+        .handler(|| Consumer(learning_completed::Completed))
+}
+
+/// Decides with the votes that are there, and tells the proposer if that is a decision.
+async fn try_to_decide(
+    cx: &Context<'_>,
+    tx: &Client,
+    own: &Own,
+    (proposal, open): (Uuid, &OpenVote),
+    now: OffsetDateTime,
+) -> Result<Option<Decision>, Failure> {
+    let votes = store::votes_on(tx, proposal).await?;
+    let clock = Clock { now, deadline: open.deadline };
+    let decision = decide(&votes, open.rule, clock, &own.settings.consensus);
+    if decision.status == Status::Voting {
+        return Ok(None);
+    }
+    if !store::decide_consensus(tx, proposal, decision.status, decision.confidence, &decision.rationale).await? {
+        return Ok(None);
+    }
+    store::admit_change(tx, proposal, decision.status == Status::Approved).await?;
+    send_consensus_result(cx.publisher(), tx, (&open.instance_id, proposal), &votes, &decision).await?;
+    Ok(Some(decision))
+}

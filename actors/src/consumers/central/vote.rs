@@ -1,0 +1,48 @@
+//! `consensus_vote` (domain §2.2, §2.3): counted once an instance, decided at every vote.
+
+use std::sync::Arc;
+
+use pgflow::{Context, Failure};
+
+use super::{Own, try_to_decide};
+use crate::consensus::Status;
+use crate::consumers::Consume;
+use crate::messages::ConsensusVote;
+use crate::store;
+use crate::voting::{CastVote, admit};
+
+pub(crate) struct Votes(pub(crate) Arc<Own>);
+
+impl Consume for Votes {
+    type Payload = ConsensusVote;
+
+    async fn consume(&mut self, message: ConsensusVote, cx: &Context<'_>) -> Result<&'static str, Failure> {
+        let id = message.proposal_id;
+        let tx = cx.transaction().await?;
+        let Some(open) = store::lock_consensus(tx, id).await? else {
+            return Err(Failure::retry(format!("unknown_proposal: {id}")));
+        };
+        let vote = CastVote::from(&message);
+        let votes = store::votes_on(tx, id).await?;
+        if let Err(refusal) = admit(&votes, &vote, open.status != Status::Voting) {
+            return Ok(refusal.tag());
+        }
+        // What counts is when it was cast: central may have been away while it waited.
+        if vote.voted_at > open.deadline {
+            return Ok("too_late");
+        }
+        store::insert_vote(tx, id, &vote).await?;
+        tracing::info!(
+            target: "evolution",
+            proposal_id = %id,
+            instance_id = vote.instance_id,
+            vote = vote.vote.tag(),
+            confidence = vote.confidence,
+            "vote counted"
+        );
+        // The deadline itself is the business of its own message, which lets late-counted votes in.
+        let now = vote.voted_at.min(open.deadline - time::Duration::MILLISECOND);
+        try_to_decide(cx, tx, &self.0, (id, &open), now).await?;
+        Ok("vote_recorded")
+    }
+}

@@ -1,0 +1,47 @@
+//! `consensus_result` (domain §1.4): an approval orders the execution, a rejection ends the proposal.
+
+use std::sync::Arc;
+
+use pgflow::{Context, Failure};
+
+use super::{Own, release_target};
+use crate::consumers::{ALREADY_PROCESSED, Consume};
+use crate::events::{CONSENSUS_APPROVED, CONSENSUS_REJECTED, tell};
+use crate::messages::ConsensusResult;
+use crate::producers::instance::order_execution;
+use crate::proposal::{OnResult, State, on_result};
+use crate::store;
+
+pub(crate) struct ConsensusResults(pub(crate) Arc<Own>);
+
+impl Consume for ConsensusResults {
+    type Payload = ConsensusResult;
+
+    async fn consume(&mut self, result: ConsensusResult, cx: &Context<'_>) -> Result<&'static str, Failure> {
+        let id = result.proposal_id;
+        self.0.is_mine(&result.instance_id)?;
+        let tx = cx.transaction().await?;
+        let Some(proposal) = store::lock_proposal(tx, id).await? else {
+            return Err(Failure::retry(format!("proposal_not_found: {id}")));
+        };
+        let next = match on_result(proposal.status, &result.status) {
+            OnResult::Execute => State::ConsensusReached,
+            OnResult::Fail => State::ConsensusFailed,
+            OnResult::AlreadyProcessed => return Ok(ALREADY_PROCESSED),
+            OnResult::NotSent => return Err(Failure::retry(format!("proposal {id} was never sent"))),
+        };
+        let rationale = result.decision_rationale.as_deref();
+        if !store::enter_decided(tx, id, next, &result.votes, &result.status, rationale).await? {
+            return Ok(ALREADY_PROCESSED);
+        }
+        let why = rationale.unwrap_or("no reason given");
+        if next == State::ConsensusReached {
+            order_execution(cx.publisher(), tx, &proposal).await?;
+            tell!(CONSENSUS_APPROVED, proposal_id = %id, confidence = result.confidence, "consensus reached: {why}");
+        } else {
+            release_target(cx, tx, &proposal).await?;
+            tell!(CONSENSUS_REJECTED, proposal_id = %id, confidence = result.confidence, "consensus failed: {why}");
+        }
+        Ok("processed")
+    }
+}

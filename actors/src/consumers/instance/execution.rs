@@ -1,0 +1,179 @@
+//! `execute_proposal`: the phases of an execution (domain §5.4), restartable at every point.
+//!
+//! A redelivery in `executing` takes back what the run before it wrote, and begins anew; only a settled state is
+//! answered `already_processed`. A rollback that arrives meanwhile cancels the run; the state is then the rollback's.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgflow::{Context, Failure};
+use time::OffsetDateTime;
+
+use super::{Own, release_target};
+use crate::change::read_change;
+use crate::check::CheckError;
+use crate::consumers::{ALREADY_PROCESSED, Consume, NOT_APPLICABLE};
+use crate::events::{
+    EXECUTION_FAILED, EXECUTION_SUCCESS, PROPOSAL_APPLIED, PROPOSAL_EXECUTION_STARTED, PROPOSAL_FAILED, RUN_COMPLETED,
+    RUN_FAILED, tell,
+};
+use crate::executor::ChangeExecutor;
+use crate::messages::ExecuteProposal;
+use crate::metrics::Metrics;
+use crate::producers::instance::{observe_later, report_metrics_to_guardian};
+use crate::proposal::{OnExecute, State, on_execute, validate_execution, verify_execution};
+use crate::runs::Running;
+use crate::store::{self, Proposal, Run};
+use crate::thresholds::Thresholds;
+use crate::workspace::WorkspaceError;
+
+/// How soon to ask again for something that another run holds.
+const HELD_PAUSE: Duration = Duration::from_millis(500);
+
+pub(crate) struct Execution(pub(crate) Arc<Own>);
+
+/// Why a run ends without its change in place.
+enum End {
+    /// For good: the proposal fails.
+    Failed(String),
+    /// Another try may succeed.
+    Again(Failure, String),
+    /// A rollback took over.
+    Cancelled,
+}
+
+impl End {
+    fn again(error: &impl std::fmt::Display) -> Self {
+        Self::Again(Failure::retry(error), error.to_string())
+    }
+}
+
+impl From<CheckError> for End {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Cancelled => Self::Cancelled,
+            CheckError::NotStarted(_) => Self::again(&error),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<WorkspaceError> for End {
+    fn from(error: WorkspaceError) -> Self {
+        match &error {
+            WorkspaceError::Busy { .. } => Self::Again(Failure::snooze(HELD_PAUSE), error.to_string()),
+            _ if error.is_permanent() => Self::Failed(error.to_string()),
+            _ => Self::again(&error),
+        }
+    }
+}
+
+impl Consume for Execution {
+    type Payload = ExecuteProposal;
+
+    async fn consume(&mut self, order: ExecuteProposal, cx: &Context<'_>) -> Result<&'static str, Failure> {
+        let own = &self.0;
+        let id = order.proposal_id;
+        own.is_mine(&order.instance_id)?;
+        let client = own.database.client().await?;
+        let Some(proposal) = store::find_proposal(&*client, id).await? else {
+            return Err(Failure::retry(format!("proposal_not_found: {id}")));
+        };
+        match on_execute(proposal.status) {
+            OnExecute::AlreadyProcessed => return Ok(ALREADY_PROCESSED),
+            OnExecute::NotApproved => return Err(Failure::dead(format!("not_approved: it is {}", proposal.status))),
+            OnExecute::Begin | OnExecute::BeginAgain => {}
+        }
+        // Registered before the state says `executing`: whoever sees that state finds the run.
+        let Some(running) = own.runs.begin(id) else { return Err(Failure::snooze(HELD_PAUSE)) };
+        let Some(proposal) = store::enter_executing(&*client, id).await? else { return Ok(NOT_APPLICABLE) };
+        tell!(PROPOSAL_EXECUTION_STARTED, proposal_id = %id, attempt = cx.attempt(), "execution started");
+        let begun = Instant::now();
+        let mut run = Run::default();
+        let end = self.run(&proposal, &running, &mut run).await;
+        run.took_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+        match end {
+            Ok(()) => self.applied(cx, &proposal, &run).await,
+            Err(End::Cancelled) => Ok(NOT_APPLICABLE),
+            Err(End::Failed(why)) => self.failed(cx, &proposal, &run, &why).await,
+            Err(End::Again(_, why)) if own.settings.is_last(cx.attempt()) => {
+                self.failed(cx, &proposal, &run, &why).await
+            }
+            Err(End::Again(failure, _)) => Err(failure),
+        }
+    }
+}
+
+impl Execution {
+    /// Phases 1 to 5.
+    async fn run(&self, proposal: &Proposal, running: &Running, run: &mut Run) -> Result<(), End> {
+        let own = &self.0;
+        let id = proposal.proposal_id;
+        validate_execution(proposal.risk_score, &proposal.safety_profile, proposal.by_vote)
+            .map_err(|e| End::Failed(e.to_string()))?;
+        let named = proposal.metadata.get("change_type").and_then(serde_json::Value::as_str);
+        let change = read_change(named, &proposal.code_change).map_err(|e| End::Failed(e.to_string()))?;
+        // What a run that was cut short left behind must not be in the metrics before.
+        own.executor.revert(id).await?;
+        run.before = self.measure(running).await?;
+        own.executor.apply(id, change).await?;
+        if running.is_cancelled() {
+            return Err(End::Cancelled);
+        }
+        run.after = self.measure(running).await?;
+        verify_execution(&run.before, &run.after).map_err(|e| End::Failed(e.to_string()))
+    }
+
+    async fn measure(&self, running: &Running) -> Result<Metrics, End> {
+        let mut metrics = self.0.check.run(running.cancelled()).await?;
+        metrics.timestamp = metrics.timestamp.or_else(|| Some(OffsetDateTime::now_utc()));
+        Ok(metrics)
+    }
+
+    /// Phases 6 and 7 of a run that went well.
+    async fn applied(&self, cx: &Context<'_>, proposal: &Proposal, run: &Run) -> Result<&'static str, Failure> {
+        let own = &self.0;
+        let id = proposal.proposal_id;
+        let tx = cx.transaction().await?;
+        let learned = store::safety_profile(tx, &own.id, &proposal.agent_type).await?;
+        let limits = Thresholds::effective(&proposal.agent_type, &proposal.safety_profile, learned.as_ref());
+        let until = OffsetDateTime::now_utc() + own.settings.observation(limits.window);
+        if !store::enter_applied(tx, id, run, until).await? {
+            return Ok(NOT_APPLICABLE);
+        }
+        let metrics = (&run.before, &run.after);
+        report_metrics_to_guardian(cx.publisher(), tx, proposal, State::Applied, metrics).await?;
+        observe_later(cx.publisher(), tx, proposal, until, own.settings.windows.report).await?;
+        tell!(PROPOSAL_APPLIED, proposal_id = %id, target = proposal.target_key, "applied");
+        tell!(RUN_COMPLETED, proposal_id = %id, execution_time_ms = run.took_ms, "execution completed");
+        tell!(EXECUTION_SUCCESS, proposal_id = %id, "execution succeeded");
+        Ok("applied")
+    }
+
+    /// Phases 6 and 7 of a run that did not: first the file, then the state.
+    async fn failed(
+        &self,
+        cx: &Context<'_>,
+        proposal: &Proposal,
+        run: &Run,
+        why: &str,
+    ) -> Result<&'static str, Failure> {
+        let own = &self.0;
+        let id = proposal.proposal_id;
+        own.executor.revert(id).await?;
+        if !own.executor.verify(id).await? {
+            return Err(Failure::retry(format!("{why}; and the file is not as it was before")));
+        }
+        let tx = cx.transaction().await?;
+        if !store::enter_failed(tx, id, why, run).await? {
+            return Ok(NOT_APPLICABLE);
+        }
+        let metrics = (&run.before, &run.after);
+        report_metrics_to_guardian(cx.publisher(), tx, proposal, State::Failed, metrics).await?;
+        release_target(cx, tx, proposal).await?;
+        tell!(PROPOSAL_FAILED, proposal_id = %id, reason = why, "failed, and taken back: {why}");
+        tell!(RUN_FAILED, proposal_id = %id, execution_time_ms = run.took_ms, "execution failed");
+        tell!(EXECUTION_FAILED, proposal_id = %id, "execution failed");
+        Ok("failed")
+    }
+}

@@ -1,0 +1,92 @@
+//! What an instance takes in.
+
+mod consensus_result;
+mod execution;
+mod observation;
+mod rollback;
+mod safety_profile;
+mod sending;
+mod voting;
+
+use std::sync::Arc;
+
+use pgflow::{Builder, Context, Failure};
+use tokio_postgres::GenericClient;
+
+use super::Consumer;
+use crate::check::Check;
+use crate::executor::FileExecutor;
+use crate::messages::{
+    CONSENSUS_RESULTS, GUARDIAN_SAFETY_PROFILES, OBSERVATIONS, PROPOSALS_FOR_EXECUTION, PROPOSALS_TO_SEND,
+    ROLLBACK_TRIGGERS, VOTING_REQUESTS,
+};
+use crate::metrics::Metrics;
+use crate::producers::instance::send_proposals;
+use crate::runs::Runs;
+use crate::settings::Settings;
+use crate::store::{self, Database, Proposal};
+use crate::voter::Voter;
+
+/// What an instance's consumers share.
+pub(crate) struct Own {
+    pub(crate) id: String,
+    pub(crate) settings: Settings,
+    pub(crate) database: Database,
+    pub(crate) executor: FileExecutor,
+    pub(crate) check: Check,
+    pub(crate) runs: Runs,
+    pub(crate) voter: Box<dyn Voter>,
+}
+
+impl Own {
+    /// Refuses what is addressed to someone else.
+    fn is_mine(&self, instance: &str) -> Result<(), Failure> {
+        if instance == self.id {
+            return Ok(());
+        }
+        Err(Failure::dead(format!("wrong_instance: addressed to {instance}, this is {}", self.id)))
+    }
+}
+
+/// Registers all consumers of an instance.
+pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
+    let (s, w) = (&own.settings, own.settings.workers);
+    let shared = || Arc::clone(own);
+    let (a, b, c, d, e, f, g) = (shared(), shared(), shared(), shared(), shared(), shared(), shared());
+    builder
+        // One sender: the best score goes first.
+        .queue(s.brief_queue(PROPOSALS_TO_SEND, 1))
+        .handler(move || Consumer(sending::Sending(a.clone())))
+        .queue(s.brief_queue(VOTING_REQUESTS, w.consensus))
+        .handler(move || Consumer(voting::Voting(b.clone())))
+        .queue(s.brief_queue(CONSENSUS_RESULTS, w.consensus))
+        .handler(move || Consumer(consensus_result::ConsensusResults(c.clone())))
+        .queue(s.queue(PROPOSALS_FOR_EXECUTION, w.proposals))
+        .handler(move || Consumer(execution::Execution(d.clone())))
+        .queue(s.queue(OBSERVATIONS, w.metrics))
+        .handler(move || Consumer(observation::Observation(e.clone())))
+        .queue(s.queue(ROLLBACK_TRIGGERS, w.rollback))
+        .handler(move || Consumer(rollback::Rollback(f.clone())))
+        .queue(s.brief_queue(GUARDIAN_SAFETY_PROFILES, w.safety))
+        .handler(move || Consumer(safety_profile::SafetyProfiles(g.clone())))
+}
+
+/// A change let go of its target: whoever waits for it is sent.
+async fn release_target<C: GenericClient + Sync>(
+    cx: &Context<'_>,
+    client: &C,
+    proposal: &Proposal,
+) -> Result<(), Failure> {
+    let Some(target) = &proposal.target_key else { return Ok(()) };
+    if store::waits_for_target(client, &proposal.instance_id, target).await? {
+        send_proposals(cx.publisher(), client, &proposal.instance_id).await?;
+    }
+    Ok(())
+}
+
+/// The metrics of a check that found the program broken: nothing succeeds.
+fn broken(why: &impl std::fmt::Display) -> Metrics {
+    let mut metrics = Metrics { success_rate: Some(0.0), ..Metrics::default() };
+    metrics.other.insert("check_error".to_owned(), why.to_string().into());
+    metrics
+}

@@ -1,0 +1,83 @@
+//! `rollback_trigger` (domain §1.7, §3.5): stop the run if there is one, take the change back byte for byte, check
+//! again, and only then say so.
+//!
+//! The first statement marks the proposal, committed at once: from there on no execution of it can begin or end well,
+//! in whatever process. Everything after it may be repeated.
+
+use std::sync::Arc;
+
+use pgflow::{Context, Failure};
+use serde_json::json;
+
+use super::{Own, release_target};
+use crate::consumers::{ALREADY_PROCESSED, Consume, NOT_APPLICABLE};
+use crate::events::{ROLLBACK_COMPLETED, tell};
+use crate::executor::ChangeExecutor;
+use crate::messages::RollbackTrigger;
+use crate::metrics::Metrics;
+use crate::producers::instance::report_metrics_to_guardian;
+use crate::proposal::State;
+use crate::store::{self, Alert, Proposal};
+
+pub(crate) struct Rollback(pub(crate) Arc<Own>);
+
+impl Consume for Rollback {
+    type Payload = RollbackTrigger;
+
+    async fn consume(&mut self, trigger: RollbackTrigger, cx: &Context<'_>) -> Result<&'static str, Failure> {
+        let own = &self.0;
+        let id = trigger.proposal_id;
+        own.is_mine(&trigger.instance_id)?;
+        let client = own.database.client().await?;
+        let Some(proposal) = store::request_rollback(&*client, id, &own.id).await? else {
+            return match store::find_proposal(&*client, id).await? {
+                Some(_) => Ok(NOT_APPLICABLE),
+                None => Err(Failure::retry(format!("proposal_not_found: {id}"))),
+            };
+        };
+        if own.runs.cancel(id).await {
+            tracing::info!(target: "evolution", proposal_id = %id, "execution cancelled by a rollback");
+        }
+        let restored = match self.take_back(&proposal).await {
+            Ok(metrics) => metrics,
+            Err(why) => {
+                if own.settings.is_last(cx.attempt()) {
+                    let detail = json!({ "reason": trigger.reason, "error": why });
+                    store::raise_alert(&*client, Alert::RollbackFailed, id, &own.id, &detail).await?;
+                }
+                return Err(Failure::retry(format!("rollback_failed: {why}")));
+            }
+        };
+        let tx = cx.transaction().await?;
+        if !store::enter_rolled_back(tx, id, &trigger.reason).await? {
+            return Ok(ALREADY_PROCESSED);
+        }
+        let before = proposal.metrics_before.clone().unwrap_or_default();
+        report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::RolledBack, (&before, &restored)).await?;
+        release_target(cx, tx, &proposal).await?;
+        let limit = trigger.threshold.normalised();
+        tell!(
+            ROLLBACK_COMPLETED,
+            proposal_id = %id,
+            reason = trigger.reason,
+            actual = limit.actual,
+            threshold = limit.threshold,
+            "rolled back: {}",
+            trigger.reason
+        );
+        Ok("rolled_back")
+    }
+}
+
+impl Rollback {
+    /// The files as before, and the check's word for it.
+    async fn take_back(&self, proposal: &Proposal) -> Result<Metrics, String> {
+        let own = &self.0;
+        let id = proposal.proposal_id;
+        own.executor.revert(id).await.map_err(|e| e.to_string())?;
+        if !own.executor.verify(id).await.map_err(|e| e.to_string())? {
+            return Err("the file is not as it was before".to_owned());
+        }
+        own.check.run(std::future::pending()).await.map_err(|e| format!("the check after it: {e}"))
+    }
+}

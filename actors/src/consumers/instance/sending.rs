@@ -1,0 +1,34 @@
+//! The proposal queue: sends what waits, best score first, one open change a target (domain §5.1, §7.16).
+//!
+//! A proposal whose target is held waits in `pending`; the end of the change that holds it publishes this message again.
+
+use std::sync::Arc;
+
+use pgflow::{Context, Failure};
+
+use super::Own;
+use crate::consumers::Consume;
+use crate::messages::SendProposals;
+use crate::producers::instance::{propose_for_consensus, send_proposals};
+use crate::store;
+
+/// Most proposals of one transaction.
+const BATCH_MAX: usize = 100;
+
+pub(crate) struct Sending(pub(crate) Arc<Own>);
+
+impl Consume for Sending {
+    type Payload = SendProposals;
+
+    async fn consume(&mut self, message: SendProposals, cx: &Context<'_>) -> Result<&'static str, Failure> {
+        self.0.is_mine(&message.instance_id)?;
+        let tx = cx.transaction().await?;
+        for _ in 0..BATCH_MAX {
+            let Some(proposal) = store::send_next_proposal(tx, &self.0.id).await? else { return Ok("sent") };
+            propose_for_consensus(cx.publisher(), tx, &proposal).await?;
+        }
+        // There may be more.
+        send_proposals(cx.publisher(), tx, &self.0.id).await?;
+        Ok("sent")
+    }
+}

@@ -1,0 +1,46 @@
+//! `voting_request`: this instance's own opinion, by its own record (domain §2.5).
+
+use std::sync::Arc;
+
+use pgflow::{Context, Failure};
+use time::OffsetDateTime;
+
+use super::Own;
+use crate::change::change_type;
+use crate::consumers::Consume;
+use crate::messages::VotingRequest;
+use crate::producers::instance::cast_vote;
+use crate::store;
+use crate::voter::Question;
+
+pub(crate) struct Voting(pub(crate) Arc<Own>);
+
+impl Consume for Voting {
+    type Payload = VotingRequest;
+
+    async fn consume(&mut self, request: VotingRequest, cx: &Context<'_>) -> Result<&'static str, Failure> {
+        if OffsetDateTime::now_utc() >= request.deadline {
+            return Ok("too_late");
+        }
+        let own = &self.0;
+        let tx = cx.transaction().await?;
+        let question = Question {
+            record: store::agent_record(tx, &own.id, &request.agent_type).await?,
+            trusted_pattern: store::has_trusted_pattern(tx, change_type(None, &request.code_change).tag()).await?,
+            agent_type: request.agent_type.clone(),
+            risk_score: request.risk_score,
+            success_rate: request.safety_profile.success_rate,
+        };
+        let opinion = own.voter.opinion(&question);
+        tracing::info!(
+            target: "evolution",
+            proposal_id = %request.proposal_id,
+            vote = opinion.vote.tag(),
+            confidence = opinion.confidence,
+            "vote cast: {}",
+            opinion.reason
+        );
+        cast_vote(cx.publisher(), tx, &own.id, &request, opinion).await?;
+        Ok("voted")
+    }
+}

@@ -1,0 +1,94 @@
+//! Singularity: an instance proposes, votes, executes in its own workspace, reports, and takes back.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use pgflow::{Config, Runtime};
+
+use crate::check::Check;
+use crate::consumers::instance::{Own, register};
+use crate::events::{PROFILE_UPDATED, tell};
+use crate::executor::FileExecutor;
+use crate::producers::instance::send_proposals;
+use crate::runs::Runs;
+use crate::settings::Settings;
+use crate::store::{self, Database};
+use crate::voter::{RecordVoter, Voter};
+use crate::workspace::Workspace;
+
+/// What makes an instance this one.
+pub struct InstanceOptions {
+    /// Its name, unique among live ones; messages find it by this name.
+    pub id: String,
+    /// The folder it owns.
+    pub workspace: PathBuf,
+    /// The command that measures the workspace, given to `sh -c`.
+    pub check: String,
+    /// How it votes.
+    pub voter: Box<dyn Voter>,
+}
+
+impl InstanceOptions {
+    /// With the default voter.
+    pub fn new(id: impl Into<String>, workspace: impl Into<PathBuf>, check: impl Into<String>) -> Self {
+        Self { id: id.into(), workspace: workspace.into(), check: check.into(), voter: Box::new(RecordVoter) }
+    }
+}
+
+/// A running instance.
+pub struct Instance {
+    runtime: Runtime,
+}
+
+impl Instance {
+    /// Locks the workspace, puts the tables in place if they are not, starts, and takes in what was learned before.
+    ///
+    /// # Errors
+    /// When the workspace or the database cannot be had, or an instance of this name is live.
+    pub async fn start(config: Config, settings: Settings, options: InstanceOptions) -> Result<Self> {
+        let InstanceOptions { id, workspace, check, voter } = options;
+        let workspace = Workspace::open(&workspace).with_context(|| format!("workspace {}", workspace.display()))?;
+        store::init(&config.url, &config.schema).await.context("put the tables in place")?;
+        let check = Check {
+            command: check,
+            workspace: workspace.root().to_owned(),
+            env: vec![("INSTANCE_ID".to_owned(), id.clone())],
+            timeout: settings.windows.check,
+        };
+        let own = Arc::new(Own {
+            id: id.clone(),
+            settings,
+            database: Database::new(&config.url),
+            executor: FileExecutor::new(workspace),
+            check,
+            runs: Runs::default(),
+            voter,
+        });
+        let runtime = register(Runtime::builder(config.instance(&id)), &own).start().await?;
+        let instance = Self { runtime };
+        // Registered first, so that a profile sent from here on arrives as a message, and none falls between.
+        let client = own.database.client().await?;
+        for learned in store::learned_profiles(&*client).await? {
+            if store::save_safety_profile(&*client, &id, &learned).await? {
+                tell!(PROFILE_UPDATED, agent_type = learned.agent_type, source = learned.source, "learned before");
+            }
+        }
+        send_proposals(instance.runtime.publisher(), &*client, &id).await?;
+        Ok(instance)
+    }
+
+    /// Its runtime.
+    pub const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Stops; an execution that does not end in time is handed back, and begins anew at the next start.
+    ///
+    /// # Errors
+    /// When outcomes could not be written in time.
+    pub async fn stop(self, grace: Duration) -> Result<()> {
+        Ok(self.runtime.stop(grace).await?)
+    }
+}

@@ -1,0 +1,158 @@
+//! What central sends: to instances, and to itself.
+
+use std::time::Duration;
+
+use pgflow::{Outgoing, Publisher, Receipt, Result};
+use time::OffsetDateTime;
+use tokio_postgres::GenericClient;
+use uuid::Uuid;
+
+use super::send;
+use crate::consensus::{Decision, ballots};
+use crate::events::{CONSENSUS_RESULT_PUBLISHED, PROFILE_UPDATE_PUBLISHED, ROLLBACK_TRIGGER_PUBLISHED, tell};
+use crate::messages::{
+    BROADCAST, ConsensusDeadline, ConsensusResult, Envelope, LearningLoopCompleted, ProposalForConsensus,
+    RollbackTrigger, RunLearning, SafetyProfileUpdate, VotingRequest, WatchChange,
+};
+use crate::store::{Figures, LearnedProfile, Rollback};
+use crate::voting::CastVote;
+use crate::wire::Wire;
+
+/// Asks every live instance to vote; answers how many were asked.
+pub async fn request_votes<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    proposal: &ProposalForConsensus,
+    deadline: OffsetDateTime,
+) -> Result<usize> {
+    let request = VotingRequest::about(proposal, OffsetDateTime::now_utc(), deadline);
+    Ok(publisher.broadcast_in(client, &Wire::of(request)).await?.len())
+}
+
+/// Sets the timer of a vote: durable, so that central may be killed meanwhile.
+pub async fn set_deadline<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    proposal: Uuid,
+    deadline: OffsetDateTime,
+    window: Duration,
+) -> Result<Receipt> {
+    let message = ConsensusDeadline { envelope: Envelope::new(), proposal_id: proposal, deadline };
+    send(publisher, client, message, |out| out.delay(window)).await
+}
+
+/// Tells the proposer what was decided.
+pub async fn send_consensus_result<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    (instance, proposal): (&str, Uuid),
+    votes: &[CastVote],
+    decision: &Decision,
+) -> Result<()> {
+    let Some(status) = decision.status.on_wire() else { return Ok(()) };
+    let message = ConsensusResult {
+        envelope: Envelope::new(),
+        proposal_id: proposal,
+        instance_id: instance.to_owned(),
+        status,
+        votes: ballots(votes),
+        confidence: decision.confidence,
+        decision_rationale: Some(decision.rationale.clone()),
+        timestamp: OffsetDateTime::now_utc(),
+    };
+    send(publisher, client, message, |out| out.target(instance)).await?;
+    tell!(
+        CONSENSUS_RESULT_PUBLISHED,
+        proposal_id = %proposal,
+        instance_id = instance,
+        status = decision.status.tag(),
+        confidence = decision.confidence,
+        "consensus: {}",
+        decision.rationale
+    );
+    Ok(())
+}
+
+/// Orders a change to be taken back, at high priority.
+pub async fn send_rollback_trigger<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    order: &Rollback,
+) -> Result<Receipt> {
+    let message = RollbackTrigger {
+        envelope: Envelope::new(),
+        proposal_id: order.proposal_id,
+        instance_id: order.instance_id.clone(),
+        reason: order.reason.clone(),
+        threshold: order.limit.clone(),
+        rollback_id: Some(order.rollback_id),
+        strategy: Some(order.strategy.clone()),
+        breach_count: Some(order.breach_count),
+        timestamp: OffsetDateTime::now_utc(),
+    };
+    let receipt = send(publisher, client, message, |out| out.target(&order.instance_id)).await?;
+    tell!(
+        ROLLBACK_TRIGGER_PUBLISHED,
+        proposal_id = %order.proposal_id,
+        instance_id = order.instance_id,
+        reason = order.reason,
+        actual = order.limit.actual,
+        threshold = order.limit.threshold,
+        "rollback ordered"
+    );
+    Ok(receipt)
+}
+
+/// Sends a learned profile to every live instance; answers how many.
+pub async fn send_safety_profile_update<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    learned: &LearnedProfile,
+) -> Result<usize> {
+    let message = SafetyProfileUpdate {
+        envelope: Envelope::new(),
+        instance_id: BROADCAST.to_owned(),
+        agent_type: learned.agent_type.clone(),
+        source: learned.source.clone(),
+        safety_profile: learned.profile.clone(),
+        timestamp: learned.learned_at,
+    };
+    let copies = publisher.broadcast_in(client, &Wire::of(message)).await?.len();
+    tell!(PROFILE_UPDATE_PUBLISHED, agent_type = learned.agent_type, copies, "learned profile sent");
+    Ok(copies)
+}
+
+/// Has a change looked after, after `delay`.
+pub async fn watch_later<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    proposal: Uuid,
+    delay: Duration,
+) -> Result<Receipt> {
+    let message = WatchChange { envelope: Envelope::new(), proposal_id: proposal };
+    send(publisher, client, message, |out| out.delay(delay)).await
+}
+
+/// Orders a learning run. A second order with the same `once` does nothing.
+pub async fn order_learning(publisher: &Publisher, run_id: Uuid, once: Option<String>) -> Result<Receipt> {
+    let out: Outgoing = Wire::outgoing(RunLearning { envelope: Envelope::new(), run_id })?;
+    publisher.send(if let Some(key) = once { out.dedup_key(key) } else { out }).await
+}
+
+/// Tells whoever listens that a learning run ended.
+pub async fn announce_learning<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    figures: Figures,
+    timestamp: OffsetDateTime,
+) -> Result<Receipt> {
+    let count = |n: i64| u64::try_from(n).unwrap_or(0);
+    let message = LearningLoopCompleted {
+        envelope: Envelope::new(),
+        patterns_processed: count(figures.patterns_processed),
+        rules_generated: count(figures.rules_generated),
+        thresholds_updated: count(figures.thresholds_updated),
+        timestamp,
+    };
+    send(publisher, client, message, |out| out).await
+}

@@ -1,0 +1,160 @@
+//! What an instance sends: to central, and to itself.
+
+use std::time::Duration;
+
+use pgflow::{Publisher, Receipt, Result};
+use time::OffsetDateTime;
+use tokio_postgres::GenericClient;
+
+use super::send;
+use crate::events::{METRICS_PUBLISHED, PATTERN_PUBLISHED, PROPOSAL_PUBLISHED, PROPOSAL_SENT_FOR_CONSENSUS, tell};
+use crate::json::Object;
+use crate::messages::{
+    ConsensusVote, Envelope, ExecuteProposal, ExecutionMetrics, ObserveChange, PatternDiscovered, ProposalForConsensus,
+    SendProposals, VotingRequest,
+};
+use crate::metrics::Metrics;
+use crate::proposal::State;
+use crate::store::Proposal;
+use crate::voter::Opinion;
+
+/// Asks central for consent.
+pub async fn propose_for_consensus<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    proposal: &Proposal,
+) -> Result<Receipt> {
+    let message = ProposalForConsensus {
+        envelope: Envelope::new(),
+        proposal_id: proposal.proposal_id,
+        instance_id: proposal.instance_id.clone(),
+        agent_type: proposal.agent_type.clone(),
+        code_change: proposal.code_change.clone(),
+        impact_score: proposal.impact_score,
+        risk_score: proposal.risk_score,
+        safety_profile: proposal.safety_profile.clone(),
+        timestamp: OffsetDateTime::now_utc(),
+    };
+    let receipt = send(publisher, client, message, |out| out).await?;
+    tell!(PROPOSAL_PUBLISHED, proposal_id = %proposal.proposal_id, number = receipt.id, "proposal published");
+    tell!(PROPOSAL_SENT_FOR_CONSENSUS, proposal_id = %proposal.proposal_id, "proposal sent for consensus");
+    Ok(receipt)
+}
+
+/// Reports what a change did, as of `status`.
+pub async fn report_metrics_to_guardian<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    proposal: &Proposal,
+    status: State,
+    (before, after): (&Metrics, &Metrics),
+) -> Result<Receipt> {
+    let message = ExecutionMetrics {
+        envelope: Envelope::new(),
+        proposal_id: proposal.proposal_id,
+        instance_id: proposal.instance_id.clone(),
+        agent_type: Some(proposal.agent_type.clone()),
+        metrics_before: before.clone(),
+        metrics_after: after.clone(),
+        status: Some(status.tag().to_owned()),
+        timestamp: OffsetDateTime::now_utc(),
+    };
+    let receipt = send(publisher, client, message, |out| out).await?;
+    tell!(METRICS_PUBLISHED, proposal_id = %proposal.proposal_id, status = status.tag(), "metrics published");
+    Ok(receipt)
+}
+
+/// Reports a pattern that works.
+pub async fn report_pattern_to_aggregator<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    proposal: &Proposal,
+    code_pattern: Object,
+    success_rate: f64,
+) -> Result<Receipt> {
+    let message = PatternDiscovered {
+        envelope: Envelope::new(),
+        instance_id: proposal.instance_id.clone(),
+        pattern_type: proposal.change_type.clone(),
+        agent_type: proposal.agent_type.clone(),
+        success_rate,
+        code_pattern,
+        timestamp: OffsetDateTime::now_utc(),
+    };
+    let receipt = send(publisher, client, message, |out| out).await?;
+    tell!(
+        PATTERN_PUBLISHED,
+        pattern_type = proposal.change_type,
+        agent_type = proposal.agent_type,
+        success_rate,
+        "pattern published"
+    );
+    Ok(receipt)
+}
+
+/// Votes.
+pub async fn cast_vote<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    instance: &str,
+    request: &VotingRequest,
+    opinion: Opinion,
+) -> Result<Receipt> {
+    let message = ConsensusVote {
+        envelope: Envelope::new(),
+        proposal_id: request.proposal_id,
+        instance_id: instance.to_owned(),
+        vote: opinion.vote,
+        confidence: Some(opinion.confidence),
+        reason: opinion.reason,
+        timestamp: OffsetDateTime::now_utc(),
+    };
+    send(publisher, client, message, |out| out).await
+}
+
+/// Orders an approved change to be executed here. One execution a target at a time.
+pub async fn order_execution<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    proposal: &Proposal,
+) -> Result<Receipt> {
+    let message = ExecuteProposal {
+        envelope: Envelope::new(),
+        proposal_id: proposal.proposal_id,
+        instance_id: proposal.instance_id.clone(),
+        timestamp: OffsetDateTime::now_utc(),
+    };
+    let target = proposal.target_key.clone().unwrap_or_else(|| proposal.proposal_id.to_string());
+    let mut key = format!("{}/{target}", proposal.instance_id);
+    if key.len() > pgflow::limits::KEY_BYTES_MAX {
+        key = crate::text::fingerprint_bytes(key.as_bytes());
+    }
+    send(publisher, client, message, |out| out.target(&proposal.instance_id).ordering_key(key)).await
+}
+
+/// Has an applied change looked at again, after `delay`.
+pub async fn observe_later<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    proposal: &Proposal,
+    until: OffsetDateTime,
+    delay: Duration,
+) -> Result<Receipt> {
+    let message = ObserveChange {
+        envelope: Envelope::new(),
+        proposal_id: proposal.proposal_id,
+        instance_id: proposal.instance_id.clone(),
+        until,
+    };
+    send(publisher, client, message, |out| out.target(&proposal.instance_id).delay(delay)).await
+}
+
+/// Has an instance look through its waiting proposals.
+pub async fn send_proposals<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    instance: &str,
+) -> Result<Receipt> {
+    let message = SendProposals { envelope: Envelope::new(), instance_id: instance.to_owned() };
+    send(publisher, client, message, |out| out.target(instance)).await
+}

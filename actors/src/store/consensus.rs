@@ -1,0 +1,126 @@
+//! Votes on proposals, and the registration of changes that goes with them.
+
+use time::OffsetDateTime;
+use tokio_postgres::GenericClient;
+use tokio_postgres::types::Json;
+use uuid::Uuid;
+
+use super::{Result, sql, took};
+use crate::consensus::{Rule, Status};
+use crate::messages::ProposalForConsensus;
+use crate::voting::CastVote;
+
+/// A proposal's vote as it begins.
+#[derive(Debug, Clone)]
+pub struct NewVote {
+    /// Voting, or approved without one.
+    pub status: Status,
+    /// How many must be in favour.
+    pub rule: Rule,
+    /// Likeness to what is known to be safe.
+    pub similarity: f64,
+    /// Why nobody is asked.
+    pub rationale: Option<String>,
+    /// When the votes must be in.
+    pub deadline: OffsetDateTime,
+}
+
+/// A proposal's vote as it stands.
+#[derive(Debug, Clone)]
+pub struct OpenVote {
+    /// The proposer.
+    pub instance_id: String,
+    /// Where it stands.
+    pub status: Status,
+    /// How many must be in favour.
+    pub rule: Rule,
+    /// When the votes must be in.
+    pub deadline: OffsetDateTime,
+}
+
+/// `insert_consensus.sql`; false when the proposal is known.
+pub async fn insert_consensus<C: GenericClient + Sync>(
+    client: &C,
+    proposal: &ProposalForConsensus,
+    new: &NewVote,
+) -> Result<bool> {
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        &proposal.proposal_id,
+        &proposal.instance_id,
+        &Json(proposal),
+        &new.status,
+        &new.rule,
+        &new.similarity,
+        &new.rationale,
+        &new.deadline,
+    ];
+    took(client, sql!("insert_consensus"), parameters).await
+}
+
+/// `lock_consensus.sql`
+pub async fn lock_consensus<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<OpenVote>> {
+    let Some(row) = client.query_opt(sql!("lock_consensus"), &[&id]).await? else { return Ok(None) };
+    Ok(Some(OpenVote {
+        instance_id: row.try_get("instance_id")?,
+        status: row.try_get("status")?,
+        rule: row.try_get("rule")?,
+        deadline: row.try_get("deadline")?,
+    }))
+}
+
+/// `insert_vote.sql`
+pub async fn insert_vote<C: GenericClient + Sync>(client: &C, id: Uuid, vote: &CastVote) -> Result<()> {
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&id, &vote.instance_id, &vote.vote, &vote.confidence, &vote.reason, &vote.voted_at];
+    client.execute(sql!("insert_vote"), parameters).await.map(drop)
+}
+
+/// `votes_on.sql`
+pub async fn votes_on<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Vec<CastVote>> {
+    let rows = client.query(sql!("votes_on"), &[&id]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(CastVote {
+                instance_id: row.try_get("instance_id")?,
+                vote: row.try_get("vote")?,
+                confidence: row.try_get("confidence")?,
+                reason: row.try_get("reason")?,
+                voted_at: row.try_get("voted_at")?,
+            })
+        })
+        .collect()
+}
+
+/// `decide_consensus.sql`
+pub async fn decide_consensus<C: GenericClient + Sync>(
+    client: &C,
+    id: Uuid,
+    status: Status,
+    confidence: f64,
+    rationale: &str,
+) -> Result<bool> {
+    took(client, sql!("decide_consensus"), &[&id, &status, &confidence, &rationale]).await
+}
+
+/// `register_change.sql`
+pub async fn register_change<C: GenericClient + Sync>(
+    client: &C,
+    proposal: &ProposalForConsensus,
+    change_type: &str,
+) -> Result<()> {
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        &proposal.proposal_id,
+        &proposal.instance_id,
+        &proposal.agent_type,
+        &change_type,
+        &Json(&proposal.code_change),
+        &Json(&proposal.safety_profile),
+    ];
+    client.execute(sql!("register_change"), parameters).await.map(drop)
+}
+
+/// `admit_change.sql`
+pub async fn admit_change<C: GenericClient + Sync>(client: &C, id: Uuid, approved: bool) -> Result<()> {
+    let status = if approved { "active" } else { "expired" };
+    client.execute(sql!("admit_change"), &[&id, &status]).await.map(drop)
+}

@@ -1,0 +1,207 @@
+//! Watched changes, their reports, rollbacks and alerts.
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio_postgres::GenericClient;
+use tokio_postgres::types::Json;
+use uuid::Uuid;
+
+use super::{Result, json, sql, took};
+use crate::breach::{Breach, Counts};
+use crate::json::Object;
+use crate::messages::{ExecutionMetrics, Limit};
+use crate::metrics::Judged;
+use crate::profile::Profile;
+use crate::strategy::Strategy;
+
+/// A change as Guardian knows it.
+#[derive(Debug, Clone)]
+pub struct WatchedChange {
+    /// Where it is applied.
+    pub instance_id: String,
+    /// Whose change it is.
+    pub agent_type: String,
+    /// What sort.
+    pub change_type: String,
+    /// The proposer's figures.
+    pub safety_profile: Profile,
+    /// `pending`, `active`, or how it was closed.
+    pub status: String,
+    /// Breaches in a row, per metric.
+    pub breach_counts: Counts,
+    /// The first report.
+    pub first_report_at: Option<OffsetDateTime>,
+    /// The newest report.
+    pub last_report_at: Option<OffsetDateTime>,
+    /// When its window ends; known from the first report on.
+    pub window_ends_at: Option<OffsetDateTime>,
+    /// When its silence was told of.
+    pub stale_alerted_at: Option<OffsetDateTime>,
+}
+
+impl WatchedChange {
+    /// Is it still to be watched?
+    pub fn is_open(&self) -> bool {
+        matches!(self.status.as_str(), "pending" | "active")
+    }
+}
+
+/// `lock_change.sql`
+pub async fn lock_change<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<WatchedChange>> {
+    let Some(row) = client.query_opt(sql!("lock_change"), &[&id]).await? else { return Ok(None) };
+    Ok(Some(WatchedChange {
+        instance_id: row.try_get("instance_id")?,
+        agent_type: row.try_get("agent_type")?,
+        change_type: row.try_get("change_type")?,
+        safety_profile: json(&row, "safety_profile")?,
+        status: row.try_get("status")?,
+        breach_counts: json(&row, "breach_counts")?,
+        first_report_at: row.try_get("first_report_at")?,
+        last_report_at: row.try_get("last_report_at")?,
+        window_ends_at: row.try_get("window_ends_at")?,
+        stale_alerted_at: row.try_get("stale_alerted_at")?,
+    }))
+}
+
+/// A report as it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// As it came.
+    pub message: &'a ExecutionMetrics,
+    /// As it was judged.
+    pub judged: &'a Judged,
+    /// What was wrong.
+    pub breaches: &'a [Breach],
+}
+
+/// `insert_metrics.sql`
+pub async fn insert_metrics<C: GenericClient + Sync>(client: &C, report: Report<'_>) -> Result<()> {
+    let Report { message, judged, breaches } = report;
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        &message.proposal_id,
+        &message.instance_id,
+        &message.status,
+        &judged.success_rate.or(judged.derived_success_rate),
+        &judged.error_rate,
+        &judged.latency_p95_ms,
+        &judged.cost_cents,
+        &message.metrics_after.throughput_per_min,
+        &Json(&message.metrics_before),
+        &Json(&message.metrics_after),
+        &Json(breaches),
+        &message.timestamp,
+    ];
+    client.execute(sql!("insert_metrics"), parameters).await.map(drop)
+}
+
+/// `save_report.sql`
+pub async fn save_report<C: GenericClient + Sync>(
+    client: &C,
+    id: Uuid,
+    counts: &Counts,
+    reported_at: OffsetDateTime,
+    window_ends_at: OffsetDateTime,
+) -> Result<()> {
+    client.execute(sql!("save_report"), &[&id, &Json(counts), &reported_at, &window_ends_at]).await.map(drop)
+}
+
+/// `close_change.sql`
+pub async fn close_change<C: GenericClient + Sync>(client: &C, id: Uuid, status: &str) -> Result<bool> {
+    took(client, sql!("close_change"), &[&id, &status]).await
+}
+
+/// `known_safe.sql`
+pub async fn known_safe<C: GenericClient + Sync>(client: &C) -> Result<Vec<Object>> {
+    let rows = client.query(sql!("known_safe"), &[]).await?;
+    rows.iter().map(|row| row.try_get::<_, Json<Object>>(0).map(|object| object.0)).collect()
+}
+
+/// An order to take a change back.
+#[derive(Debug, Clone)]
+pub struct Rollback {
+    /// The change.
+    pub proposal_id: Uuid,
+    /// This rollback.
+    pub rollback_id: Uuid,
+    /// Where.
+    pub instance_id: String,
+    /// The documented reason.
+    pub reason: String,
+    /// What was broken.
+    pub limit: Limit,
+    /// How often in a row.
+    pub breach_count: u32,
+    /// The plan.
+    pub strategy: Strategy,
+}
+
+/// `insert_rollback.sql`; false when one was ordered before.
+pub async fn insert_rollback<C: GenericClient + Sync>(client: &C, order: &Rollback) -> Result<bool> {
+    let count = i32::try_from(order.breach_count).unwrap_or(i32::MAX);
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        &order.proposal_id,
+        &order.rollback_id,
+        &order.instance_id,
+        &order.reason,
+        &Json(&order.limit),
+        &count,
+        &Json(&order.strategy),
+    ];
+    took(client, sql!("insert_rollback"), parameters).await
+}
+
+/// `complete_rollback.sql`; its duration in seconds, if it was ordered and not completed before.
+pub async fn complete_rollback<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<f64>> {
+    client.query_opt(sql!("complete_rollback"), &[&id]).await?.map(|row| row.try_get(0)).transpose()
+}
+
+/// `rollback_ordered.sql`
+pub async fn rollback_ordered<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<bool> {
+    client.query_one(sql!("rollback_ordered"), &[&id]).await?.try_get(0)
+}
+
+/// `strategy.sql`; the documented plan until one was learned.
+pub async fn strategy<C: GenericClient + Sync>(client: &C, change_type: &str) -> Result<Strategy> {
+    let documented = Strategy::for_change_type(change_type);
+    let row = client.query_opt(sql!("strategy"), &[&documented.change_type]).await?;
+    row.map_or(Ok(documented), |row| json(&row, "strategy"))
+}
+
+/// `save_strategy.sql`
+pub async fn save_strategy<C: GenericClient + Sync>(client: &C, strategy: &Strategy) -> Result<()> {
+    client.execute(sql!("save_strategy"), &[&strategy.change_type, &Json(strategy)]).await.map(drop)
+}
+
+/// What a person should look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alert {
+    /// A limit was passed, and no rollback follows.
+    ThresholdBreach,
+    /// No report for three periods.
+    MetricsStale,
+    /// A change could not be taken back: the worst.
+    RollbackFailed,
+}
+
+/// `raise_alert.sql`
+pub async fn raise_alert<C: GenericClient + Sync>(
+    client: &C,
+    alert: Alert,
+    proposal: Uuid,
+    instance: &str,
+    detail: &Value,
+) -> Result<()> {
+    let kind = match alert {
+        Alert::ThresholdBreach => "threshold_breach",
+        Alert::MetricsStale => "metrics_stale",
+        Alert::RollbackFailed => "rollback_failed",
+    };
+    client.execute(sql!("raise_alert"), &[&kind, &proposal, &instance, &detail]).await?;
+    tracing::warn!(target: "evolution", alert = kind, %proposal, instance, %detail, "ALERT {kind}");
+    Ok(())
+}
+
+/// `mark_stale.sql`
+pub async fn mark_stale<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<()> {
+    client.execute(sql!("mark_stale"), &[&id]).await.map(drop)
+}

@@ -1,0 +1,103 @@
+//! The evolution system's tables: one statement, one file in `sql/queries`, one function here.
+//!
+//! Functions take any client, so that the caller chooses between a transaction and a statement on its own.
+
+mod consensus;
+mod guardian;
+mod init;
+mod patterns;
+mod profiles;
+mod proposals;
+mod text;
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tokio_postgres::types::{FromSqlOwned, Json};
+use tokio_postgres::{Client, GenericClient, Row};
+
+pub use consensus::{NewVote, register_change};
+pub use consensus::{
+    OpenVote, admit_change, decide_consensus, insert_consensus, insert_vote, lock_consensus, votes_on,
+};
+pub use guardian::{
+    Alert, Report, Rollback, WatchedChange, close_change, complete_rollback, insert_metrics, insert_rollback,
+    known_safe, lock_change, mark_stale, raise_alert, rollback_ordered, save_report, save_strategy, strategy,
+};
+pub use init::{init, init_tables};
+pub use patterns::{
+    Figures, has_trusted_pattern, last_learning_run, learning_run, live_instances, lock_patterns, patterns,
+    save_learning_run, save_pattern, save_rule, trust_patterns,
+};
+pub use profiles::{
+    LearnedProfile, learned_profile, learned_profiles, safety_profile, save_learned_profile, save_safety_profile,
+};
+pub use proposals::{
+    NewProposal, Proposal, Run, agent_record, agent_success, enter_applied, enter_decided, enter_executing,
+    enter_failed, enter_kept, enter_rolled_back, find_proposal, insert_proposal, lock_proposal, request_rollback,
+    send_next_proposal, waits_for_target,
+};
+
+/// What the database answered.
+pub type Result<T, E = tokio_postgres::Error> = std::result::Result<T, E>;
+
+/// The text of a statement, by its file's name.
+macro_rules! sql {
+    ($name:literal) => {
+        include_str!(concat!("../../sql/queries/", $name, ".sql"))
+    };
+}
+pub(crate) use sql;
+
+/// A JSON column.
+fn json<T>(row: &Row, column: &str) -> Result<T>
+where
+    Json<T>: FromSqlOwned,
+{
+    row.try_get::<_, Json<T>>(column).map(|value| value.0)
+}
+
+/// A JSON column that may be null.
+fn json_or_none<T>(row: &Row, column: &str) -> Result<Option<T>>
+where
+    Json<T>: FromSqlOwned,
+{
+    Ok(row.try_get::<_, Option<Json<T>>>(column)?.map(|value| value.0))
+}
+
+/// Did a compare-and-set find the row in the state it asked for?
+async fn took<C: GenericClient + Sync>(
+    client: &C,
+    statement: &str,
+    parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+) -> Result<bool> {
+    Ok(client.query_opt(statement, parameters).await?.is_some())
+}
+
+/// A connection for statements outside of handlers' transactions, made anew when it breaks. Statements of several
+/// callers run on it one after another; nobody may open a transaction on it.
+pub struct Database {
+    url: String,
+    client: Mutex<Option<Arc<Client>>>,
+}
+
+impl Database {
+    /// Connects at the first use.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), client: Mutex::new(None) }
+    }
+
+    /// The connection.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn client(&self) -> pgflow::Result<Arc<Client>> {
+        let mut held = self.client.lock().await;
+        if let Some(client) = held.as_ref().filter(|c| !c.is_closed()) {
+            return Ok(Arc::clone(client));
+        }
+        let client = Arc::new(pgflow::connect(&self.url, "evolution").await?);
+        *held = Some(Arc::clone(&client));
+        Ok(client)
+    }
+}

@@ -1,0 +1,247 @@
+//! Deaths: of an instance, of a process by its own message, of the server, and a process that is only stopped.
+
+mod support;
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use pgflow::{Queue, devpg::StopMode};
+use support::{TestDb, connect, eventually, own_cluster, probe::*, query_text};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// What a victim process runs: an instance whose handlers write effects, until it is killed.
+///
+/// Not a test by itself: without its environment it ends at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn victim() {
+    let Ok(url) = std::env::var("PGFLOW_VICTIM_URL") else { return };
+    let name = std::env::var("PGFLOW_VICTIM_NAME").unwrap();
+    let mut c = quick(&url, &name);
+    if let Ok(lease) = std::env::var("PGFLOW_VICTIM_LEASE_MS") {
+        c.lease_ms = lease.parse().unwrap();
+    }
+    let _running = probing_queue(c, victims_queue(), &Seen::new()).await;
+    std::future::pending::<()>().await;
+}
+
+fn victims_queue() -> Queue {
+    Queue::new("probe").workers(4).max_retries(3).retry_delay(Duration::from_millis(10), Duration::from_millis(50))
+}
+
+fn quick(url: &str, name: &str) -> pgflow::Config {
+    let mut c = config(url, name);
+    (c.heartbeat_ms, c.rescue_grace_ms) = (200, 0);
+    c
+}
+
+/// A victim, killed at the latest when the test ends.
+struct Victim(Child);
+
+impl Victim {
+    fn start(url: &str, name: &str) -> Self {
+        Self::start_with(url, name, &[])
+    }
+    fn start_with(url: &str, name: &str, env: &[(&str, &str)]) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "victim", "--nocapture", "--test-threads=1"])
+            .env("PGFLOW_VICTIM_URL", url)
+            .env("PGFLOW_VICTIM_NAME", name)
+            .envs(env.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn live(client: &tokio_postgres::Client, name: &str) -> bool {
+    !query_text(client, &format!("SELECT 'x' FROM pgflow_instances WHERE name = '{name}' AND ended_at IS NULL"))
+        .await
+        .is_empty()
+}
+
+/// Every message in exactly one place, each done, each effect exactly once.
+async fn whole(client: &tokio_postgres::Client, n: i64) {
+    let finished = || async {
+        query_text(client, "SELECT count(*)::text FROM pgflow_history WHERE status = 'done'").await == [n.to_string()]
+    };
+    eventually(SOON, finished).await;
+    let counts = query_text(client, "SELECT count(*) || ' ' || count(DISTINCT id) FROM pgflow_messages").await;
+    assert_eq!(counts, [format!("{n} {n}")], "lost or doubled messages");
+    let effects = query_text(client, "SELECT count(*) || ' ' || count(DISTINCT n) FROM fx").await;
+    assert_eq!(effects, [format!("{n} {n}")], "lost or doubled effects");
+}
+
+/// Fear: kill -9 under load loses a message, or repeats an effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_dash_nine_under_load_loses_nothing() {
+    const N: i64 = 3_000;
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    client.batch_execute("CREATE TABLE fx (n bigint)").await.unwrap();
+    let seen = Seen::new();
+    let stays = probing_queue(quick(&db.url(), "stays"), victims_queue(), &seen).await;
+    let publishing = {
+        let publisher = stays.publisher().clone();
+        tokio::spawn(async move {
+            for n in 0..N {
+                publisher
+                    .publish(&Probe { n, act: Act::Effect, key: (n % 3 == 0).then(|| format!("k{}", n % 30)) })
+                    .await
+                    .unwrap();
+            }
+        })
+    };
+    let mut deaths = 0;
+    while !publishing.is_finished() || deaths < 3 {
+        let name = format!("victim-{deaths}");
+        let victim = Victim::start(&db.url(), &name);
+        eventually(SOON, || live(&client, &name)).await;
+        let busy = format!(
+            "SELECT 'x' FROM pgflow_history h JOIN pgflow_instances i USING (session_id) WHERE i.name = '{name}' LIMIT 1"
+        );
+        if !publishing.is_finished() {
+            eventually(SOON, || async { publishing.is_finished() || !query_text(&client, &busy).await.is_empty() })
+                .await;
+        }
+        victim.kill();
+        deaths += 1;
+    }
+    publishing.await.unwrap();
+    whole(&client, N).await;
+    assert_eq!(stays.found_by_heartbeat(), 0);
+    stays.stop(SOON).await.unwrap();
+}
+
+/// Fear: a message that ends its process goes round for ever, and takes every instance with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_aborts_its_process_ends_in_the_dlq() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    client.batch_execute("SELECT pgflow_create_queue('probe')").await.unwrap();
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+    publisher.publish(&Probe::act(1, Act::Abort)).await.unwrap();
+    let mut deaths = 0;
+    loop {
+        let name = format!("victim-{deaths}");
+        let mut victim = Victim::start(&db.url(), &name);
+        let dead = "SELECT error_kind || ' ' || attempt FROM pgflow_dlq";
+        let over = eventually(SOON, || {
+            let died = victim.0.try_wait().unwrap().is_some();
+            let client = &client;
+            async move {
+                let dead = query_text(client, dead).await;
+                if !dead.is_empty() { Some(Some(dead)) } else { died.then_some(None) }
+            }
+        })
+        .await;
+        match over {
+            Some(dead) => {
+                assert_eq!(dead, ["process_died 4"]);
+                break;
+            }
+            None => deaths += 1,
+        }
+        assert!(deaths <= 4, "it went round");
+    }
+    assert_eq!(deaths, 4);
+}
+
+/// Fear: a stopped process that comes back after its lease settles what others have taken over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_instance_past_its_lease_cannot_settle() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    client.batch_execute("CREATE TABLE fx (n bigint); CREATE TABLE gate (open bool)").await.unwrap();
+    let victim = Victim::start(&db.url(), "victim");
+    eventually(SOON, || live(&client, "victim")).await;
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+    // Its handler waits at a gate that never opens: the message is active when the process is stopped.
+    publisher.publish(&Probe::act(1, Act::EffectThenWait)).await.unwrap();
+    eventually(SOON, || async { query_text(&client, "SELECT id::text FROM pgflow_active").await.len() == 1 }).await;
+    victim.signal("-STOP");
+    let mut c = quick(&db.url(), "rescuer");
+    c.lease_ms = 10_000;
+    let seen = Seen::new();
+    seen.open();
+    let rescuer = probing_queue(c, victims_queue(), &seen).await;
+    whole(&client, 1).await;
+    let token = query_text(&client, "SELECT token::text FROM pgflow_history").await;
+    victim.signal("-CONT");
+    // It comes back under its own name, and what it held is not its own any more.
+    eventually(SOON, || live(&client, "victim")).await;
+    whole(&client, 1).await;
+    assert_eq!(query_text(&client, "SELECT token::text FROM pgflow_history").await, token);
+    assert_eq!(query_text(&client, "SELECT event FROM pgflow_attempts").await, ["process_died"]);
+    rescuer.stop(SOON).await.unwrap();
+}
+
+/// Fear: a server that stops at once and comes back loses what was settled, or runs it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_immediate_server_restart_under_load_loses_and_repeats_nothing() {
+    let mut server = own_cluster(true).await;
+    let url = server.url();
+    let client = connect(&url).await;
+    client.batch_execute("CREATE TABLE fx (n bigint)").await.unwrap();
+    let seen = Seen::new();
+    let mut c = quick(&url, "a");
+    c.rescue_grace_ms = 1_000;
+    let a = probing_queue(c, victims_queue(), &seen).await;
+    let publishing = {
+        let publisher = a.publisher().clone();
+        tokio::spawn(async move {
+            // An answer that was lost leaves the outcome unknown: those may or may not be there.
+            let (mut acknowledged, mut unknown) = (Vec::new(), Vec::new());
+            for n in 0..4_000 {
+                match publisher.publish(&Probe::act(n, Act::Effect)).await {
+                    Ok(_) => acknowledged.push(n),
+                    Err(e) if e.is_closed() => {
+                        unknown.push(n);
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    Err(e) => panic!("{e}"),
+                }
+            }
+            (acknowledged, unknown)
+        })
+    };
+    eventually(SOON, || async { seen.count() > 200 }).await;
+    let server = tokio::task::spawn_blocking(move || {
+        server.restart(StopMode::Immediate).unwrap();
+        server
+    })
+    .await
+    .unwrap();
+    let (acknowledged, unknown) = publishing.await.unwrap();
+    let client = connect(&url).await;
+    let waiting = "SELECT count(*)::text FROM pgflow_messages WHERE status NOT IN ('done', 'dead')";
+    eventually(SOON, || async { query_text(&client, waiting).await == ["0"] }).await;
+    let there: std::collections::HashSet<i64> =
+        client.query("SELECT n FROM fx", &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
+    let lost: Vec<_> = acknowledged.iter().filter(|n| !there.contains(n)).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    assert!(there.iter().all(|n| acknowledged.contains(n) || unknown.contains(n)));
+    let n = i64::try_from(there.len()).unwrap();
+    whole(&client, n).await;
+    assert!(a.is_listening());
+    a.stop(SOON).await.unwrap();
+    drop(server);
+}
