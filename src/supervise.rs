@@ -302,9 +302,12 @@ mod tests {
 
     use super::*;
 
+    /// Who started, in order.
+    type Starts = Arc<Mutex<Vec<(usize, ActorRef<bool>)>>>;
+
     /// An actor that dies when told to, and notes its starts.
     struct Mortal {
-        starts: Arc<Mutex<Vec<(usize, ActorRef<bool>)>>>,
+        starts: Starts,
         number: usize,
         failing_starts: Arc<AtomicUsize>,
     }
@@ -330,7 +333,7 @@ mod tests {
 
     struct Family {
         root: ActorRef<Msg>,
-        starts: Arc<Mutex<Vec<(usize, ActorRef<bool>)>>>,
+        starts: Starts,
         failing_starts: Arc<AtomicUsize>,
     }
 
