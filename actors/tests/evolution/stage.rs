@@ -19,9 +19,11 @@ use crate::support::{TestDb, eventually, query_text};
 pub const LIMIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Forty executions a run, counted over all runs, which may be at the same time; six errors a run once `bad` is in a file, forty once `broken` is; waits while `slow` is.
+/// Forty executions a run, counted over all runs, which may be at the same time; six errors a run once `bad` is in a file, forty once `broken` is; waits while `slow` is, or a file
+/// `.hold`; fails while there is a file `.unusable`.
 const CHECK: &str = r#"
-while cat *.txt | grep -q slow; do : > .checking; sleep 0.02; done
+while [ -e .hold ] || cat *.txt | grep -q slow; do : > .checking; sleep 0.02; done
+[ ! -e .unusable ] || exit 1
 errors=0
 if cat *.txt | grep -q bad; then errors=6; fi
 if cat *.txt | grep -q broken; then errors=40; fi
