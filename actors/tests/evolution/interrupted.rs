@@ -18,6 +18,8 @@ async fn an_execution_cut_short_begins_anew_from_the_original() {
     eventually(LIMIT, async || stage.bytes("s1", ".checking").is_some()).await;
     assert_eq!(stage.status(id).await, "executing");
     assert_eq!(stage.ask("SELECT count(*) FROM pgflow_attempts WHERE event = 'process_died'").await, "1");
+    // Each run measured the original first: neither measured what the other had written.
+    assert_eq!(stage.bytes("s1", ".runs").unwrap(), b"0\n0\n");
     stage.roll_back(id).await;
     stage.until_status(id, "rolled_back").await;
     assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
