@@ -30,7 +30,7 @@ async fn an_execution_cut_short_begins_anew_from_the_original() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_overtakes_a_running_check() {
     let stage = Stage::new(1, calm).await;
-    let id = stage.submit("s1", &[proposal("a.txt", "slow\n")]).await[0];
+    let id = stage.submit("s1", &[proposal("a.txt", "stuck\n")]).await[0];
     eventually(LIMIT, async || stage.bytes("s1", ".checking").is_some()).await;
     stage.roll_back(id).await;
     stage.until_status(id, "rolled_back").await;
@@ -87,6 +87,27 @@ async fn central_may_die_before_during_and_after_a_vote() {
     stage.until_status(id, "rolled_back").await;
     assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
     assert_eq!(stage.ask("SELECT rationale FROM evolution_consensus").await, "approved 3/3, mean 0.93");
+    stage.end().await;
+}
+
+/// Fear: votes that came in time while central was away are shut out by a deadline that passed meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn votes_in_time_count_though_central_was_away_at_the_deadline() {
+    let mut stage = Stage::new(3, |role| {
+        let mut settings = calm(role);
+        settings.consensus.min_votes = 3;
+        settings.consensus.window = time::Duration::seconds(2);
+        settings
+    })
+    .await;
+    // With central gone at once, the votes wait for it.
+    let id = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until("SELECT count(*) FROM evolution_consensus", "1").await;
+    stage.kill_central();
+    stage.until("SELECT count(*) FROM pgflow_messages WHERE kind = 'consensus_vote'", "3").await;
+    stage.until("SELECT clock_timestamp() > deadline FROM evolution_consensus", "t").await;
+    stage.start_central().await;
+    stage.until_status(id, "applied").await;
     stage.end().await;
 }
 
