@@ -221,7 +221,7 @@ impl Parts {
     async fn stop(self, grace: Duration) -> Result<()> {
         let (reply, stopped) = oneshot::channel();
         if self.dispatcher.cast(dispatch::Msg::Stop(reply)).is_ok() {
-            let _ = stopped.await;
+            let _ = tokio::time::timeout(Duration::from_millis(STOP_SETTLE_MS_MAX), stopped).await;
         }
         if tokio::time::timeout(grace, self.settler.idle()).await.is_err() {
             self.cut.cancel();
