@@ -1,16 +1,14 @@
 //! `/metrics` in Prometheus' text format: what this process counted, and what the database says at each scrape.
 
-use std::{
-    fmt::Write as _,
-    sync::OnceLock,
-};
+use std::{fmt::Write as _, sync::OnceLock};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::{Error, Result};
 
 /// Upper bounds in seconds: a wake-up takes about a millisecond, a backlog may make a message wait for an hour.
-const BUCKETS_S: [f64; 14] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0];
+const BUCKETS_S: [f64; 14] =
+    [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0];
 
 /// Makes this process record its metrics. There is one recorder in a process, so the first call installs it.
 ///
@@ -63,9 +61,6 @@ mod tests {
         let mut page = String::new();
         let values = vec![("a\"b\\c\nd", 2.0), ("mail", 0.5)];
         append(&mut page, &Family { name: "x", help: "y", label: "queue", values });
-        assert_eq!(
-            page,
-            "# HELP x y\n# TYPE x gauge\nx{queue=\"a\\\"b\\\\c\\nd\"} 2\nx{queue=\"mail\"} 0.5\n"
-        );
+        assert_eq!(page, "# HELP x y\n# TYPE x gauge\nx{queue=\"a\\\"b\\\\c\\nd\"} 2\nx{queue=\"mail\"} 0.5\n");
     }
 }

@@ -134,5 +134,7 @@ fn unavailable(body: impl IntoResponse) -> Response {
 
 async fn limited<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
     let limit_ms = u64::try_from(ANSWER_LIMIT.as_millis()).unwrap_or(u64::MAX);
-    tokio::time::timeout(ANSWER_LIMIT, answer).await.unwrap_or_else(|_| Err(Error::timeout("ask the database", limit_ms)))
+    tokio::time::timeout(ANSWER_LIMIT, answer)
+        .await
+        .unwrap_or_else(|_| Err(Error::timeout("ask the database", limit_ms)))
 }

@@ -1,5 +1,6 @@
 //! Which database: `--database-url`, else `PGFLOW_DATABASE_URL`, else `DATABASE_URL`.
 
+use pgflow::Admin;
 use tokio_postgres::Client;
 
 use crate::{args::Global, fault::Fault};
@@ -25,6 +26,11 @@ pub(crate) fn url(global: &Global) -> Result<String, Fault> {
 /// One connection.
 pub(crate) async fn connect(global: &Global) -> Result<Client, Fault> {
     Ok(pgflow::connect(&url(global)?, "pgflow cli").await?)
+}
+
+/// The operator's view of it.
+pub(crate) async fn admin(global: &Global) -> Result<Admin, Fault> {
+    Ok(Admin::connect(&config(global)?).await?)
 }
 
 /// The library's settings for this database.

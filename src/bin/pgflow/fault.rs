@@ -45,7 +45,11 @@ impl Fault {
 
 impl From<pgflow::Error> for Fault {
     fn from(error: pgflow::Error) -> Self {
-        let line = error.to_string();
+        let mut line = error.to_string();
+        // Undefined schema, table, column or function: the tables are not there, or older than this program.
+        if error.sqlstate().is_some_and(|code| ["3F000", "42P01", "42703", "42883"].contains(&code.code())) {
+            line.push_str(": run `pgflow init`");
+        }
         if error.is_config() { Self::usage(line) } else { Self::failed(line) }
     }
 }

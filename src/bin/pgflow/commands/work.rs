@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use pgflow::{Queue, Runtime};
+use pgflow::{Queue, Runtime, web::Site};
 
 use crate::{
     args::{Global, Work},
+    commands::serve,
     database,
     exec::{Exec, Running},
     fault::Fault,
@@ -27,6 +28,11 @@ pub(crate) async fn run(global: &Global, work: Work) -> Result<(), Fault> {
         queue = queue.deadline(deadline);
     }
     let mut signals = Signals::catch()?;
+    // Before the runtime: what is counted without a recorder is lost.
+    let site = match work.listen {
+        Some(listen) => Some(Site::bind(&config, listen).await?),
+        None => None,
+    };
     let (command, running): (Arc<str>, Running) = (work.exec.into(), Running::default());
     let exec = {
         let running = running.clone();
@@ -34,7 +40,13 @@ pub(crate) async fn run(global: &Global, work: Work) -> Result<(), Fault> {
     };
     let runtime = Runtime::builder(config).queue(queue).any_handler(&work.queue, exec).start().await?;
     tracing::info!(target: "pgflow::work", queue = work.queue, instance = runtime.instance(), "working");
-    signals.next().await;
+    let served = match site {
+        Some(site) => serve::serve(site, signals.next()).await,
+        None => {
+            signals.next().await;
+            Ok(())
+        }
+    };
     tracing::info!(target: "pgflow::work", grace = ?work.grace, "stopping; a second signal stops at once");
     let stopped = tokio::select! {
         stopped = runtime.stop(work.grace) => stopped.map_err(Fault::from),
@@ -42,5 +54,5 @@ pub(crate) async fn run(global: &Global, work: Work) -> Result<(), Fault> {
     };
     // Handlers on other threads than this runtime's may not have noticed the end.
     running.kill_all();
-    stopped
+    served.and(stopped)
 }

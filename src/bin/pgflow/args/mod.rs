@@ -1,9 +1,13 @@
 //! The command line. What a value may be is said here; what it does, in `commands`.
 
+mod value;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use pgflow::Priority;
+
+use value::{duration, priority};
 
 /// Event-driven actors on PostgreSQL: durable queues, wake-ups without polling, supervised workers.
 #[derive(Debug, Parser)]
@@ -65,8 +69,10 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Run a command for every message of a queue
     Work(Work),
-    /// Show all that happened to a message
-    Trace { id: i64 },
+    /// Show all that happened to a message, by its id or the id that its producer made
+    Trace { id: String },
+    /// Say why a message is not running, or how it ended
+    Explain { id: i64 },
     /// Show the live instances and their supervision trees
     Tree,
     /// Serve a dashboard, /metrics and /healthz
@@ -226,6 +232,9 @@ pub(crate) struct Work {
     /// How long running commands may go on after SIGINT or SIGTERM; then they are killed and their messages handed back
     #[arg(long, value_parser = duration, default_value = "20s", value_name = "TIME")]
     pub(crate) grace: Duration,
+    /// Serve a dashboard, /metrics of this instance and /healthz there
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
     /// Time between heartbeats
     #[arg(long, hide = true, value_name = "MS")]
     pub(crate) heartbeat_ms: Option<u64>,
@@ -260,27 +269,6 @@ pub(crate) enum Bench {
     },
 }
 
-fn priority(text: &str) -> Result<Priority, String> {
-    text.parse().map_err(|_| "none of high, normal, low".to_owned())
-}
-
-/// A number with a unit: ms, s, m, h or d.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "a time is a number with a unit: 500ms, 5s, 10m, 2h, 1d".to_owned();
-    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(at);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3_600.0,
-        "d" => 86_400.0,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| "longer than can be counted".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,16 +277,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         <Cli as clap::CommandFactory>::command().debug_assert();
-    }
-
-    /// `--delay 5` must not become five of something else.
-    #[test]
-    fn a_time_has_a_unit() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1_500)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7_200)));
-        for wrong in ["5", "", "s", "5 s", "-1s", "1e9s", "1.2.3s", "99999999999999999999d"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
     }
 }
