@@ -91,7 +91,7 @@ impl Summary {
         writeln!(out, "\nProposals")?;
         for fate in &self.proposals {
             let Fate { shown, title, instance, status, .. } = fate;
-            writeln!(out, "  {shown:<9} {status:<17} {instance:<14} {title}")?;
+            writeln!(out, "  {shown:<9} {status:<16} {instance:<14} {title}")?;
         }
         writeln!(out, "\nQueues                             published    done  dead     publish to start, ms")?;
         writeln!(out, "                                                              p50      p95      p99")?;
