@@ -90,7 +90,7 @@ pub(crate) fn encode<T: Serialize>(value: &T, codec: Codec) -> Result<Vec<u8>, S
     match codec {
         Codec::Json => {
             let body = serde_json::to_vec(value).map_err(|e| e.to_string())?;
-            check_nul(&body)?;
+            check_jsonb(&body)?;
             Ok(body)
         }
         Codec::Postcard => postcard::to_stdvec(value).map_err(|e| e.to_string()),
@@ -101,23 +101,74 @@ pub(crate) fn encode<T: Serialize>(value: &T, codec: Codec) -> Result<Vec<u8>, S
 pub(crate) fn check_json(text: &[u8]) -> Result<(), String> {
     serde_json::from_slice::<&serde_json::value::RawValue>(text)
         .map_err(|e| format!("the payload is not JSON: {e}"))?;
-    check_nul(text)
+    check_jsonb(text)
 }
 
-/// `\u0000` is legal JSON, but jsonb cannot hold it: such a row would break every query of the view.
-pub(crate) fn check_nul(json: &[u8]) -> Result<(), String> {
-    let mut i = 0;
+/// The deepest nesting that is sent; Postgres reads JSON recursively.
+const DEPTH_MAX: u32 = 500;
+/// The longest number in characters, and its largest exponent: far inside what Postgres's numeric holds.
+const NUMBER_MAX: usize = 4_000;
+
+/// Legal JSON that jsonb cannot hold: a NUL, half a surrogate pair, a number beyond numeric, deep nesting. `payload` in the
+/// view would be null for it. The text must be JSON.
+pub(crate) fn check_jsonb(json: &[u8]) -> Result<(), String> {
+    let (mut i, mut depth) = (0, 0_u32);
     while i < json.len() {
-        if json[i] == b'\\' {
-            if json[i + 1..].starts_with(b"u0000") {
-                return Err("the payload holds a NUL character (\\u0000), which Postgres cannot show as jsonb".into());
+        match json[i] {
+            b'"' => i = check_string(json, i + 1)?,
+            b'-' | b'0'..=b'9' => i = check_number(json, i)?,
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return Err(format!("the payload is nested deeper than {DEPTH_MAX}"));
+                }
+                i += 1;
             }
-            i += 2;
-        } else {
-            i += 1;
+            b']' | b'}' => {
+                depth = depth.saturating_sub(1);
+                i += 1;
+            }
+            _ => i += 1,
         }
     }
     Ok(())
+}
+
+/// From behind the opening quote to behind the closing one.
+fn check_string(json: &[u8], mut i: usize) -> Result<usize, String> {
+    let unit = |at: usize| {
+        let hex = json.get(at..at + 6)?.strip_prefix(br"\u")?;
+        u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
+    };
+    while i < json.len() {
+        match (json[i], unit(i)) {
+            (b'"', _) => return Ok(i + 1),
+            (b'\\', Some(0)) => {
+                return Err("the payload holds a NUL character (\\u0000), which Postgres cannot show as jsonb".into());
+            }
+            (b'\\', Some(0xD800..=0xDBFF)) if matches!(unit(i + 6), Some(0xDC00..=0xDFFF)) => i += 12,
+            (b'\\', Some(0xD800..=0xDFFF)) => {
+                return Err("the payload holds half a surrogate pair, which is no character".into());
+            }
+            (b'\\', _) => i += 2,
+            _ => i += 1,
+        }
+    }
+    Ok(i)
+}
+
+/// From the first character of a number to behind its last.
+fn check_number(json: &[u8], start: usize) -> Result<usize, String> {
+    let part = |b: &u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E');
+    let len = json[start..].iter().position(|b| !part(b)).unwrap_or(json.len() - start);
+    let number = &json[start..start + len];
+    let exponent = number.iter().position(|b| matches!(b, b'e' | b'E')).map_or(&b""[..], |e| &number[e + 1..]);
+    let digits = exponent.iter().filter(|b| b.is_ascii_digit()).skip_while(|b| **b == b'0');
+    let exponent = digits.take(9).fold(0_usize, |n, d| n * 10 + usize::from(d - b'0'));
+    if len > NUMBER_MAX || exponent > NUMBER_MAX {
+        return Err(format!("the payload holds a number of over {NUMBER_MAX} digits"));
+    }
+    Ok(start + len)
 }
 
 #[cfg(test)]
@@ -179,5 +230,33 @@ mod tests {
         assert!(check_json(br#"{"a":"\\\u0000"}"#).is_err());
         assert!(check_json(br#"{"a":1"#).is_err());
         assert!(check_json(b"").is_err());
+    }
+
+    /// Fear: JSON that jsonb refuses is stored, and breaks every query that shows payloads.
+    #[test]
+    fn what_jsonb_cannot_hold_is_refused() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        for bad in [
+            r#"{"a":"\ud800"}"#,
+            r#""\udc00\ud800""#,
+            r#""\ud800\u0041""#,
+            r#"{"\u0000":1}"#,
+            "[1e4001]",
+            "-1E-99999999999999999999",
+            &"1".repeat(4_001),
+            &nested(501),
+        ] {
+            assert!(check_json(bad.as_bytes()).is_err(), "{bad}");
+        }
+        for good in [
+            r#""\ud83d\ude00 \\ud800 \u00e9""#,
+            r#""[[[ 1e9999 \" {""#,
+            "1e4000",
+            "-0.0e-0004000",
+            &"1".repeat(4_000),
+            &nested(500),
+        ] {
+            assert_eq!(check_json(good.as_bytes()), Ok(()), "{good}");
+        }
     }
 }

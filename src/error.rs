@@ -67,6 +67,16 @@ impl Error {
         Self(Box::new(Inner { phase: phase.into(), kind }))
     }
 
+    /// What our own SQL functions refuse, in their words: an unknown name (42704) or a state that does not fit (55000).
+    pub(crate) fn plain(self) -> Self {
+        let Kind::Database(e) = &self.0.kind else { return self };
+        match e.as_db_error() {
+            Some(db) if db.code().code() == "42704" => Self::input(self.0.phase.clone(), db.message()),
+            Some(db) if db.code().code() == "55000" => Self::state(self.0.phase.clone(), db.message()),
+            _ => self,
+        }
+    }
+
     /// The same error, met in another phase.
     pub(crate) fn in_phase(mut self, phase: impl Into<String>) -> Self {
         self.0.phase = phase.into();

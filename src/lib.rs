@@ -1,6 +1,9 @@
 //! Placeholder map.
 
 mod address;
+pub mod admin;
+#[cfg(feature = "cli")]
+pub mod bench;
 mod codec;
 mod config;
 mod connect;
@@ -20,8 +23,11 @@ mod settle;
 mod store;
 mod supervise;
 mod sweep;
+#[cfg(feature = "cli")]
+pub mod web;
 mod worker;
 
+pub use admin::Admin;
 pub use codec::{Codec, DecodeError, Encoded};
 pub use config::{Config, Queue};
 pub use connect::{connect, redacted};
@@ -31,6 +37,7 @@ pub use message::{Message, Outgoing, Priority};
 
 /// Every limit that a user can meet.
 pub mod limits {
+    pub use crate::admin::LIST_MAX;
     pub use crate::config::{HEARTBEAT_MS_MAX, WORKERS_MAX};
     pub use crate::message::{
         DELAY_MAX, HEADERS_BYTES_MAX, INSTANCE_BYTES_MAX, KEY_BYTES_MAX, KIND_BYTES_MAX, QUEUE_BYTES_MAX,

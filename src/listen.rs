@@ -303,7 +303,7 @@ impl Listener {
         limited("disarm", session.disarm(&held)).await
     }
 
-    async fn notify(&self, keys: &[i32], state: &mut State) -> Result<()> {
+    async fn notify(&self, keys: &[i32], state: &State) -> Result<()> {
         let Some(session) = &state.session else { return Ok(()) };
         limited("notify", session.notify(&self.wiring.store, keys)).await
     }

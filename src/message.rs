@@ -154,7 +154,6 @@ pub struct Outgoing {
     pub(crate) dedup_key: Option<String>,
     pub(crate) delay: Option<Duration>,
     pub(crate) target: Option<String>,
-    pub(crate) broadcast_id: Option<Uuid>,
 }
 
 impl Outgoing {
@@ -203,7 +202,6 @@ impl Outgoing {
             dedup_key: None,
             delay: None,
             target: None,
-            broadcast_id: None,
         })
     }
 
@@ -281,7 +279,7 @@ impl Outgoing {
             if !headers.is_object() || text.len() > HEADERS_BYTES_MAX {
                 return fail(format!("headers must be a JSON object of at most {HEADERS_BYTES_MAX} bytes"));
             }
-            codec::check_nul(text.as_bytes()).or_else(fail)?;
+            codec::check_jsonb(text.as_bytes()).or_else(fail)?;
         }
         Ok(())
     }

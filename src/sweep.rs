@@ -266,6 +266,7 @@ impl Sweeper {
         let judged = match what {
             Bury::Undecodable => w.store.bury_undecodable(&tx, ms(w.config.unknown_grace_ms)).await?,
             Bury::AddresseeGone => w.store.bury_addressee_gone(&tx, ms(w.config.addressee_ttl_ms)).await?,
+            Bury::DeletedQueue => w.store.bury_deleted_queue(&tx, SWEEP_BATCH_MAX).await?,
         };
         self.release(&tx, &judged).await?;
         tx.commit().await.map_err(|e| Error::database("bury: COMMIT", e))
@@ -275,6 +276,7 @@ impl Sweeper {
     async fn slow(&self) -> Result<()> {
         let w = &self.wiring;
         self.bury(Bury::AddresseeGone).await?;
+        self.bury(Bury::DeletedQueue).await?;
         let c = self.connection().await?;
         for session in w.store.stranded(&c, w.session).await? {
             self.rescue(session, Ended::Died).await?;
@@ -288,4 +290,5 @@ impl Sweeper {
 enum Bury {
     Undecodable,
     AddresseeGone,
+    DeletedQueue,
 }

@@ -243,6 +243,16 @@ BEGIN
     1, 1::smallint, raw, headers, ordering_key, dedup_key, delay, 'sql', NULL);
 END $$;
 
+-- A body as the view shows it: null when it is not JSON, or holds what jsonb cannot (a row written past our checks must not
+-- break every query of the view).
+CREATE FUNCTION {schema}.pgflow_payload(a_codec smallint, a_body bytea) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN CASE WHEN a_codec = 1 THEN convert_from(a_body, 'UTF8')::jsonb END;
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;
+END $$;
+
 -- All messages, wherever they are. INSERT publishes; payload is null for a body that is not JSON.
 CREATE VIEW {schema}.pgflow_messages AS
 WITH m AS (
@@ -254,7 +264,7 @@ WITH m AS (
   UNION ALL SELECT id, 'dead', lane_id, greatest(attempt - 1, 0), attempt, version, codec, message_id, kind, body, headers, ordering_key, source, broadcast_id, published_at, NULL, claimed_at, created_at, session_id, error FROM {schema}.pgflow_dlq
 )
 SELECT m.id, q.name AS queue_name, m.kind, m.status, m.retry_count, l.class::int AS priority,
-       CASE WHEN m.codec = 1 THEN convert_from(m.body, 'UTF8')::jsonb END AS payload,
+       {schema}.pgflow_payload(m.codec, m.body) AS payload,
        m.created_at, m.run_at, m.claimed_at, m.finished_at, m.attempt, m.version, m.codec, m.message_id, m.ordering_key,
        l.target, m.source, m.broadcast_id, m.session_id, m.error, m.headers
 FROM m

@@ -1,6 +1,9 @@
 //! Who is live, what queues there are, and which lanes an instance serves.
 
+use std::{fmt, str::FromStr};
+
 use deadpool_postgres::GenericClient;
+use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::Store;
@@ -28,14 +31,43 @@ pub(crate) enum Ended {
 }
 
 /// How publishers wake runtimes (W10): a property of the database, changed by `pgflow mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Mode {
     /// Only if somebody sleeps: the advisory lock is asked first.
     Eventcount,
     /// Always.
     Notify,
     /// Never: runtimes look by themselves.
     Poll,
+}
+
+impl Mode {
+    /// Its name: `eventcount`, `notify` or `poll`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Eventcount => "eventcount",
+            Self::Notify => "notify",
+            Self::Poll => "poll",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        let all = [Self::Eventcount, Self::Notify, Self::Poll];
+        let why = || format!("\"{s}\" is none of eventcount, notify, poll");
+        all.into_iter().find(|mode| mode.as_str() == s).ok_or_else(|| Error::input("read a mode", why()))
+    }
 }
 
 /// A queue as the dispatcher needs it.
@@ -97,11 +129,7 @@ impl Store {
     /// How publishers wake runtimes in this schema.
     pub(crate) async fn mode<C: GenericClient>(&self, c: &C) -> Result<Mode> {
         let rows = self.query(c, || "read the mode".into(), &self.sql.mode, &[]).await?;
-        Ok(match rows[0].get(0) {
-            "notify" => Mode::Notify,
-            "poll" => Mode::Poll,
-            _ => Mode::Eventcount,
-        })
+        rows[0].get::<_, &str>(0).parse()
     }
 
     /// Draws a session id for a new start.

@@ -5,16 +5,24 @@
 mod batch;
 mod claim;
 mod instances;
+mod messages;
 mod publish;
+mod queues;
 mod settle;
 mod sweep;
+mod trace;
 mod wake;
 
 pub(crate) use batch::Way;
 pub(crate) use claim::{Claim, Row};
-pub(crate) use instances::{Ended, Mode, QueueFacts, Registration};
+pub use instances::Mode;
+pub(crate) use instances::{Ended, QueueFacts, Registration};
+pub use messages::{DeadLetter, MessageInfo};
 pub(crate) use publish::QueueLanes;
+pub use queues::{InstanceInfo, QueueInfo, QueueStats};
 pub(crate) use settle::{Failed, Judged};
+pub(crate) use trace::Facts;
+pub use trace::TraceEvent;
 pub(crate) use wake::{Armed, Beat, Heartbeat, Session};
 
 use deadpool_postgres::GenericClient;
@@ -39,14 +47,19 @@ queries!(
     arm,
     broadcast,
     bury_addressee_gone,
+    bury_deleted_queue,
     bury_undecodable,
+    cancel,
     claim,
     copy_ready,
     create_queue,
+    delete_queue,
     disarm,
     draw_seqs,
     end_instance,
     end_old_listener,
+    explain,
+    find_message,
     find_queue,
     find_settled,
     hand_back,
@@ -54,27 +67,39 @@ queries!(
     insert_ready,
     insert_ready_in,
     lane,
+    list_dlq,
+    list_pending,
+    list_queues,
     lock_ready,
     mode,
     name_holder,
     next_due,
+    notify_ctl,
     orphans,
     park_undecodable,
+    pause_queue,
     promote,
+    purge_dlq,
     put,
     put_in,
     put_many,
+    queue_exists,
     queue_facts,
+    queue_stats,
     readdress,
     register,
     release_keys,
     rescue,
     retention,
+    retry_dead,
     save_tree,
+    set_mode,
     settle_dead,
     settle_done,
     settle_failed,
     stranded,
+    trace,
+    tree,
 );
 
 /// The statements of one schema.

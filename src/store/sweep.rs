@@ -71,6 +71,12 @@ impl Store {
         Ok(Judged::read(&rows))
     }
 
+    /// Up to `limit` strays of deleted queues go to the DLQ.
+    pub(crate) async fn bury_deleted_queue<C: GenericClient>(&self, c: &C, limit: i32) -> Result<Vec<Judged>> {
+        let rows = self.query(c, || "bury strays".into(), &self.sql.bury_deleted_queue, &[&limit]).await?;
+        Ok(Judged::read(&rows))
+    }
+
     /// Partitions made and dropped, old dead letters, dedup keys and instances removed.
     pub(crate) async fn retention<C: GenericClient>(&self, c: &C, history: i32, dead: i32, dedup: i32) -> Result<()> {
         self.query(c, || "retention".into(), &self.sql.retention, &[&history, &dead, &dedup]).await?;
