@@ -97,7 +97,7 @@ pub(crate) enum Msg {
     QueuesChanged,
     /// What they are now.
     Queues(Result<(Mode, Vec<QueueFacts>)>),
-    /// Stop claiming; what is claimed is still delivered.
+    /// Stop claiming; what was delivered runs on, what a claim under way still answers is handed back.
     Stop(tokio::sync::oneshot::Sender<()>),
 }
 
