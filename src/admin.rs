@@ -19,6 +19,8 @@ pub const LIST_MAX: u32 = 10_000;
 
 /// Dead letters purged in one transaction.
 const PURGE_BATCH: i32 = 5_000;
+/// Compiling a plan would take longer than any of these statements.
+const SETTINGS: &str = "SET jit = off";
 /// Connections of an [`Admin`] of its own.
 const CONNECTIONS: usize = 2;
 /// A change of mode waits so long for open publishers before it gives up.
@@ -42,7 +44,7 @@ impl Admin {
     /// When a setting cannot work. Whether the server answers shows at the first call.
     pub async fn connect(config: &Config) -> Result<Self> {
         config.validate()?;
-        let pool = Target::parse(&config.url)?.pool(&Handle::current(), CONNECTIONS, "pgflow admin", "")?;
+        let pool = Target::parse(&config.url)?.pool(&Handle::current(), CONNECTIONS, "pgflow admin", SETTINGS)?;
         Ok(Self::new(Arc::new(Store::new(&config.schema)), pool))
     }
 

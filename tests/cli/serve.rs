@@ -70,7 +70,7 @@ async fn a_worker_serves_its_own_metrics() {
 /// Fear: an outage takes the site down, or is reported as health.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_said_and_survived() {
-    let mut server = own_cluster(false).await;
+    let mut server = own_cluster(true).await;
     let url = server.url();
     let site = Started::new(pgflow(&url).args(["serve", "--listen", "127.0.0.1:0"]));
     let at = site.line();

@@ -1,6 +1,6 @@
 //! `pgflow work Q --exec CMD`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
@@ -36,6 +36,7 @@ async fn waits_for(client: &Client, id: &str, expected: &str) {
 async fn sleeps(client: &Client) {
     let armed = "SELECT count(*) FROM pg_locks k JOIN pgflow_meta m ON k.classid::bigint = m.space \
                  JOIN pgflow_lanes l ON k.objid::bigint = l.lane_id % 1024 AND l.target IS NULL \
+                 JOIN pg_database d ON d.oid = k.database AND d.datname = current_database() \
                  WHERE k.locktype = 'advisory' AND k.mode = 'ExclusiveLock' AND k.granted";
     eventually(LIMIT, async || query_text(client, armed).await == ["3"]).await;
 }
@@ -187,6 +188,7 @@ async fn plain_sql_wakes_an_idle_worker() {
     let (db, client) = with_queue().await;
     let worker = work(&db.url(), "cat; echo", &[]);
     sleeps(&client).await;
+    let begun = Instant::now();
     let woken = async {
         let sql = "INSERT INTO pgflow_messages (queue_name, payload) VALUES ('mail', '{\"by\": \"insert\"}')";
         client.batch_execute(sql).await.expect("published");
@@ -199,7 +201,6 @@ async fn plain_sql_wakes_an_idle_worker() {
         client.batch_execute(urgent).await.expect("published");
         assert_eq!(worker.line(), "{\"by\": \"urgent\"}");
     };
-    let begun = std::time::Instant::now();
     woken.await;
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
