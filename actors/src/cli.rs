@@ -81,23 +81,28 @@ impl Cli {
     pub(crate) const fn is_demo(&self) -> bool {
         matches!(self.command, Command::Demo(_))
     }
+
+    /// A role's log is its output; a command's output is its answer, and the log goes to standard error.
+    pub(crate) fn start_log(&self) {
+        let is_role = matches!(self.command, Command::Central | Command::Instance { .. });
+        let filter = EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| EnvFilter::new("info,ractor=warn,pgflow::handle=warn"));
+        let writer = move || -> Box<dyn std::io::Write> {
+            if is_role { Box::new(std::io::stdout()) } else { Box::new(std::io::stderr()) }
+        };
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+        if self.json {
+            lines.json().init();
+        } else {
+            lines.with_ansi(false).init();
+        }
+    }
 }
 
 /// How long a role may take to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long `learn` waits.
 const LEARN_LIMIT: Duration = Duration::from_secs(25);
-
-pub(crate) fn log_to_stdout(json: bool) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,ractor=warn,pgflow::handle=warn"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout);
-    if json {
-        lines.json().init();
-    } else {
-        lines.with_ansi(false).init();
-    }
-}
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
     let url = cli.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok());

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     demo::leash::heed();
     let cli = Cli::parse();
     if !cli.is_demo() {
-        cli::log_to_stdout(cli.json);
+        cli.start_log();
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -18,6 +18,8 @@ async fn an_execution_cut_short_begins_anew_from_the_original() {
     eventually(LIMIT, async || stage.bytes("s1", ".checking").is_some()).await;
     assert_eq!(stage.status(id).await, "executing");
     assert_eq!(stage.ask("SELECT count(*) FROM pgflow_attempts WHERE event = 'process_died'").await, "1");
+    // Each run measured the original first: neither measured what the other had written.
+    assert_eq!(stage.bytes("s1", ".runs").unwrap(), b"0\n0\n");
     stage.roll_back(id).await;
     stage.until_status(id, "rolled_back").await;
     assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
@@ -28,7 +30,7 @@ async fn an_execution_cut_short_begins_anew_from_the_original() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_overtakes_a_running_check() {
     let stage = Stage::new(1, calm).await;
-    let id = stage.submit("s1", &[proposal("a.txt", "slow\n")]).await[0];
+    let id = stage.submit("s1", &[proposal("a.txt", "stuck\n")]).await[0];
     eventually(LIMIT, async || stage.bytes("s1", ".checking").is_some()).await;
     stage.roll_back(id).await;
     stage.until_status(id, "rolled_back").await;
@@ -88,6 +90,27 @@ async fn central_may_die_before_during_and_after_a_vote() {
     stage.end().await;
 }
 
+/// Fear: votes that came in time while central was away are shut out by a deadline that passed meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn votes_in_time_count_though_central_was_away_at_the_deadline() {
+    let mut stage = Stage::new(3, |role| {
+        let mut settings = calm(role);
+        settings.consensus.min_votes = 3;
+        settings.consensus.window = time::Duration::seconds(2);
+        settings
+    })
+    .await;
+    // With central gone at once, the votes wait for it.
+    let id = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until("SELECT count(*) FROM evolution_consensus", "1").await;
+    stage.kill_central();
+    stage.until("SELECT count(*) FROM pgflow_messages WHERE kind = 'consensus_vote'", "3").await;
+    stage.until("SELECT clock_timestamp() > deadline FROM evolution_consensus", "t").await;
+    stage.start_central().await;
+    stage.until_status(id, "applied").await;
+    stage.end().await;
+}
+
 /// Fear: a trigger for a change that is gone already fails again and again, or damages what is there now.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_for_a_rejected_change_is_not_applicable() {
@@ -97,6 +120,64 @@ async fn a_trigger_for_a_rejected_change_is_not_applicable() {
     stage.roll_back(id).await;
     stage.until("SELECT status FROM pgflow_messages WHERE kind = 'rollback_trigger'", "done").await;
     assert_eq!(stage.status(id).await, "consensus_failed");
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    stage.end().await;
+}
+
+/// Fear: a rollback that a crash cut short is done by half, or reported twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_cut_short_is_finished_by_the_next_start() {
+    let mut stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until_status(id, "applied").await;
+    let hold = stage.folder("s1").join(".hold");
+    std::fs::write(&hold, "").unwrap();
+    stage.roll_back(id).await;
+    // The file is back, the check after it waits, the state is still the old one.
+    eventually(LIMIT, async || stage.bytes("s1", ".checking").is_some()).await;
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    assert_eq!(stage.status(id).await, "applied");
+    stage.kill_instance("s1");
+    std::fs::remove_file(&hold).unwrap();
+    stage.start_instance("s1").await;
+    stage.until_status(id, "rolled_back").await;
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    stage.until("SELECT status FROM evolution_approved_changes", "rolled_back").await;
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_change_metrics WHERE status = 'rolled_back'").await, "1");
+    stage.end().await;
+}
+
+/// Fear: a change that cannot be taken back is called taken back, or nobody is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_cannot_be_verified_is_the_worst_alert() {
+    let stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until_status(id, "applied").await;
+    std::fs::write(stage.folder("s1").join(".unusable"), "").unwrap();
+    stage.roll_back(id).await;
+    stage.until("SELECT kind FROM evolution_alerts", "rollback_failed").await;
+    stage.until("SELECT split_part(error, ':', 1) || ' ' || attempt FROM pgflow_dlq", "rollback_failed 4").await;
+    assert_eq!(stage.status(id).await, "applied");
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+}
+
+/// Fear: a program that an applied change breaks later on is taken for silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_fails_later_rolls_back() {
+    let stage = Stage::new(1, |role| {
+        let mut settings = brisk(role);
+        settings.windows.observation = Some(std::time::Duration::from_secs(3_600));
+        settings.max_retries = 20;
+        settings
+    })
+    .await;
+    let id = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until_status(id, "applied").await;
+    let unusable = stage.folder("s1").join(".unusable");
+    std::fs::write(&unusable, "").unwrap();
+    stage.until("SELECT reason FROM evolution_rollbacks", "success_rate_breach").await;
+    std::fs::remove_file(&unusable).unwrap();
+    stage.until_status(id, "rolled_back").await;
     assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
     stage.end().await;
 }

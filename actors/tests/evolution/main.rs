@@ -7,6 +7,8 @@ mod interrupted;
 mod learned;
 mod load;
 mod proposals;
+mod settings;
 mod stage;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
+mod tables;

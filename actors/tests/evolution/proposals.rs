@@ -34,15 +34,15 @@ async fn a_vetoed_one_fails_and_writes_nothing() {
 /// Fear: Guardian sees the breach and nobody takes the change back; or twice; or not byte for byte.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_breach_is_rolled_back_once_byte_for_byte() {
-    let stage = Stage::new(1, brisk).await;
+    let stage = Stage::new(3, brisk).await;
     let id = stage.submit("s1", &[proposal("a.txt", "bad\n")]).await[0];
     stage.until_status(id, "rolled_back").await;
     assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
     assert_eq!(stage.ask("SELECT rollback_reason FROM evolution_proposals").await, "error_rate_breach");
     stage.until("SELECT status FROM evolution_approved_changes", "rolled_back").await;
     stage.until("SELECT completed_at IS NOT NULL FROM evolution_rollbacks", "t").await;
-    let triggers = "SELECT count(*) || ' at ' || min(priority) FROM pgflow_messages WHERE kind = 'rollback_trigger'";
-    assert_eq!(stage.ask(triggers).await, "1 at 10");
+    let triggers = "SELECT count(*) || ' at ' || min(priority) || ' to ' || min(target) FROM pgflow_messages WHERE kind = 'rollback_trigger'";
+    assert_eq!(stage.ask(triggers).await, "1 at 10 to s1");
     let judged = "SELECT breaches -> 0 ->> 'actual' FROM evolution_change_metrics ORDER BY id LIMIT 1";
     assert_eq!(stage.ask(judged).await, "0.15");
     stage.end().await;

@@ -19,9 +19,12 @@ use crate::support::{TestDb, eventually, query_text};
 pub const LIMIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Forty executions a run, counted over all runs, which may be at the same time; six errors a run once `bad` is in a file, forty once `broken` is; waits while `slow` is.
+/// Forty executions a run, counted over all runs, which may be at the same time; six errors a run once `bad` is in a file, forty once `broken` is; waits while `slow` is, or a file
+/// `.hold`; is stuck once `stuck` is in one; fails while there is a file `.unusable`.
 const CHECK: &str = r#"
-while cat *.txt | grep -q slow; do : > .checking; sleep 0.02; done
+while [ -e .hold ] || cat *.txt | grep -q slow; do : > .checking; sleep 0.02; done
+if cat *.txt | grep -q stuck; then : > .checking; sleep 1000; fi
+[ ! -e .unusable ] || exit 1
 errors=0
 if cat *.txt | grep -q bad; then errors=6; fi
 if cat *.txt | grep -q broken; then errors=40; fi
@@ -36,7 +39,7 @@ pub fn brisk(role: Role) -> Settings {
     let mut settings = Settings::new(role);
     settings.windows.observation = Some(Duration::from_millis(600));
     settings.windows.report = Duration::from_millis(200);
-    settings.windows.check = Duration::from_secs(20);
+    settings.windows.check = Duration::from_secs(120);
     settings.retry_delay = Duration::from_millis(50);
     settings.consensus.window = time::Duration::seconds(20);
     settings.consensus.min_votes = 1;
