@@ -110,7 +110,7 @@ async fn look(client: &Client, live: &Live, due: &Mutex<Due>) -> Result<View> {
     let depth = database::depth(client).await.context("count what is waiting")?;
     let of = |tags: &[State]| states.values().filter(|s| tags.contains(s)).count();
     live.status(format!(
-        "voting {}  executing {}  applied {}  other {}  | low {}  waiting {}  active {}",
+        "voting {}, executing {}, applied {}, other {} | low {}, waiting {}, active {}",
         of(&[State::Pending, State::SentForConsensus]),
         of(&[State::ConsensusReached, State::Executing]),
         of(&[State::Applied]),
