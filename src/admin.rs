@@ -20,6 +20,8 @@ pub use explain::Explanation;
 /// The longest list that is answered, and the most events of one trace.
 pub const LIST_MAX: u32 = 10_000;
 
+/// Compiling a plan would take longer than any of these statements.
+const SETTINGS: &str = "SET jit = off";
 /// Connections of an [`Admin`] of its own.
 const CONNECTIONS: usize = 2;
 /// A change of mode waits so long for open publishers before it gives up.
@@ -43,7 +45,7 @@ impl Admin {
     /// When a setting cannot work. Whether the server answers shows at the first call.
     pub async fn connect(config: &Config) -> Result<Self> {
         config.validate()?;
-        let pool = Target::parse(&config.url)?.pool(&Handle::current(), CONNECTIONS, "pgflow admin", "")?;
+        let pool = Target::parse(&config.url)?.pool(&Handle::current(), CONNECTIONS, "pgflow admin", SETTINGS)?;
         Ok(Self::new(Arc::new(Store::new(&config.schema)), pool))
     }
 

@@ -9,19 +9,23 @@ pub const HEARTBEAT_MS_MAX: u64 = 60_000;
 /// Most workers of one queue.
 pub const WORKERS_MAX: usize = 10_000;
 
-/// How a [`crate::Runtime`] or a [`crate::Publisher`] works. Every field has a default but `url`.
+/// How a [`crate::Runtime`], a [`crate::Publisher`] or a [`crate::Admin`] works. Plain data: every field has a default but `url`, all
+/// are checked at the start of whatever takes it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where Postgres is: `postgresql://user@host/db`. The runtime needs a direct connection (no transaction pooler).
+    /// Where Postgres is: `postgresql://user@host/db`, with libpq's `sslmode`, `sslrootcert`, several hosts. A runtime needs a
+    /// direct connection or a session pooler; a [`crate::Publisher`] may sit behind any pooler.
     pub url: String,
-    /// The schema of pgflow's tables (default `public`).
+    /// The schema of pgflow's tables (default `public`): at most 63 of `a-z`, `0-9` and `_`, no digit first.
     pub schema: String,
-    /// This instance's name, unique among live ones (default: host name and process id).
+    /// This instance's name, 1 to 128 bytes, unique among live ones (default: host name and process id). Messages can be
+    /// addressed to it. Each name gets lanes of its own for ever: name instances by their place, not by their start.
     pub instance: String,
     /// Time between heartbeats in ms, 50 to [`HEARTBEAT_MS_MAX`] (default 500).
     pub heartbeat_ms: u64,
-    /// Without a written heartbeat for so long in ms, an instance's messages are rescued (default 60,000).
+    /// Without a written heartbeat for so long in ms, an instance's messages are rescued (default 60,000). At least two written
+    /// heartbeats, one of which is `heartbeat_ms` or 5,000 ms, whichever is longer.
     pub lease_ms: u64,
     /// No rescue by a free lock within so many ms of a server start or of our own reconnect (default 5,000).
     pub rescue_grace_ms: u64,
@@ -29,9 +33,10 @@ pub struct Config {
     pub unknown_grace_ms: u64,
     /// An addressed message whose addressee is not live is dead after so many ms (default 24 h).
     pub addressee_ttl_ms: u64,
-    /// Connections for claim and settle, which handlers cannot touch (default 4).
+    /// Connections for claim and settle, which handlers cannot touch, 2 to 1,000 (default 4). One is reserved for high.
     pub control_connections: usize,
-    /// Connections for [`crate::Context::transaction`] and the publisher (default 8).
+    /// Connections for [`crate::Context::transaction`], and as many again for the publisher, 1 to 1,000 (default 8). Made when
+    /// needed; a caller waits at most 5 s for one that others hold.
     pub handler_connections: usize,
     /// Days that done and cancelled messages are kept (default 7).
     pub history_days: u16,
@@ -168,7 +173,8 @@ impl Queue {
         self
     }
 
-    /// Cuts a handler that runs longer; the message is retried (`timed_out`). Default: none.
+    /// Cuts a handler at its next `.await` when it has run so long; the message is retried (`timed_out`). One that blocks its
+    /// thread cannot be cut: a second later its message is retried all the same. Default: none.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
@@ -180,14 +186,15 @@ impl Queue {
         self
     }
 
-    /// The first retry's delay; it doubles from there up to the maximum (a new queue's defaults: 1 s, 60 s).
+    /// The first retry's delay, at most a day; it doubles from there up to the maximum, at most a week, with ±10 % jitter (a new
+    /// queue's defaults: 1 s, 60 s). Whole milliseconds. Written to the queue's row.
     pub fn retry_delay(mut self, first: Duration, max: Duration) -> Self {
         let ms = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
         (self.retry_delay_ms, self.retry_delay_ms_max) = (Some(ms(first)), Some(ms(max)));
         self
     }
 
-    /// The largest body in bytes (a new queue's default: 1 MiB).
+    /// The largest body in bytes, 1 to 256 MiB (a new queue's default: 1 MiB). Written to the queue's row.
     pub fn payload_bytes_max(mut self, bytes: u32) -> Self {
         self.payload_bytes_max = Some(i32::try_from(bytes).unwrap_or(i32::MAX));
         self

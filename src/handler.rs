@@ -18,7 +18,9 @@ use crate::{
 /// after a panic.
 ///
 /// A handler may run more than once for one message (at-least-once). What it writes through [`Context::transaction`]
-/// happens exactly once. It is cancelled at an `.await` when its queue's deadline or the stop grace runs out.
+/// happens exactly once. It is cancelled at an `.await` when its queue's deadline runs out, and when the stop grace does; then a
+/// handler of a high message, which has a thread of its own, is left behind instead: its message is handed back, its transaction
+/// never commits.
 pub trait Handler: Send + 'static {
     /// What it handles.
     type Message: Message;
@@ -37,7 +39,7 @@ pub trait AnyHandler: Send + 'static {
     fn handle(&mut self, cx: &mut Context<'_>) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// A verdict other than done.
+/// A verdict other than done. Its text is kept with the message, cut at 4 KiB.
 #[derive(Debug)]
 pub struct Failure(pub(crate) Verdict);
 
@@ -54,12 +56,12 @@ impl Failure {
         Self(Verdict::Retry { error: error.to_string(), delay: None })
     }
 
-    /// Try again after this delay; counts as a try.
+    /// Try again after this delay, in whole milliseconds, without jitter; counts as a try.
     pub fn retry_in(delay: Duration, error: impl fmt::Display) -> Self {
         Self(Verdict::Retry { error: error.to_string(), delay: Some(delay) })
     }
 
-    /// Come back after this delay; does not count as a try.
+    /// Come back after this delay, in whole milliseconds; does not count as a try, so it may go on for ever.
     pub fn snooze(delay: Duration) -> Self {
         Self(Verdict::Snooze { delay })
     }
@@ -145,7 +147,7 @@ impl<'a> Context<'a> {
         self.incoming
     }
 
-    /// The message's number.
+    /// The message's number, the same in all its tries: the key by which an outside effect can be made once only.
     pub fn id(&self) -> i64 {
         self.incoming.id
     }
@@ -174,6 +176,10 @@ impl<'a> Context<'a> {
     /// The transaction whose effects happen exactly once: on `Ok` the runtime settles the message as its last
     /// statement and commits, rolling back unless the claim was still ours; otherwise it rolls back.
     /// Opened at the first call (READ COMMITTED); later calls give the same one. Never send COMMIT or ROLLBACK on it.
+    /// It holds one of the `handler_connections` to the end of the handler; a call waits at most 5 s for one.
+    ///
+    /// A handler that catches an error of this transaction must not return `Ok`: Postgres has aborted it, so the settle fails too,
+    /// and the message is retried.
     ///
     /// # Errors
     /// When no connection can be had or BEGIN fails; as a handler's `?`, that is a retry.

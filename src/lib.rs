@@ -1,4 +1,83 @@
-//! Placeholder map.
+//! PostgreSQL as the mailbox of an actor system: durable messages, wake-ups without polling, supervised workers.
+//!
+//! A message is a row. A trigger wakes a sleeping [`Runtime`] with NOTIFY, and only if one sleeps. A dispatcher claims as
+//! many rows as there are idle workers, high priority first. A worker runs your [`Handler`]. The outcome goes back under
+//! the claim's token, or inside the handler's own transaction.
+//!
+//! Start with [`Message`], [`Handler`] and [`Runtime`]; a program that only sends needs a [`Publisher`]; an operator's
+//! program, an [`Admin`]. `examples/embed.rs` is a whole program.
+//!
+//! # The way of a message
+//!
+//! One direction, one file a step; a step knows nothing of those after it.
+//!
+//! ```text
+//! publish ─► row in ready ─► trigger: does somebody sleep? ─► NOTIFY ─► listen
+//!                                                                          │ wake
+//!    settle ◄── outcome ── worker ◄── delivery ── pool ◄── deliveries ── dispatch
+//!      │                                                    (claim: ready ─► active)
+//!      ├─► history     done, cancelled
+//!      ├─► scheduled   retry, snooze ── sweep, when due ─► ready
+//!      ├─► parked      nobody here can read it ── sweep ─► ready, addressed to one who can
+//!      ├─► ready       handed back unstarted, same place, same attempt
+//!      └─► dlq         dead
+//! ```
+//!
+//! What flows back up is small, and its type belongs to the lower file: `worker::Finished` (a worker is idle),
+//! `pool::Demand` (so many are), `dispatch::ToListener` (arm, disarm), `publish::Nudge` (this process published),
+//! `listen::Signal` (what a heartbeat found), `dispatch::Doubt` (a claim's answer was lost).
+//!
+//! # Layers
+//!
+//! A file may use only what stands above it, or before it in its own line; `tests/layers.rs` reads the imports.
+//!
+//! ```text
+//! vocabulary   error · codec · message · config · address
+//! storage      connect · migrate · store (all SQL: one statement a file in sql/queries) · devpg
+//! edges        publish · handler
+//! stages       settle · worker · pool · dispatch · listen · sweep
+//! assembly     supervise · monitor · runtime · admin
+//! surfaces     the programs, and this file
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. A message is one row in exactly one of ready, scheduled, parked, active, history, dlq. Every move is one statement
+//!    or one transaction.
+//! 2. `ready` holds only rows that whoever serves their lane may claim now: a claim's predicate skips nothing.
+//! 3. Nothing leaves `active` but under the token of its claim, or by a rescue, which makes the token stale. A settle that
+//!    matches no row changes nothing, and is counted.
+//! 4. A claimed row is in the ledger of its process until its outcome is committed or known to be fenced. A delivery that
+//!    is dropped, whatever actor died with it, settles itself.
+//! 5. Never more rows are claimed than idle workers were offered. Nothing waits claimed behind something else.
+//! 6. High before normal before low, in a claim, at a wake, among connections and workers. No wait of ours stands between
+//!    a high message and the worker kept for it.
+//! 7. A runtime with demand sleeps on a lane only after a scan that came after its arm request, in a later statement, and
+//!    with no wake since the request (the proof is in ARCHITECTURE.md).
+//! 8. A claim locks only the rows that it takes; a claim that failed tells the others.
+//! 9. The head of an ordering key is looked up only after its key's row was locked, in a later statement.
+//! 10. Only the server's clock decides when a message is due or an instance dead.
+//!
+//! Some are about what is absent:
+//!
+//! 11. No polling loop: an idle instance runs one heartbeat statement and nothing else. (Mode `poll` is the exception.)
+//! 12. No statement outside `store` and `migrate` names a table. No handler can take a connection that claims.
+//! 13. The listener's connection never runs a transaction but the short one that registers it: it would pin vacuum.
+//! 14. No handler runs in the control plane's tasks: it runs on the runtime that called [`Builder::start`], or, for a high
+//!     message, on a thread of its own. (The closure that builds it does run there.)
+//! 15. No environment variable is read but by `devpg`, no logger or recorder installed: those are the program's.
+//! 16. No type of ractor, the actor library, is in the public API. No `unsafe`.
+//!
+//! # Errors and cancellation
+//!
+//! [`Error`] says the phase, the object and the cause in its text, and answers three questions: did the caller err
+//! ([`Error::is_input`]), is a setting wrong ([`Error::is_config`]), may the same call succeed later
+//! ([`Error::is_closed`]). A handler's verdict is no error: see [`Failure`].
+//!
+//! A call that reads may be dropped at any time. Dropping one that writes leaves it open whether it was done; each such
+//! call says so. Repeating is safe where a dedup key or an id makes it so.
+//!
+//! Metrics and log targets: `docs/OPERATIONS.md` has every name in one table.
 
 mod address;
 pub mod admin;

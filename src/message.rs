@@ -160,7 +160,7 @@ impl Outgoing {
     /// Encodes a message with the queue, priority and ordering key that its type states.
     ///
     /// # Errors
-    /// When [`Message::validate`] refuses it, when it does not encode, or when a name is over its limit.
+    /// When [`Message::validate`] refuses it, or when it does not encode. Names and keys are checked when it is sent.
     pub fn new<M: Message>(message: &M) -> Result<Self> {
         let phase = || format!("encode \"{}\"", M::KIND);
         message.validate().map_err(|why| Error::input(phase(), why))?;
@@ -175,7 +175,7 @@ impl Outgoing {
     /// A message from JSON text, for kinds without a Rust type.
     ///
     /// # Errors
-    /// When the text is not JSON, holds a NUL character, or a name is over its limit.
+    /// When the text is not JSON or holds a NUL character. Names and keys are checked when it is sent.
     pub fn json(queue: impl Into<String>, kind: impl Into<String>, text: &str) -> Result<Self> {
         let (queue, kind) = (queue.into(), kind.into());
         codec::check_json(text.as_bytes()).map_err(|why| Error::input(format!("encode \"{kind}\""), why))?;

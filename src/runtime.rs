@@ -62,7 +62,8 @@ impl Builder {
         self
     }
 
-    /// Registers a handler for its message type, on that type's queue; `build` makes one for each worker.
+    /// Registers a handler for its message type, on that type's queue; `build` makes one for each worker, when it is first needed
+    /// and after a panic or a cut. It runs on the control plane: it must not block, and must not panic.
     pub fn handler<H: Handler>(mut self, build: impl Fn() -> H + Send + Sync + 'static) -> Self {
         let name = <H::Message as Message>::QUEUE;
         if let Err(e) = self.registry(name).add(build) {
@@ -71,7 +72,7 @@ impl Builder {
         self
     }
 
-    /// Registers a handler for every kind on a queue that has no handler of its own.
+    /// Registers a handler for every kind on a queue that has no handler of its own. `build` is as in [`Self::handler`].
     pub fn any_handler<H: AnyHandler>(mut self, queue: &str, build: impl Fn() -> H + Send + Sync + 'static) -> Self {
         self.registry(queue).add_any(build);
         self
@@ -91,6 +92,8 @@ impl Builder {
     /// # Errors
     /// A setting that cannot work, a database that cannot be reached or was not initialised (`pgflow init`), or a live
     /// instance of the same name. Nothing keeps running then.
+    ///
+    /// Dropped before it answers, it ends what it had started; queues that it made stay.
     pub async fn start(self) -> Result<Runtime> {
         if let Some(error) = self.error {
             return Err(error);
@@ -179,13 +182,13 @@ impl Runtime {
         &self.parts.instance
     }
 
-    /// The supervision tree as it stands.
+    /// The supervision tree as it stands. A supervisor that does not answer within 5 s is shown without children.
     pub async fn tree(&self) -> TreeNode {
         let children = supervise::snapshot(&self.parts.root).await;
         TreeNode::root(format!("runtime {}", self.parts.instance), !self.parts.ended.is_cancelled(), children)
     }
 
-    /// Whether the listener's connection stands: a wake can arrive.
+    /// Whether the listener's connection stands: a wake can arrive. While it does not, nothing is claimed.
     pub fn is_listening(&self) -> bool {
         self.parts.health.listening()
     }
@@ -201,18 +204,20 @@ impl Runtime {
         self.parts.ended.cancelled().await;
     }
 
-    /// Messages found by a heartbeat though no wake announced them. Above zero, a wake was lost: report it.
+    /// Messages found by a heartbeat though no wake announced them, since the start. Above zero, a wake was lost: report it.
     pub fn found_by_heartbeat(&self) -> u64 {
         self.parts.counters.found_by_heartbeat.load(Ordering::Relaxed)
     }
 
-    /// Messages found when a dead sentinel's keys were taken over.
+    /// Messages found when a dead sentinel's keys were taken over, or within two heartbeats of a death, since the start.
     pub fn found_by_takeover(&self) -> u64 {
         self.parts.counters.found_by_takeover.load(Ordering::Relaxed)
     }
 
     /// Stops: no more claims; handlers get until `grace` to end; the rest is handed back with its attempt count
-    /// unchanged; outcomes are written; the liveness lock is released last.
+    /// unchanged; outcomes are written, for at most 5 s more; the liveness lock is released last.
+    ///
+    /// Dropped before it answers, the instance ends at once, and what it had claimed is rescued by others.
     ///
     /// # Errors
     /// When outcomes could not be written in time: their messages are rescued by another instance, or by the next start.
@@ -228,7 +233,7 @@ impl Parts {
     async fn stop(self, grace: Duration) -> Result<()> {
         let (reply, stopped) = oneshot::channel();
         if self.dispatcher.cast(dispatch::Msg::Stop(reply)).is_ok() {
-            let _ = stopped.await;
+            let _ = tokio::time::timeout(Duration::from_millis(STOP_SETTLE_MS_MAX), stopped).await;
         }
         if tokio::time::timeout(grace, self.settler.idle()).await.is_err() {
             self.cut.cancel();

@@ -90,11 +90,11 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct TreeNode {
-    /// What it is: `Runtime`, `Dispatcher`, `queue mail`, `worker 3`…
+    /// What it is: `runtime NAME`, `dispatcher`, `queue mail`, `pool`, `worker 3`, `worker high`…
     pub id: String,
     /// Whether it runs now; false between a death and its restart.
     pub running: bool,
-    /// How often it was restarted.
+    /// How often it was restarted since its supervisor started.
     pub restarts: u64,
     /// What it supervises.
     pub children: Vec<TreeNode>,

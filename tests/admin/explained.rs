@@ -52,7 +52,8 @@ async fn every_obstacle_is_named() {
     s.admin.resume_queue("probe").await.unwrap();
 
     let running = send(keyed(2, Act::Wait).out()).await;
-    crate::support::eventually(crate::SOON, || async { seen.count() == 2 }).await;
+    let others = "SELECT count(*) FROM pgflow_active";
+    crate::support::eventually(crate::SOON, || async { seen.count() == 2 && s.text(others).await == ["1"] }).await;
     assert_explained(&s, plain, "done", &["it was done in try 1"]).await;
     assert_explained(&s, running, "processing", &["try 1 runs on instance \"a\" since 20"]).await;
     let parked = send(keyed(3, Act::Done).out()).await;

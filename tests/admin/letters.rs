@@ -14,15 +14,15 @@ fn keyed(n: i64, act: Act) -> Probe {
     Probe { n, act, key: Some("k".into()) }
 }
 
-/// Kills these messages, then stops the runtime.
+/// Kills these messages one after the other, then stops the runtime.
 async fn kill(s: &Scene, probes: &[Probe]) -> Vec<i64> {
     let seen = Seen::new();
     let runtime = probing(s.config("killer"), 1, &seen).await;
     let mut ids = Vec::new();
     for probe in probes {
         ids.push(s.publisher.publish(probe).await.unwrap().id);
+        eventually(SOON, || async { s.admin.list_dlq_messages(None, 1_000).await.unwrap().len() == ids.len() }).await;
     }
-    eventually(SOON, || async { s.admin.list_dlq_messages(None, 1_000).await.unwrap().len() >= probes.len() }).await;
     runtime.stop(Duration::from_secs(5)).await.unwrap();
     ids
 }

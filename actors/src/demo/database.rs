@@ -41,6 +41,13 @@ pub(crate) async fn proven(client: &Client) -> Result<Vec<Uuid>> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// The executed proposals, first to last.
+pub(crate) async fn executed(client: &Client) -> Result<Vec<Uuid>> {
+    let all = "SELECT proposal_id FROM evolution_proposals WHERE execution_completed_at IS NOT NULL \
+               ORDER BY execution_completed_at";
+    Ok(client.query(all, &[]).await?.iter().map(|row| row.get(0)).collect())
+}
+
 /// Messages that wait for a time before their first try.
 pub(crate) async fn waits(client: &Client) -> Result<Due> {
     let rows = client.query("SELECT id, run_at FROM pgflow_scheduled WHERE attempt = 0", &[]).await?;

@@ -45,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) messages: Vec<MessageRow>,
     /// Where each proposal stands.
     pub(crate) fates: BTreeMap<Uuid, State>,
+    /// Proposals in the order of their executions.
+    pub(crate) executed: Vec<Uuid>,
     /// Rows among the dead letters.
     pub(crate) dead_letters: i64,
     /// Per instance, what differs from the files that must be there.

@@ -19,8 +19,8 @@ use super::{backlog, bundle, children::Children, database, kill};
 
 /// How long roles may take to be there.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// How long a stage may take: votes, execution, observation, and a rollback.
-const STAGE_LIMIT: Duration = Duration::from_secs(60);
+/// How long a stage may take: votes, execution and observation, several times over where changes wait for each other.
+const STAGE_LIMIT: Duration = Duration::from_secs(120);
 /// How long the last messages may take.
 const REST_LIMIT: Duration = Duration::from_secs(45);
 /// Fewest votes that decide, where there are as many instances.

@@ -120,6 +120,7 @@ async fn gather(play: &Play, facts: &mut Facts) -> Result<()> {
     facts.messages = database::messages(&play.client, BACKLOG, &play.watch.waits()).await?;
     facts.dead_letters = database::dead_letters(&play.client).await?;
     facts.fates = database::states(&play.client).await?;
+    facts.executed = database::executed(&play.client).await?;
     for number in 0..play.instances.len() {
         facts.differences.push((play.instances[number].clone(), differences(play, facts, number)));
     }
@@ -140,7 +141,8 @@ fn differences(play: &Play, facts: &Facts, instance: usize) -> Vec<String> {
         entry.instance == instance && fate == Some(State::Applied)
     };
     let mut kept: Vec<&Entry> = play.entries.iter().filter(stays).collect();
-    kept.sort_by_key(|e| e.stage);
+    // Where two changed the same file, the later one stands.
+    kept.sort_by_key(|e| facts.executed.iter().position(|id| *id == e.id));
     let changes = kept.iter().filter_map(|e| e.proposal.get("code_change")?.as_object());
     let expected: PathBuf = play.folder.join("expected").join(&play.instances[instance]);
     let compared = files::write_expected(&expected, changes)

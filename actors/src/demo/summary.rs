@@ -91,7 +91,7 @@ impl Summary {
         writeln!(out, "\nProposals")?;
         for fate in &self.proposals {
             let Fate { shown, title, instance, status, .. } = fate;
-            writeln!(out, "  {shown:<9} {status:<17} {instance:<14} {title}")?;
+            writeln!(out, "  {shown:<9} {status:<16} {instance:<14} {title}")?;
         }
         writeln!(out, "\nQueues                             published    done  dead     publish to start, ms")?;
         writeln!(out, "                                                              p50      p95      p99")?;
@@ -103,10 +103,14 @@ impl Summary {
             }
             writeln!(out)?;
         }
-        writeln!(out, "  Waits that were asked for do not count. The backlog was held until the rollback was done.")?;
-        writeln!(out, "\nRollback: started {} ms after its trigger was published,", shown_ms(self.rollback_ms))?;
-        writeln!(out, "  the files were as before after {} ms", shown_ms(self.rolled_back_after_ms))?;
-        writeln!(out, "Killed instance: at its work again after {} ms", shown_ms(self.back_after_kill_ms))?;
+        writeln!(out, "  Waits that were asked for do not count; the backlog was held until the rollback was done.\n")?;
+        if self.rollback_ms.is_some() {
+            writeln!(out, "Rollback: started {} ms after its trigger was published,", shown_ms(self.rollback_ms))?;
+            writeln!(out, "  files as before, and checked, after {} ms", shown_ms(self.rolled_back_after_ms))?;
+        }
+        if self.back_after_kill_ms.is_some() {
+            writeln!(out, "Killed instance: at its work again after {} ms", shown_ms(self.back_after_kill_ms))?;
+        }
         writeln!(out, "Retries: {}, dead letters: {}", self.retries, self.dead_letters)?;
         writeln!(out, "\nInvariants")?;
         for Invariant { name, ok, detail } in &self.invariants {

@@ -90,7 +90,7 @@ async fn look_on(
                 if before.states.get(id) != Some(state)
                     && let Some(title) = titles.get(id)
                 {
-                    live.event(format!("{:<17} {title}", state.tag()));
+                    live.event(format!("{:<18} {title}", state.tag()));
                 }
             }
             before = view.clone();
