@@ -2,6 +2,8 @@
 //!
 //! Every list has a limit, and every change is one transaction that leaves a message in exactly one table.
 
+mod dlq;
+mod doctor;
 mod explain;
 
 use std::{fmt, sync::Arc};
@@ -12,13 +14,12 @@ use uuid::Uuid;
 
 pub use crate::store::{DeadLetter, InstanceInfo, MessageInfo, Mode, QueueInfo, QueueStats, TraceEvent};
 use crate::{Config, Error, Queue, Result, connect::Target, migrate, store::Store};
+pub use doctor::{Finding, Health};
 pub use explain::Explanation;
 
 /// The longest list that is answered, and the most events of one trace.
 pub const LIST_MAX: u32 = 10_000;
 
-/// Dead letters purged in one transaction.
-const PURGE_BATCH: i32 = 5_000;
 /// Compiling a plan would take longer than any of these statements.
 const SETTINGS: &str = "SET jit = off";
 /// Connections of an [`Admin`] of its own.
@@ -75,69 +76,6 @@ impl Admin {
             return Err(unknown("list", queue));
         }
         Ok(pending)
-    }
-
-    /// Up to `limit` (at most [`LIST_MAX`]) dead letters, of one queue or of all, the newest first.
-    ///
-    /// # Errors
-    /// [`Error::is_input`] when the queue never was.
-    pub async fn list_dlq_messages(&self, queue: Option<&str>, limit: u32) -> Result<Vec<DeadLetter>> {
-        let c = self.connection().await?;
-        let dead = self.store.list_dlq(&c, queue, self::limit(limit), None).await?;
-        if dead.is_empty() {
-            self.check_named(&c, "list", queue).await?;
-        }
-        Ok(dead)
-    }
-
-    /// One dead letter.
-    ///
-    /// # Errors
-    /// [`Error::is_input`] when there is no such dead letter.
-    pub async fn get_dlq_message(&self, id: i64) -> Result<DeadLetter> {
-        let found = self.store.list_dlq(&self.connection().await?, None, 1, Some(id)).await?.pop();
-        found.ok_or_else(|| no_dead_letter("show", id))
-    }
-
-    /// Removes one dead letter. It stays in the history as `dead` for its retention.
-    ///
-    /// # Errors
-    /// [`Error::is_input`] when there is no such dead letter.
-    pub async fn purge_dlq_message(&self, id: i64) -> Result<()> {
-        match self.store.purge_dlq(&self.connection().await?, None, 1, Some(id)).await? {
-            0 => Err(no_dead_letter("purge", id)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Sends a dead letter round again under its old id, its tries counted from nothing. A keyed one comes next after the
-    /// unfinished message of its key. Its death stays in its trace.
-    ///
-    /// # Errors
-    /// [`Error::is_input`] when there is no such dead letter; a plain error when its queue is deleted.
-    pub async fn retry_dlq_message(&self, id: i64) -> Result<()> {
-        self.store.retry_dead(&self.connection().await?, id).await
-    }
-
-    /// Empties the dead letters of one queue or of all; answers how many. They stay in the history as `dead` for its
-    /// retention. Works in batches: a call that was cut short has purged some.
-    ///
-    /// # Errors
-    /// [`Error::is_input`] when the queue never was.
-    pub async fn purge_dlq(&self, queue: Option<&str>) -> Result<u64> {
-        let c = self.connection().await?;
-        let mut purged = 0;
-        loop {
-            let batch = self.store.purge_dlq(&c, queue, PURGE_BATCH, None).await?;
-            purged += batch.unsigned_abs();
-            if batch < i64::from(PURGE_BATCH) {
-                break;
-            }
-        }
-        if purged == 0 {
-            self.check_named(&c, "purge", queue).await?;
-        }
-        Ok(purged)
     }
 
     /// Makes a queue, or writes the settings that are stated to one that is there. A deleted one comes back.
@@ -254,6 +192,16 @@ impl Admin {
         migrate::check(&**self.connection().await?, &self.store.schema).await
     }
 
+    /// What is wrong, or may soon be: one finding a check, the sound ones too.
+    ///
+    /// # Errors
+    /// When the database does not answer, or its tables are not those that this program expects.
+    pub async fn doctor(&self) -> Result<Vec<Finding>> {
+        let c = self.connection().await?;
+        migrate::check(&c, &self.store.schema).await?;
+        Ok(doctor::judge(&self.store.doctor(&c).await?))
+    }
+
     /// How publishers wake runtimes.
     ///
     /// # Errors
@@ -275,14 +223,6 @@ impl Admin {
         tx.commit().await.map_err(failed)
     }
 
-    /// An empty list is no answer for a name that nobody ever gave to a queue.
-    async fn check_named(&self, c: &Object, what: &str, queue: Option<&str>) -> Result<()> {
-        match queue {
-            Some(queue) if !self.store.queue_exists(c, queue).await? => Err(unknown(what, queue)),
-            _ => Ok(()),
-        }
-    }
-
     async fn connection(&self) -> Result<Object> {
         self.pool.get().await.map_err(|e| Error::pool("admin", e))
     }
@@ -290,10 +230,6 @@ impl Admin {
 
 fn unknown(what: &str, queue: &str) -> Error {
     Error::input(format!("{what} queue \"{queue}\""), format!("unknown queue \"{queue}\": `pgflow queues` lists them"))
-}
-
-fn no_dead_letter(what: &str, id: i64) -> Error {
-    Error::input(format!("{what} dead letter {id}"), "there is none with this id: `pgflow dlq list` shows them")
 }
 
 fn limit(asked: u32) -> i32 {

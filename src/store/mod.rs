@@ -4,6 +4,7 @@
 
 mod batch;
 mod claim;
+mod doctor;
 mod instances;
 mod messages;
 mod publish;
@@ -15,6 +16,7 @@ mod wake;
 
 pub(crate) use batch::Way;
 pub(crate) use claim::{Claim, Row};
+pub(crate) use doctor::Symptoms;
 pub use instances::Mode;
 pub(crate) use instances::{Ended, QueueFacts, Registration};
 pub use messages::{DeadLetter, MessageInfo};
@@ -55,6 +57,7 @@ queries!(
     create_queue,
     delete_queue,
     disarm,
+    doctor,
     draw_seqs,
     end_instance,
     end_old_listener,

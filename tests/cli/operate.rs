@@ -220,3 +220,36 @@ async fn an_unknown_queue_is_one_line() {
         assert!(line.contains("unknown queue \"nobody\"") && line.contains("pgflow queues"), "{line}");
     }
 }
+
+/// Fear: the doctor does not see that messages stand still, or a probe cannot tell by the exit code.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_names_what_stands_still() {
+    let db = with_messages(&[("order", "normal")]).await;
+    let ran = run(&db.url(), &["doctor", "--json"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    let findings: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(keys(&findings[0]), ["check", "detail", "health"]);
+    let health = |check: &str| {
+        let all = findings.as_array().expect("an array");
+        all.iter().find(|f| f["check"] == check).map(|f| f["health"].clone()).expect("this check")
+    };
+    assert_eq!((health("queues"), health("instances"), health("wake-up")), (json!("fail"), json!("warn"), json!("ok")));
+    // The tests' server is not durable, and the doctor says so.
+    assert_eq!(health("durability"), "fail");
+    db.client().await.batch_execute("ALTER TABLE pgflow_ready DISABLE TRIGGER pgflow_wake").await.expect("disabled");
+    assert!(run(&db.url(), &["doctor"]).stderr.contains("wake-up"));
+}
+
+/// Fear: a watcher that cannot be left.
+#[tokio::test(flavor = "multi_thread")]
+async fn top_goes_on_until_a_signal() {
+    let db = with_messages(&[]).await;
+    let top = Started::new(pgflow(&db.url()).args(["top", "--json"]));
+    for _ in 0..2 {
+        let queues: Value = serde_json::from_str(&top.line()).expect("JSON");
+        assert_eq!(queues[0]["queue_name"], "mail");
+    }
+    top.signal("INT");
+    assert_eq!(top.ended().code, Some(0));
+}

@@ -85,7 +85,7 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
     let help = run("", &["--help"]).ok();
     for command in [
         "dev", "init", "mode", "queues", "stats", "pending", "dlq", "queue", "publish", "work", "trace", "tree",
-        "serve",
+        "serve", "explain", "doctor", "top", "bench",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }

@@ -73,8 +73,12 @@ pub(crate) enum Command {
     Trace { id: String },
     /// Say why a message is not running, or how it ended
     Explain { id: i64 },
+    /// Look for what is wrong, or may soon be; exit code 1 if anything fails
+    Doctor,
     /// Show the live instances and their supervision trees
     Tree,
+    /// Show the queues every two seconds
+    Top,
     /// Serve a dashboard, /metrics and /healthz
     Serve {
         /// Where to listen; anybody who reaches it can look

@@ -3,6 +3,7 @@
 mod bench;
 mod dev;
 mod dlq;
+mod doctor;
 mod init;
 mod look;
 mod publish;
@@ -33,6 +34,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Fault> {
         Command::Work(work) => work::run(&global, work).await,
         Command::Trace { id } => look::trace(&global, &id, out).await,
         Command::Explain { id } => look::explain(&global, id, out).await,
+        Command::Doctor => doctor::run(&global, out).await,
+        Command::Top => queue::top(&global, out).await,
         Command::Tree => look::tree(&global, out).await,
         Command::Serve { listen } => serve::run(&global, listen).await,
         Command::Bench(bench) => bench::run(&global, bench, out).await,

@@ -1,4 +1,6 @@
-//! Queues: `queues`, `stats`, `pending`, `queue create|pause|resume|delete`.
+//! Queues: `queues`, `top`, `stats`, `pending`, `queue create|pause|resume|delete`.
+
+use std::{io::IsTerminal as _, time::Duration};
 
 use pgflow::Queue;
 use serde::Serialize;
@@ -7,13 +9,39 @@ use crate::{
     args::{Global, QueueCommand},
     database,
     fault::Fault,
-    output::Output,
+    output::{self, Output},
+    signals::Signals,
 };
+
+/// What a person sees of a queue.
+const COLUMNS: [&str; 7] = ["queue_name", "pending", "processing", "scheduled", "parked", "dead", "paused"];
+/// Between two looks of `top`.
+const TOP: Duration = Duration::from_secs(2);
 
 /// All queues with their depths.
 pub(crate) async fn list(global: &Global, out: Output) -> Result<(), Fault> {
     let queues = database::admin(global).await?.list_queues().await?;
-    out.list(&queues, &["queue_name", "pending", "processing", "scheduled", "parked", "dead", "paused"])
+    out.list(&queues, &COLUMNS)
+}
+
+/// The same again and again until a signal, or until the reader leaves. A terminal is cleared before each.
+pub(crate) async fn top(global: &Global, out: Output) -> Result<(), Fault> {
+    let mut signals = Signals::catch()?;
+    let admin = database::admin(global).await?;
+    let clear = !out.json && std::io::stdout().is_terminal();
+    let mut tick = tokio::time::interval(TOP);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = signals.next() => return Ok(()),
+        }
+        let queues = admin.list_queues().await?;
+        if clear {
+            output::text("\x1b[H\x1b[2J")?;
+        }
+        out.list(&queues, &COLUMNS)?;
+    }
 }
 
 /// One queue's figures.

@@ -50,11 +50,12 @@ mod tests {
     /// What Postgres cannot store as text would make the settle fail for ever.
     #[test]
     fn the_text_can_be_stored() {
-        let mut tail = Tail::new(6);
+        let mut tail = Tail::new(7);
         tail.push("é_é".as_bytes());
         tail.push(&[0, b'x', 0xff]);
-        assert_eq!(tail.text(), "\u{e9}\u{fffd}x\u{fffd}");
+        // The first character lost its first byte, so its second is left out.
+        assert_eq!(tail.text(), "_é\u{fffd}x\u{fffd}");
         tail.push(b"\n\n");
-        assert_eq!(tail.text(), "\u{fffd}x\u{fffd}");
+        assert_eq!(tail.text(), "é\u{fffd}x\u{fffd}");
     }
 }

@@ -1,0 +1,249 @@
+//! What is wrong, or may soon be, in words: the check, the verdict, and what to do.
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::Symptoms;
+
+/// More dead letters than this want somebody's eye.
+const DEAD_MAX: i64 = 10;
+/// A message that has waited longer than this, in s, is late.
+const LATE_S: f64 = 5.0;
+/// A transaction that is open longer than this, in s, keeps deleted rows in every scan.
+const OPEN_S: f64 = 60.0;
+/// The oldest server that the statements run on.
+const SERVER_MIN: i32 = 150_000;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Health {
+    /// Sound.
+    Ok,
+    /// Works, but somebody should look.
+    Warn,
+    /// Messages stand still, or a promise does not hold.
+    Fail,
+}
+
+/// One check and its verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What was looked at.
+    pub check: String,
+    /// How it is.
+    pub health: Health,
+    /// What was found, and what to do.
+    pub detail: String,
+}
+
+fn finding(check: &str, health: Health, detail: impl Into<String>) -> Finding {
+    Finding { check: check.into(), health, detail: detail.into() }
+}
+
+/// All checks, in the order in which a doctor would ask.
+pub(super) fn judge(s: &Symptoms) -> Vec<Finding> {
+    vec![
+        server(s),
+        durability(s),
+        wake_up(s),
+        partitions(s),
+        transactions(s),
+        connections(s),
+        instances(s),
+        queues(s),
+        latency(s),
+        dead(s),
+        undecodable(s),
+    ]
+}
+
+fn server(s: &Symptoms) -> Finding {
+    let version = &s.server_version;
+    match () {
+        () if s.read_only => {
+            finding("server", Health::Fail, format!("PostgreSQL {version} is a standby: connect to the primary"))
+        }
+        () if s.server_version_num < SERVER_MIN => {
+            finding("server", Health::Fail, format!("PostgreSQL {version}: 15 or newer is needed"))
+        }
+        () => finding("server", Health::Ok, format!("PostgreSQL {version}")),
+    }
+}
+
+fn durability(s: &Symptoms) -> Finding {
+    match (s.fsync, s.synchronous_commit) {
+        (true, true) => finding("durability", Health::Ok, "a commit is on disk"),
+        (false, _) => finding("durability", Health::Fail, "fsync is off: a crash can lose or corrupt everything"),
+        (true, false) => {
+            finding("durability", Health::Fail, "synchronous_commit is off: a crash loses messages that were accepted")
+        }
+    }
+}
+
+fn wake_up(s: &Symptoms) -> Finding {
+    let mode = &s.mode;
+    match (mode.as_str(), s.wake_triggers) {
+        ("poll", _) => finding("wake-up", Health::Warn, "mode poll: nobody is woken, instances look 4 times a second"),
+        (_, 2) => finding("wake-up", Health::Ok, format!("mode {mode}")),
+        _ => finding(
+            "wake-up",
+            Health::Fail,
+            format!("a wake-up trigger is missing or disabled: `pgflow mode {mode}` makes them anew"),
+        ),
+    }
+}
+
+fn partitions(s: &Symptoms) -> Finding {
+    match s.partitions_missing {
+        0 => finding("partitions", Health::Ok, "made ahead"),
+        n => finding(
+            "partitions",
+            Health::Fail,
+            format!("{n} of the next 3 days have none: start an instance, the leader makes them"),
+        ),
+    }
+}
+
+fn transactions(s: &Symptoms) -> Finding {
+    match (s.open_seconds, s.prepared) {
+        (_, n @ 1..) => finding(
+            "transactions",
+            Health::Warn,
+            format!("{n} prepared transaction(s): forgotten ones hold wake-up locks and dead rows (pg_prepared_xacts)"),
+        ),
+        (Some(seconds), _) if seconds > OPEN_S => {
+            let (pid, name) = (s.open_pid.unwrap_or(0), s.open_name.as_deref().unwrap_or(""));
+            finding(
+                "transactions",
+                Health::Warn,
+                format!(
+                    "pid {pid} ({name}) has one open for {seconds:.0} s: dead rows stay, claims get slower; pg_terminate_backend({pid}) ends it"
+                ),
+            )
+        }
+        _ => finding("transactions", Health::Ok, "none is open for long"),
+    }
+}
+
+fn connections(s: &Symptoms) -> Finding {
+    let (used, max) = (s.connections, s.connections_max);
+    let health = if used * 10 > max * 9 { Health::Warn } else { Health::Ok };
+    finding("connections", health, format!("{used} of {max} are in use"))
+}
+
+fn instances(s: &Symptoms) -> Finding {
+    match (s.silent.as_slice(), s.instances) {
+        ([], 0) => finding("instances", Health::Warn, "none is live"),
+        ([], n) => finding("instances", Health::Ok, format!("{n} live")),
+        (silent, _) => finding(
+            "instances",
+            Health::Warn,
+            format!("no heartbeat for a minute from {}: stopped, or cut off", silent.join(", ")),
+        ),
+    }
+}
+
+fn queues(s: &Symptoms) -> Finding {
+    match (s.unserved.as_slice(), s.paused.as_slice()) {
+        ([], []) => finding("queues", Health::Ok, "all with messages are served"),
+        ([], paused) => {
+            finding("queues", Health::Warn, format!("paused: {}; `pgflow queue resume NAME`", paused.join(", ")))
+        }
+        (unserved, _) => finding(
+            "queues",
+            Health::Fail,
+            format!("messages wait and no live instance serves {}", unserved.join(", ")),
+        ),
+    }
+}
+
+fn latency(s: &Symptoms) -> Finding {
+    match (s.slowest_seconds, &s.slowest_queue) {
+        (Some(seconds), Some(queue)) if seconds > LATE_S => finding(
+            "latency",
+            Health::Warn,
+            format!(
+                "the oldest message of queue \"{queue}\" waits for {seconds:.0} s: more workers, or a look at `pgflow stats {queue}`"
+            ),
+        ),
+        _ => finding("latency", Health::Ok, "nothing waits for over 5 s"),
+    }
+}
+
+fn dead(s: &Symptoms) -> Finding {
+    let health = if s.dead > DEAD_MAX { Health::Warn } else { Health::Ok };
+    let count = if s.dead > 10_000 { "over 10000".to_owned() } else { s.dead.to_string() };
+    let what = if s.dead > 0 { ": `pgflow dlq list`" } else { "" };
+    finding("dead letters", health, format!("{count}{what}"))
+}
+
+fn undecodable(s: &Symptoms) -> Finding {
+    match s.undecodable {
+        0 => finding("undecodable", Health::Ok, "none"),
+        n => finding(
+            "undecodable",
+            Health::Warn,
+            format!("{n} message(s) wait for an instance that knows their kind and version"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sound() -> Symptoms {
+        Symptoms {
+            server_version: "15.1".into(),
+            server_version_num: 150_001,
+            fsync: true,
+            synchronous_commit: true,
+            mode: "eventcount".into(),
+            wake_triggers: 2,
+            connections_max: 100,
+            connections: 9,
+            instances: 1,
+            ..Symptoms::default()
+        }
+    }
+
+    /// A doctor that cries wolf on a sound database is switched off.
+    #[test]
+    fn a_sound_database_has_no_complaint() {
+        assert!(judge(&sound()).iter().all(|f| f.health == Health::Ok), "{:?}", judge(&sound()));
+    }
+
+    /// Each symptom must be seen, at its own check and with its own weight.
+    #[test]
+    fn each_symptom_is_found_alone() {
+        let with = |change: fn(&mut Symptoms)| {
+            let mut s = sound();
+            change(&mut s);
+            let bad: Vec<(String, Health)> =
+                judge(&s).into_iter().filter(|f| f.health != Health::Ok).map(|f| (f.check, f.health)).collect();
+            bad
+        };
+        let (fail, warn) = (
+            |check: &str| vec![(check.to_owned(), Health::Fail)],
+            |check: &str| vec![(check.to_owned(), Health::Warn)],
+        );
+        assert_eq!(with(|s| s.read_only = true), fail("server"));
+        assert_eq!(with(|s| s.server_version_num = 140_009), fail("server"));
+        assert_eq!(with(|s| s.fsync = false), fail("durability"));
+        assert_eq!(with(|s| s.synchronous_commit = false), fail("durability"));
+        assert_eq!(with(|s| s.wake_triggers = 1), fail("wake-up"));
+        assert_eq!(with(|s| s.mode = "poll".into()), warn("wake-up"));
+        assert_eq!(with(|s| s.partitions_missing = 1), fail("partitions"));
+        assert_eq!(with(|s| s.prepared = 1), warn("transactions"));
+        assert_eq!(with(|s| s.open_seconds = Some(61.0)), warn("transactions"));
+        assert_eq!(with(|s| s.connections = 95), warn("connections"));
+        assert_eq!(with(|s| s.silent = vec!["east".into()]), warn("instances"));
+        assert_eq!(with(|s| s.unserved = vec!["mail".into()]), fail("queues"));
+        assert_eq!(with(|s| s.paused = vec!["mail".into()]), warn("queues"));
+        assert_eq!(with(|s| s.dead = 11), warn("dead letters"));
+        assert_eq!(with(|s| s.undecodable = 1), warn("undecodable"));
+        assert_eq!(with(|s| (s.slowest_queue, s.slowest_seconds) = (Some("mail".into()), Some(5.1))), warn("latency"));
+    }
+}
