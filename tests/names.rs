@@ -77,7 +77,8 @@ fn found(of: impl Fn(&str) -> BTreeSet<String>) -> BTreeSet<String> {
 /// Names in the source must be in the library's table or in the command's, which is read only for that.
 fn compare(what: &str, in_source: &BTreeSet<String>, library: &BTreeSet<String>, command: &BTreeSet<String>) {
     assert!(!in_source.is_empty(), "no {what} found: this test reads wrongly");
-    let missing: Vec<_> = in_source.iter().filter(|name| !library.contains(*name) && !command.contains(*name)).collect();
+    let missing: Vec<_> =
+        in_source.iter().filter(|name| !library.contains(*name) && !command.contains(*name)).collect();
     assert!(missing.is_empty(), "{PAGE} lacks these {what}: {missing:?}");
     let stale: Vec<_> = library.difference(in_source).collect();
     assert!(stale.is_empty(), "{PAGE} has {what} that the source has not: {stale:?}");
@@ -112,6 +113,9 @@ fn the_reader_sees_every_way_to_write_a_name() {
         tracing::debug_span!("other");
         tracing::warn!(target: "pgflow::claim", "words");
     "#;
-    assert_eq!(metrics(text), ["pgflow_a_total", "pgflow_b_seconds", "pgflow_c", "pgflow_queue_d"].map(String::from).into());
+    assert_eq!(
+        metrics(text),
+        ["pgflow_a_total", "pgflow_b_seconds", "pgflow_c", "pgflow_queue_d"].map(String::from).into()
+    );
     assert_eq!(log_names(text), ["handle", "other", "pgflow::claim", "pgflow::handle"].map(String::from).into());
 }
