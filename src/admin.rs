@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 pub use crate::store::{DeadLetter, InstanceInfo, MessageInfo, Mode, QueueInfo, QueueStats, TraceEvent};
-use crate::{Config, Error, Queue, Result, connect::Target, store::Store};
+use crate::{Config, Error, Queue, Result, connect::Target, migrate, store::Store};
 pub use explain::Explanation;
 
 /// The longest list that is answered, and the most events of one trace.
@@ -19,6 +19,8 @@ pub const LIST_MAX: u32 = 10_000;
 
 /// Dead letters purged in one transaction.
 const PURGE_BATCH: i32 = 5_000;
+/// Compiling a plan would take longer than any of these statements.
+const SETTINGS: &str = "SET jit = off";
 /// Connections of an [`Admin`] of its own.
 const CONNECTIONS: usize = 2;
 /// A change of mode waits so long for open publishers before it gives up.
@@ -42,7 +44,7 @@ impl Admin {
     /// When a setting cannot work. Whether the server answers shows at the first call.
     pub async fn connect(config: &Config) -> Result<Self> {
         config.validate()?;
-        let pool = Target::parse(&config.url)?.pool(&Handle::current(), CONNECTIONS, "pgflow admin", "")?;
+        let pool = Target::parse(&config.url)?.pool(&Handle::current(), CONNECTIONS, "pgflow admin", SETTINGS)?;
         Ok(Self::new(Arc::new(Store::new(&config.schema)), pool))
     }
 
@@ -81,11 +83,31 @@ impl Admin {
     /// [`Error::is_input`] when the queue never was.
     pub async fn list_dlq_messages(&self, queue: Option<&str>, limit: u32) -> Result<Vec<DeadLetter>> {
         let c = self.connection().await?;
-        let dead = self.store.list_dlq(&c, queue, self::limit(limit)).await?;
+        let dead = self.store.list_dlq(&c, queue, self::limit(limit), None).await?;
         if dead.is_empty() {
             self.check_named(&c, "list", queue).await?;
         }
         Ok(dead)
+    }
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// [`Error::is_input`] when there is no such dead letter.
+    pub async fn get_dlq_message(&self, id: i64) -> Result<DeadLetter> {
+        let found = self.store.list_dlq(&self.connection().await?, None, 1, Some(id)).await?.pop();
+        found.ok_or_else(|| no_dead_letter("show", id))
+    }
+
+    /// Removes one dead letter. It stays in the history as `dead` for its retention.
+    ///
+    /// # Errors
+    /// [`Error::is_input`] when there is no such dead letter.
+    pub async fn purge_dlq_message(&self, id: i64) -> Result<()> {
+        match self.store.purge_dlq(&self.connection().await?, None, 1, Some(id)).await? {
+            0 => Err(no_dead_letter("purge", id)),
+            _ => Ok(()),
+        }
     }
 
     /// Sends a dead letter round again under its old id, its tries counted from nothing. A keyed one comes next after the
@@ -106,7 +128,7 @@ impl Admin {
         let c = self.connection().await?;
         let mut purged = 0;
         loop {
-            let batch = self.store.purge_dlq(&c, queue, PURGE_BATCH).await?;
+            let batch = self.store.purge_dlq(&c, queue, PURGE_BATCH, None).await?;
             purged += batch.unsigned_abs();
             if batch < i64::from(PURGE_BATCH) {
                 break;
@@ -224,6 +246,14 @@ impl Admin {
         self.store.tree(&self.connection().await?, limit(LIST_MAX)).await
     }
 
+    /// Whether the database answers and its tables are those that this program expects.
+    ///
+    /// # Errors
+    /// Says what is wrong and what to do about it.
+    pub async fn check(&self) -> Result<()> {
+        migrate::check(&**self.connection().await?, &self.store.schema).await
+    }
+
     /// How publishers wake runtimes.
     ///
     /// # Errors
@@ -259,7 +289,11 @@ impl Admin {
 }
 
 fn unknown(what: &str, queue: &str) -> Error {
-    Error::input(format!("{what} queue \"{queue}\""), format!("unknown queue \"{queue}\""))
+    Error::input(format!("{what} queue \"{queue}\""), format!("unknown queue \"{queue}\": `pgflow queues` lists them"))
+}
+
+fn no_dead_letter(what: &str, id: i64) -> Error {
+    Error::input(format!("{what} dead letter {id}"), "there is none with this id: `pgflow dlq list` shows them")
 }
 
 fn limit(asked: u32) -> i32 {

@@ -81,6 +81,8 @@
 
 mod address;
 pub mod admin;
+#[cfg(feature = "cli")]
+pub mod bench;
 mod codec;
 mod config;
 mod connect;
@@ -100,6 +102,8 @@ mod settle;
 mod store;
 mod supervise;
 mod sweep;
+#[cfg(feature = "cli")]
+pub mod web;
 mod worker;
 
 pub use admin::Admin;

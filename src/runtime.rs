@@ -13,7 +13,7 @@ use std::{
 
 use deadpool_postgres::Pool;
 use ractor::{Actor, ActorRef};
-use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
+use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -159,7 +159,8 @@ struct Parts {
     dispatcher: Address<dispatch::Msg>,
     listener: Address<listen::Msg>,
     root: ActorRef<supervise::Msg>,
-    root_ended: JoinHandle<()>,
+    /// Fires when the root supervisor ended: at a stop, or when its restart budget is used up.
+    ended: CancellationToken,
     cut: CancellationToken,
     health: Arc<Health>,
     counters: Arc<Counters>,
@@ -184,7 +185,7 @@ impl Runtime {
     /// The supervision tree as it stands. A supervisor that does not answer within 5 s is shown without children.
     pub async fn tree(&self) -> TreeNode {
         let children = supervise::snapshot(&self.parts.root).await;
-        TreeNode::root(format!("runtime {}", self.parts.instance), !self.parts.root_ended.is_finished(), children)
+        TreeNode::root(format!("runtime {}", self.parts.instance), !self.parts.ended.is_cancelled(), children)
     }
 
     /// Whether the listener's connection stands: a wake can arrive. While it does not, nothing is claimed.
@@ -195,6 +196,12 @@ impl Runtime {
     /// Whether this instance does the leader's sweeping.
     pub fn is_leader(&self) -> bool {
         self.parts.health.leads()
+    }
+
+    /// Resolves when the tree has given up: more restarts than its budget allows. Nothing is handled from then on; what
+    /// was claimed is rescued by others. A program should end then, and be started anew. Cancellation safe.
+    pub async fn ended(&self) {
+        self.parts.ended.cancelled().await;
     }
 
     /// Messages found by a heartbeat though no wake announced them, since the start. Above zero, a wake was lost: report it.
@@ -226,7 +233,7 @@ impl Parts {
     async fn stop(self, grace: Duration) -> Result<()> {
         let (reply, stopped) = oneshot::channel();
         if self.dispatcher.cast(dispatch::Msg::Stop(reply)).is_ok() {
-            let _ = stopped.await;
+            let _ = tokio::time::timeout(Duration::from_millis(STOP_SETTLE_MS_MAX), stopped).await;
         }
         if tokio::time::timeout(grace, self.settler.idle()).await.is_err() {
             self.cut.cancel();
@@ -242,7 +249,7 @@ impl Parts {
             let _ = released.await;
         }
         self.root.stop(Some("the runtime stops".into()));
-        let _ = self.root_ended.await;
+        self.ended.cancelled().await;
         match settled {
             Ok(()) => ended,
             Err(_) => Err(Error::timeout("stop: write the last outcomes", STOP_SETTLE_MS_MAX)),
@@ -378,6 +385,14 @@ impl Start {
                 other => Error::state("start", other.to_string()),
             })?;
         let _ = root_slot.set(root.clone());
+        let ended = CancellationToken::new();
+        tokio::spawn({
+            let ended = ended.clone();
+            async move {
+                let _ = root_ended.await;
+                ended.cancel();
+            }
+        });
         Ok(Parts {
             instance,
             session,
@@ -388,7 +403,7 @@ impl Start {
             dispatcher,
             listener,
             root,
-            root_ended,
+            ended,
             cut,
             health,
             counters,

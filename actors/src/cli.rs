@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
-use crate::trace;
+use crate::{demo, trace};
 
 /// Agents that propose changes to their own code, and a central that decides, watches and learns.
 #[derive(Debug, Parser)]
@@ -67,11 +67,20 @@ enum Command {
         /// The proposal
         proposal: Uuid,
     },
+    /// Run the whole system on an embedded Postgres, and check what became of everything
+    Demo(demo::Options),
     /// Everything that happened to a proposal, in order of time
     Trace {
         /// The proposal
         proposal: Uuid,
     },
+}
+
+impl Cli {
+    /// The demo shows what happens itself; its standard output is the summary alone.
+    pub(crate) const fn is_demo(&self) -> bool {
+        matches!(self.command, Command::Demo(_))
+    }
 }
 
 /// How long a role may take to stop.
@@ -92,7 +101,10 @@ pub(crate) fn log_to_stdout(json: bool) {
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
     let url = cli.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok());
-    let Some(url) = url else { bail!("no database: say --database-url, or set PGFLOW_DATABASE_URL") };
+    // The demo brings its own.
+    let Some(url) = url.or_else(|| cli.is_demo().then(String::new)) else {
+        bail!("no database: say --database-url, or set PGFLOW_DATABASE_URL")
+    };
     let settings = |role| {
         Settings::read(role, &cli.flags, |name| std::env::var(name).ok()).map_err(|why| anyhow::anyhow!("{why}"))
     };
@@ -115,6 +127,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             let publisher = Publisher::connect(&config(&url).instance("evolution rollback")).await?;
             manual::roll_back(&publisher, &mut client, proposal).await
         }
+        Command::Demo(options) => demo::run(options, cli.json).await,
         Command::Trace { proposal } => trace::print(&url, proposal, cli.json).await,
     }
 }

@@ -6,6 +6,19 @@
 //! decisions  score · consensus · voting · gate · intake · voter · change · text · similarity · thresholds · breach
 //!            · patterns · learning · proposal          (pure: time, votes and rows are passed in)
 //! effects    workspace · before_image · executor · check        (files and processes of one instance)
+//! storage    store/                                             (one statement, one file in sql/queries, one function)
+//! traffic    wire · producers/ · runs · consumers/              (one file a message; state and messages in one transaction)
+//! roles      settings · submit · manual · central · instance
+//! ```
+//!
+//! One proposal's way, with the message that carries each step:
+//!
+//! ```text
+//! submit → pending —send_proposals→ sent_for_consensus —proposal_for_consensus→ central: intake
+//!   —voting_request→ every instance —consensus_vote→ central: decide (or —consensus_deadline→ expire)
+//!   —consensus_result→ consensus_reached —execute_proposal→ executing → applied —execution_metrics→ central: Guardian
+//!   —observe_change→ measured again and again → kept —pattern_discovered→ central: learning
+//!   or, at a breach, —rollback_trigger→ rolled_back
 //! ```
 //!
 //! Invariants:
@@ -14,6 +27,9 @@
 //! 3. A profile from outside can only tighten a limit.
 //! 4. A change is written only after what it replaces is safe on disk; taking it back restores every byte.
 //! 5. A message that fails validation is never retried, and is refused before publishing too.
+//! 6. A state changes by compare-and-set, in the transaction that publishes what follows from it and settles what caused it.
+//! 7. Nothing waits in memory: timers are delayed messages, so that any process may be killed at any point.
+//! 8. At most one rollback a change, and one open change a target.
 
 mod tag;
 

@@ -1,6 +1,7 @@
 //! The command `evolution`.
 
 mod cli;
+mod demo;
 mod trace;
 
 use std::process::ExitCode;
@@ -10,8 +11,11 @@ use clap::Parser;
 use cli::{Cli, run};
 
 fn main() -> ExitCode {
+    demo::leash::heed();
     let cli = Cli::parse();
-    cli::log_to_stdout(cli.json);
+    if !cli.is_demo() {
+        cli::log_to_stdout(cli.json);
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -50,7 +50,7 @@ const fn middle() -> f64 {
 }
 
 /// What a line asks for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Line {
     /// A proposal of the instance.
     Proposal(Box<Submission>),

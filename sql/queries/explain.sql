@@ -21,6 +21,6 @@ SELECT to_jsonb(x) FROM (
         SELECT 1 FROM {schema}.pgflow_lanes o JOIN {schema}.pgflow_ready r USING (lane_id)
         WHERE o.queue_id = q.queue_id AND o.target IS NOT DISTINCT FROM l.target
           AND (o.class > l.class OR (o.class = l.class AND r.seq < (SELECT coalesce(min(b.seq), m.id) FROM {schema}.pgflow_ready b WHERE b.id = m.id)))
-        LIMIT 10000) some) END AS ahead,
+        LIMIT 10000) before) END AS ahead,
     (SELECT count(*) FROM {schema}.pgflow_active a JOIN {schema}.pgflow_lanes al USING (lane_id) WHERE al.queue_id = q.queue_id) AS processing
   FROM m JOIN {schema}.pgflow_lanes l USING (lane_id) JOIN {schema}.pgflow_queues q USING (queue_id) LIMIT 1) x

@@ -1,12 +1,12 @@
 -- The figures of the queue $1: now, and over the last hour. No row: unknown queue.
 -- Latency: from publish to the start of the first try, of messages finished in the hour or being processed; a retried dead
 -- letter does not count, a delay asked for does. Throughput: over the last five minutes.
--- Index: pgflow_ready_pkey (index only), pgflow_history_when (reads about the hour's rows).
+-- Index: pgflow_ready_pkey (index only), pgflow_history_when (reads about the hour's rows; it takes a stable clock).
 WITH q AS MATERIALIZED (SELECT * FROM {schema}.pgflow_queues WHERE name = $1 AND deleted_at IS NULL),
 lanes AS MATERIALIZED (SELECT l.lane_id FROM {schema}.pgflow_lanes l JOIN q USING (queue_id)),
 hour AS MATERIALIZED (
   SELECT h.id, h.status, h.attempt, h.claimed_at, h.created_at, h.finished_at FROM {schema}.pgflow_history h
-  WHERE h.finished_at > clock_timestamp() - interval '1 hour' AND h.lane_id = ANY (ARRAY(SELECT lane_id FROM lanes))),
+  WHERE h.finished_at > statement_timestamp() - interval '1 hour' AND h.lane_id = ANY (ARRAY(SELECT lane_id FROM lanes))),
 first_starts AS (
   SELECT extract(epoch FROM s.claimed_at - s.created_at)::float8 * 1000 AS ms FROM (
     SELECT id, attempt, claimed_at, created_at FROM hour

@@ -14,7 +14,7 @@ events AS (
   UNION ALL
   SELECT m.id, m.finished_at, 2, m.status, m.attempt, NULL, m.session_id, coalesce(m.reason || ': ', '') || m.error FROM m WHERE m.finished_at IS NOT NULL
   UNION ALL
-  SELECT m.id, m.claimed_at, 2, 'parked', m.attempt, NULL, NULL, CASE m.reason WHEN 'key' THEN 'behind key "' || m.ordering_key || '"' ELSE m.reason END FROM m WHERE m.status = 'parked'
+  SELECT m.id, greatest(m.claimed_at, m.created_at), 2, 'parked', m.attempt, NULL, NULL, CASE m.reason WHEN 'key' THEN 'behind key "' || m.ordering_key || '"' ELSE m.reason END FROM m WHERE m.status = 'parked'
   UNION ALL
   SELECT m.id, m.run_at, 3, 'scheduled', m.attempt, NULL, NULL, 'not before this time' FROM m WHERE m.status = 'scheduled')
 SELECT to_jsonb(x) FROM (

@@ -205,6 +205,8 @@ pub(crate) struct State {
     followed: HashSet<i32>,
     listening: bool,
     stopped: bool,
+    /// Who waits for the last claim's answer.
+    stopping: Option<tokio::sync::oneshot::Sender<()>>,
     mode: Mode,
     /// Heartbeats for which a death still explains rows that no wake announced.
     death_beats: u32,
@@ -225,6 +227,7 @@ impl Actor for Dispatcher {
             followed: HashSet::new(),
             listening: false,
             stopped: false,
+            stopping: None,
             mode: Mode::Eventcount,
             death_beats: 0,
             wiring,
@@ -394,7 +397,17 @@ impl State {
                 self.gate(queue, group).released();
             }
         }
-        let _ = reply.send(());
+        self.stopping = Some(reply);
+        self.answer_stop();
+    }
+
+    /// A claim that is in flight may still take rows, which somebody must answer for: the stop waits for it.
+    fn answer_stop(&mut self) {
+        if self.queues.iter().all(|q| q.in_flight.all() == 0)
+            && let Some(reply) = self.stopping.take()
+        {
+            let _ = reply.send(());
+        }
     }
 
     fn gate(&mut self, queue: usize, group: Group) -> &mut Gate {

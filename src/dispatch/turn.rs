@@ -147,6 +147,7 @@ impl State {
             q.credits.reserved += spent.reserved - reserved;
             q.credits.general += spent.general - (got - reserved).min(spent.general);
         }
+        self.answer_stop();
         self.turn(myself, queue);
     }
 

@@ -97,14 +97,15 @@ impl Store {
         self.objects(c, phase, &self.sql.list_pending, &[&queue, &limit]).await
     }
 
-    /// Up to `limit` dead letters, newest first.
+    /// Up to `limit` dead letters, newest first: of a queue or of all; or the one with this id.
     pub(crate) async fn list_dlq<C: GenericClient>(
         &self,
         c: &C,
         queue: Option<&str>,
         limit: i32,
+        id: Option<i64>,
     ) -> Result<Vec<DeadLetter>> {
-        self.objects(c, || "list dead letters".into(), &self.sql.list_dlq, &[&queue, &limit]).await
+        self.objects(c, || "list dead letters".into(), &self.sql.list_dlq, &[&queue, &limit, &id]).await
     }
 
     /// Sends a dead letter round again.
@@ -113,9 +114,15 @@ impl Store {
         Ok(())
     }
 
-    /// Moves up to `limit` dead letters into history; answers how many.
-    pub(crate) async fn purge_dlq<C: GenericClient>(&self, c: &C, queue: Option<&str>, limit: i32) -> Result<i64> {
-        Ok(self.query(c, || "purge dead letters".into(), &self.sql.purge_dlq, &[&queue, &limit]).await?[0].get(0))
+    /// Moves up to `limit` dead letters into history, of a queue or of all; or the one with this id. Answers how many.
+    pub(crate) async fn purge_dlq<C: GenericClient>(
+        &self,
+        c: &C,
+        queue: Option<&str>,
+        limit: i32,
+        id: Option<i64>,
+    ) -> Result<i64> {
+        Ok(self.query(c, || "purge dead letters".into(), &self.sql.purge_dlq, &[&queue, &limit, &id]).await?[0].get(0))
     }
 
     /// Cancels a waiting message and frees its key.

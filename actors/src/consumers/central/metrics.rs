@@ -142,7 +142,8 @@ impl Reports {
             if store::insert_rollback(tx, &order).await? {
                 send_rollback_trigger(cx.publisher(), tx, &order).await?;
             }
-        } else if seen.alert {
+        } else if seen.alert && seen.breaches.iter().any(|b| seen.counts.get(&b.metric) == Some(&1)) {
+            // Once for breaches in a row, not at every report.
             let detail = json!({ "breaches": seen.breaches });
             store::raise_alert(tx, Alert::ThresholdBreach, id, &change.instance_id, &detail).await?;
         }

@@ -1,0 +1,4 @@
+# Reads "ZIP CITY", writes the line of the label.
+while read -r zip city; do
+  echo "$zip $city"
+done

@@ -1,0 +1,160 @@
+//! Processes that die, messages that come again, rollbacks that overtake.
+
+use crate::stage::{LIMIT, ORIGINAL, Stage, brisk, calm, proposal};
+use crate::support::eventually;
+
+/// Fear: an execution that a crash cut short is believed to be done, or its half-written file taken for the original.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_cut_short_begins_anew_from_the_original() {
+    let mut stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[proposal("a.txt", "slow\n")]).await[0];
+    // The check after the change waits; the change is written.
+    eventually(LIMIT, async || stage.bytes("s1", ".checking").is_some()).await;
+    assert_eq!(stage.status(id).await, "executing");
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), b"slow\n");
+    stage.kill_instance("s1");
+    std::fs::remove_file(stage.folder("s1").join(".checking")).unwrap();
+    stage.start_instance("s1").await;
+    eventually(LIMIT, async || stage.bytes("s1", ".checking").is_some()).await;
+    assert_eq!(stage.status(id).await, "executing");
+    assert_eq!(stage.ask("SELECT count(*) FROM pgflow_attempts WHERE event = 'process_died'").await, "1");
+    stage.roll_back(id).await;
+    stage.until_status(id, "rolled_back").await;
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    stage.end().await;
+}
+
+/// Fear: a rollback waits behind the execution it is about, or the execution writes after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_overtakes_a_running_check() {
+    let stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[proposal("a.txt", "slow\n")]).await[0];
+    eventually(LIMIT, async || stage.bytes("s1", ".checking").is_some()).await;
+    stage.roll_back(id).await;
+    stage.until_status(id, "rolled_back").await;
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    stage.until("SELECT status FROM pgflow_messages WHERE kind = 'execute_proposal'", "done").await;
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    assert_eq!(stage.status(id).await, "rolled_back");
+    stage.until("SELECT status FROM evolution_approved_changes", "rolled_back").await;
+    stage.end().await;
+}
+
+/// Fear: a result that arrives twice executes twice (upstream's defect).
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_of_any_message_change_nothing() {
+    let stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until_status(id, "applied").await;
+    stage.until("SELECT count(*) FROM pgflow_messages WHERE status NOT IN ('done', 'scheduled')", "0").await;
+    let counts = "SELECT (SELECT count(*) FROM evolution_consensus_votes) || ' ' || (SELECT count(*) FROM pgflow_messages \
+                  WHERE kind IN ('execute_proposal', 'consensus_result', 'voting_request'))";
+    let before = stage.ask(counts).await;
+    let again = "SELECT count(pgflow_publish(queue_name, payload, priority => priority, target => target, ordering_key => ordering_key)) \
+                 FROM pgflow_messages WHERE status = 'done' AND kind IN ('proposal_for_consensus', 'consensus_vote', 'consensus_result', 'execute_proposal')";
+    assert_eq!(stage.ask(again).await, "4");
+    stage.until("SELECT count(*) FROM pgflow_messages WHERE source = 'sql' AND status = 'done'", "4").await;
+    let after = stage.ask(counts).await;
+    assert_eq!((before.as_str(), after.as_str()), ("1 3", "1 5"), "only the two that were published here");
+    assert_eq!(stage.status(id).await, "applied");
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_change_metrics").await, "1");
+    stage.end().await;
+}
+
+/// Fear: central's memory holds something that its death loses: a vote, a deadline, a breach.
+#[tokio::test(flavor = "multi_thread")]
+async fn central_may_die_before_during_and_after_a_vote() {
+    let mut stage = Stage::new(3, |role| {
+        let mut settings = brisk(role);
+        settings.consensus.min_votes = 3;
+        settings
+    })
+    .await;
+    stage.kill_central();
+    let id = stage.submit("s1", &[proposal("a.txt", "bad\n")]).await[0];
+    stage.until_status(id, "sent_for_consensus").await;
+    stage.start_central().await;
+    stage.until("SELECT count(*) FROM evolution_consensus", "1").await;
+    stage.kill_central();
+    stage.until("SELECT count(*) FROM pgflow_messages WHERE kind = 'consensus_vote'", "3").await;
+    stage.start_central().await;
+    stage.until("SELECT count(*) > 0 FROM pgflow_messages WHERE kind = 'consensus_result'", "t").await;
+    stage.kill_central();
+    stage.until("SELECT count(*) > 0 FROM pgflow_messages WHERE kind = 'execution_metrics'", "t").await;
+    stage.start_central().await;
+    stage.until_status(id, "rolled_back").await;
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    assert_eq!(stage.ask("SELECT rationale FROM evolution_consensus").await, "approved 3/3, mean 0.93");
+    stage.end().await;
+}
+
+/// Fear: a trigger for a change that is gone already fails again and again, or damages what is there now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_for_a_rejected_change_is_not_applicable() {
+    let stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[crate::stage::hopeless("a.txt")]).await[0];
+    stage.until_status(id, "consensus_failed").await;
+    stage.roll_back(id).await;
+    stage.until("SELECT status FROM pgflow_messages WHERE kind = 'rollback_trigger'", "done").await;
+    assert_eq!(stage.status(id).await, "consensus_failed");
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    stage.end().await;
+}
+
+/// Fear: a rollback that a crash cut short is done by half, or reported twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_cut_short_is_finished_by_the_next_start() {
+    let mut stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until_status(id, "applied").await;
+    let hold = stage.folder("s1").join(".hold");
+    std::fs::write(&hold, "").unwrap();
+    stage.roll_back(id).await;
+    // The file is back, the check after it waits, the state is still the old one.
+    eventually(LIMIT, async || stage.bytes("s1", ".checking").is_some()).await;
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    assert_eq!(stage.status(id).await, "applied");
+    stage.kill_instance("s1");
+    std::fs::remove_file(&hold).unwrap();
+    stage.start_instance("s1").await;
+    stage.until_status(id, "rolled_back").await;
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    stage.until("SELECT status FROM evolution_approved_changes", "rolled_back").await;
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_change_metrics WHERE status = 'rolled_back'").await, "1");
+    stage.end().await;
+}
+
+/// Fear: a change that cannot be taken back is called taken back, or nobody is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_cannot_be_verified_is_the_worst_alert() {
+    let stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until_status(id, "applied").await;
+    std::fs::write(stage.folder("s1").join(".unusable"), "").unwrap();
+    stage.roll_back(id).await;
+    stage.until("SELECT kind FROM evolution_alerts", "rollback_failed").await;
+    stage.until("SELECT split_part(error, ':', 1) || ' ' || attempt FROM pgflow_dlq", "rollback_failed 4").await;
+    assert_eq!(stage.status(id).await, "applied");
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+}
+
+/// Fear: a program that an applied change breaks later on is taken for silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_fails_later_rolls_back() {
+    let stage = Stage::new(1, |role| {
+        let mut settings = brisk(role);
+        settings.windows.observation = Some(std::time::Duration::from_secs(3_600));
+        settings.max_retries = 20;
+        settings
+    })
+    .await;
+    let id = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until_status(id, "applied").await;
+    let unusable = stage.folder("s1").join(".unusable");
+    std::fs::write(&unusable, "").unwrap();
+    stage.until("SELECT reason FROM evolution_rollbacks", "success_rate_breach").await;
+    std::fs::remove_file(&unusable).unwrap();
+    stage.until_status(id, "rolled_back").await;
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    stage.end().await;
+}

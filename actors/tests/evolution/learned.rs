@@ -1,0 +1,63 @@
+//! What instances show is learned, and reaches all of them.
+
+use pgflow_actors::producers::central::order_learning;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::stage::{Stage, calm, proposal};
+
+fn pattern() -> Value {
+    json!({
+        "type": "pattern_discovered", "pattern_type": "refactoring", "agent_type": "RefactoringAgent", "success_rate": 0.97,
+        "code_pattern": { "name": "extract function", "description": "split a long body",
+                          "after": "fn total(items: &[Item]) -> Money { items.iter().map(price).sum() }" },
+    })
+}
+
+/// Fear: a broadcast reaches one instance (upstream's defect), or whoever comes late never learns.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learned_profile_reaches_every_instance_and_late_joiners() {
+    let mut stage = Stage::new(3, calm).await;
+    for instance in ["s1", "s2", "s3"] {
+        stage.submit(instance, &[pattern()]).await;
+    }
+    stage.until("SELECT source_instances::text FROM evolution_patterns", "{s1,s2,s3}").await;
+    assert_eq!(stage.ask("SELECT round(consensus_score::numeric, 2) FROM evolution_patterns").await, "0.97");
+    order_learning(&stage.publisher, Uuid::now_v7(), None).await.unwrap();
+    let holders = "SELECT string_agg(instance_id, ' ' ORDER BY instance_id) FROM evolution_safety_profiles \
+                   WHERE agent_type = 'RefactoringAgent' AND (profile ->> 'success_rate')::numeric = 0.97";
+    stage.until(holders, "s1 s2 s3").await;
+    assert_eq!(stage.ask("SELECT rule ->> 'action' FROM evolution_rules").await, "auto_refactor");
+    let late = stage.add_instance().await;
+    assert_eq!(late, "s4");
+    assert_eq!(stage.ask(holders).await, "s1 s2 s3 s4");
+    // Nothing new: nothing is sent again.
+    let run = Uuid::now_v7();
+    order_learning(&stage.publisher, run, None).await.unwrap();
+    let updated = format!("SELECT thresholds_updated FROM evolution_learning_runs WHERE run_id = '{run}'");
+    stage.until(&updated, "0").await;
+    stage.end().await;
+}
+
+/// Fear: three instances that confirmed a change do not make it trusted; or trust does not spare the vote.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_three_instances_confirmed_is_approved_without_a_vote() {
+    let stage = Stage::new(3, |role| {
+        let mut settings = calm(role);
+        settings.consensus.auto_approve_from = 0.90;
+        settings
+    })
+    .await;
+    for instance in ["s1", "s2", "s3"] {
+        stage.submit(instance, &[pattern()]).await;
+    }
+    stage.until("SELECT source_instances::text FROM evolution_patterns", "{s1,s2,s3}").await;
+    order_learning(&stage.publisher, Uuid::now_v7(), None).await.unwrap();
+    stage.until("SELECT trusted FROM evolution_patterns", "t").await;
+    let code = pattern()["code_pattern"]["after"].as_str().unwrap().to_owned();
+    let id = stage.submit("s1", &[proposal("total.txt", &code)]).await[0];
+    stage.until_status(id, "applied").await;
+    assert_eq!(stage.ask("SELECT status FROM evolution_consensus").await, "auto_approved");
+    assert_eq!(stage.ask("SELECT count(*) FROM pgflow_messages WHERE kind = 'voting_request'").await, "0");
+    stage.end().await;
+}

@@ -1,0 +1,14 @@
+//! The whole system against a real Postgres: central and instances as runtimes of one process, each with a workspace.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod conflicts;
+mod interrupted;
+mod learned;
+mod load;
+mod proposals;
+mod settings;
+mod stage;
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+mod tables;

@@ -1,0 +1,281 @@
+//! The command line. What a value may be is said here; what it does, in `commands`.
+
+mod value;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use pgflow::Priority;
+
+use value::{duration, priority};
+
+/// Event-driven actors on PostgreSQL: durable queues, wake-ups without polling, supervised workers.
+#[derive(Debug, Parser)]
+#[command(name = "pgflow", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Where Postgres is, as postgresql://user@host/db [env: PGFLOW_DATABASE_URL, else DATABASE_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+    /// The schema of pgflow's tables
+    #[arg(long, global = true, value_name = "NAME", default_value = pgflow::migrate::SCHEMA_DEFAULT)]
+    pub(crate) schema: String,
+    /// JSON on stdout: one array for a list, one object for a single thing
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a throw-away Postgres in the foreground and print its URL
+    Dev(Dev),
+    /// Create or update pgflow's tables; harmless when they are there
+    Init {
+        /// Print the SQL instead of running it
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show or change how publishers wake sleeping instances
+    Mode {
+        /// The new mode
+        #[arg(value_parser = ["eventcount", "notify", "poll"])]
+        mode: Option<String>,
+    },
+    /// List the queues with their counts
+    Queues,
+    /// Show one queue's counts, ages and rates
+    Stats { queue: String },
+    /// List a queue's messages that wait to be handled, in the order in which they will start
+    Pending {
+        queue: String,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Dead letters: list, show, retry, purge
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// Make, stop, start again and remove queues
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// Publish a message, or one per line of stdin
+    Publish(Publish),
+    /// Run a command for every message of a queue
+    Work(Work),
+    /// Show all that happened to a message, by its id or the id that its producer made
+    Trace { id: String },
+    /// Say why a message is not running, or how it ended
+    Explain { id: i64 },
+    /// Show the live instances and their supervision trees
+    Tree,
+    /// Serve a dashboard, /metrics and /healthz
+    Serve {
+        /// Where to listen; anybody who reaches it can look
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9187")]
+        listen: SocketAddr,
+    },
+    /// Measure this database, each figure beside its raw floor
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+impl Command {
+    /// How much the log says unless told otherwise: what runs on, says what it does.
+    pub(crate) fn log_level(&self) -> &'static str {
+        match self {
+            Self::Work(_) | Self::Serve { .. } => "info",
+            _ => "warn",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Keep the data in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Also listen on this port of 127.0.0.1; any user of this machine is then its superuser
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Create pgflow's tables before the URL is printed
+    #[arg(long)]
+    pub(crate) init: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Limit {
+    /// At most so many rows
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// List dead letters, the newest first
+    List {
+        /// Only those of this queue
+        #[arg(long)]
+        queue: Option<String>,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Show one dead letter with its payload
+    Show { id: i64 },
+    /// Put dead letters back on their queues, with all their tries before them
+    Retry(Chosen),
+    /// Remove dead letters for good; their history stays
+    Purge(Chosen),
+}
+
+/// Which dead letters: one, a queue's, or all.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Chosen {
+    /// The dead letter with this id
+    pub(crate) id: Option<i64>,
+    /// All of this queue
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+    /// All there are
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// Make a queue, or give an existing one the settings named
+    Create {
+        name: String,
+        /// Redeliveries after the first try [a new queue: 3]
+        #[arg(long, value_parser = clap::value_parser!(u16).range(0..=1000))]
+        max_retries: Option<u16>,
+        /// Delay of the first retry; it doubles from there [a new queue: 1s]
+        #[arg(long, value_parser = duration, requires = "retry_delay_max", value_name = "TIME")]
+        retry_delay: Option<Duration>,
+        /// Longest delay of a retry [a new queue: 60s]
+        #[arg(long, value_parser = duration, requires = "retry_delay", value_name = "TIME")]
+        retry_delay_max: Option<Duration>,
+        /// Largest payload in bytes [a new queue: 1048576]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=268_435_456), value_name = "BYTES")]
+        payload_bytes_max: Option<u32>,
+    },
+    /// Let no message start; publishing goes on
+    Pause { name: String },
+    /// Let messages start again
+    Resume { name: String },
+    /// Remove a queue
+    Delete {
+        name: String,
+        /// Though it has unfinished messages: they are cancelled
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    pub(crate) queue: String,
+    /// The payload, JSON; without it and without --file it is read from stdin
+    #[arg(conflicts_with_all = ["file", "ndjson"])]
+    pub(crate) payload: Option<String>,
+    /// What the message is; handlers are chosen by it [default: the payload's "type", else the queue's name]
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// high, normal or low
+    #[arg(long, default_value_t, value_parser = priority)]
+    pub(crate) priority: Priority,
+    /// Ordering key: one message of a key at a time, in publish order
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Dedup key: a second message of the queue with it is not published, and gets the first one's id
+    #[arg(long, conflicts_with = "ndjson")]
+    pub(crate) dedup: Option<String>,
+    /// Not to be started before so much time has passed, as 500ms, 5s, 10m, 2h, 1d
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) delay: Option<Duration>,
+    /// Only the instance of this name may take it
+    #[arg(long, value_name = "INSTANCE")]
+    pub(crate) target: Option<String>,
+    /// Headers: a JSON object that travels beside the payload
+    #[arg(long, value_name = "JSON")]
+    pub(crate) headers: Option<String>,
+    /// Read the payload from this file; - is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// One message per line; one JSON line out per message, with its id
+    #[arg(long)]
+    pub(crate) ndjson: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Work {
+    pub(crate) queue: String,
+    /// Run by `sh -c`, payload on stdin; exit 0: done, 65: dead, anything else: retry. The end of stderr is the error
+    #[arg(long, value_name = "CMD")]
+    pub(crate) exec: String,
+    /// Messages handled at once (one more slot takes only high priority)
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) workers: usize,
+    /// Kill a command that runs longer; its message is retried
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) deadline: Option<Duration>,
+    /// This instance's name [default: host name and process id]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: Option<String>,
+    /// How long running commands may go on after SIGINT or SIGTERM; then they are killed and their messages handed back
+    #[arg(long, value_parser = duration, default_value = "20s", value_name = "TIME")]
+    pub(crate) grace: Duration,
+    /// Serve a dashboard, /metrics of this instance and /healthz there
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Time between heartbeats
+    #[arg(long, hide = true, value_name = "MS")]
+    pub(crate) heartbeat_ms: Option<u64>,
+}
+
+/// Without a URL a Postgres of its own is started. A schema of its own is made, and dropped in the end.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// From a publish to the handler's start, on an idle instance
+    Latency {
+        /// How many messages
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        messages: u32,
+    },
+    /// Waiting messages handled a second
+    Throughput {
+        /// How many messages
+        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        messages: u32,
+        /// How many at once
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        workers: u16,
+    },
+    /// Messages published a second, one a transaction
+    Publish {
+        /// How many connections at once
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        connections: u16,
+        /// Length of a round
+        #[arg(long, value_parser = duration, default_value = "2s", value_name = "TIME")]
+        round: Duration,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two arguments of one name, or a default that its parser refuses, panic only when the command is used.
+    #[test]
+    fn the_command_line_is_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

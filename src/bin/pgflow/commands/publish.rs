@@ -1,0 +1,159 @@
+//! `pgflow publish`: one message from an argument, a file or stdin; or one per line.
+
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
+
+use pgflow::{Outgoing, Publisher, Receipt, limits};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::{
+    args::{Global, Publish},
+    database,
+    fault::Fault,
+    output::{self, Output},
+};
+
+/// Most lines of one transaction, and most bytes that it starts with.
+const BATCH_LINES_MAX: usize = 1_000;
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+#[derive(Serialize)]
+struct Published<'a> {
+    id: i64,
+    message_id: String,
+    queue_name: &'a str,
+    kind: &'a str,
+}
+
+/// Publishes and says under which id.
+pub(crate) async fn run(global: &Global, publish: Publish, out: Output) -> Result<(), Fault> {
+    let publisher = Publisher::connect(&database::config(global)?).await?;
+    if publish.ndjson {
+        return lines(&publisher, &publish).await;
+    }
+    let text = payload(&publish)?;
+    let (kind, message) = message(&publish, &text)?;
+    let receipt = publisher.send(message).await?;
+    out.done(&published(receipt, &publish.queue, &kind), &receipt.id.to_string())
+}
+
+fn published<'a>(receipt: Receipt, queue_name: &'a str, kind: &'a str) -> Published<'a> {
+    Published { id: receipt.id, message_id: receipt.message_id.to_string(), queue_name, kind }
+}
+
+/// The one payload.
+fn payload(publish: &Publish) -> Result<String, Fault> {
+    if let Some(text) = &publish.payload {
+        return Ok(text.clone());
+    }
+    let mut text = String::new();
+    let stdin = std::io::stdin();
+    let read = match publish.file.as_deref() {
+        Some(path) if path.as_os_str() != "-" => {
+            return std::fs::read_to_string(path).map_err(|e| Fault::failed(format!("read {}: {e}", path.display())));
+        }
+        None if stdin.is_terminal() => {
+            return Err(Fault::usage("no payload: give it as an argument, with --file, or on stdin"));
+        }
+        _ => stdin.lock().read_to_string(&mut text),
+    };
+    read.map(|_| text).map_err(|e| Fault::failed(format!("read stdin: {e}")))
+}
+
+/// A message with what the command line says about it, and its kind.
+fn message(publish: &Publish, text: &str) -> Result<(String, Outgoing), Fault> {
+    let kind = publish.kind.clone().unwrap_or_else(|| kind_of(text).unwrap_or_else(|| publish.queue.clone()));
+    let mut message = Outgoing::json(&publish.queue, &kind, text.trim())?.priority(publish.priority);
+    if let Some(key) = &publish.key {
+        message = message.ordering_key(key);
+    }
+    if let Some(key) = &publish.dedup {
+        message = message.dedup_key(key);
+    }
+    if let Some(delay) = publish.delay {
+        message = message.delay(delay);
+    }
+    if let Some(target) = &publish.target {
+        message = message.target(target);
+    }
+    if let Some(headers) = &publish.headers {
+        let headers = serde_json::from_str(headers).map_err(|e| Fault::usage(format!("--headers is not JSON: {e}")))?;
+        message = message.headers(headers);
+    }
+    Ok((kind, message))
+}
+
+/// The payload's own word for what it is, as in the SQL function.
+fn kind_of(text: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Typed {
+        r#type: String,
+    }
+    serde_json::from_str::<Typed>(text).ok().map(|typed| typed.r#type)
+}
+
+/// One message per line. Lines that are there already go into one transaction; a slow writer gets each id at once.
+async fn lines(publisher: &Publisher, publish: &Publish) -> Result<(), Fault> {
+    let mut lines = read_lines(publish)?;
+    let mut received = Vec::new();
+    while lines.recv_many(&mut received, BATCH_LINES_MAX).await > 0 {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for line in received.drain(..) {
+            let made = line.and_then(|(number, text)| {
+                message(publish, &text).map_err(|fault| fault.at(format!("line {number}"))).map(|m| (m, text.len()))
+            });
+            match made {
+                Ok((message, length)) => {
+                    bytes += length;
+                    batch.push(message);
+                    if bytes >= BATCH_BYTES_MAX {
+                        send(publisher, &publish.queue, std::mem::take(&mut batch)).await?;
+                        bytes = 0;
+                    }
+                }
+                // What came before the bad line is published and said.
+                Err(fault) => return send(publisher, &publish.queue, batch).await.and(Err(fault)),
+            }
+        }
+        send(publisher, &publish.queue, batch).await?;
+    }
+    Ok(())
+}
+
+async fn send(publisher: &Publisher, queue: &str, batch: Vec<(String, Outgoing)>) -> Result<(), Fault> {
+    let (kinds, messages): (Vec<String>, Vec<Outgoing>) = batch.into_iter().unzip();
+    let receipts = publisher.send_many(messages).await?;
+    receipts.into_iter().zip(&kinds).try_for_each(|(receipt, kind)| output::json_line(&published(receipt, queue, kind)))
+}
+
+type Line = Result<(usize, String), Fault>;
+
+/// The lines that are not empty, with their numbers, read on a thread: a read of stdin cannot be cancelled.
+fn read_lines(publish: &Publish) -> Result<mpsc::Receiver<Line>, Fault> {
+    let file: Box<dyn std::io::Read + Send> = match publish.file.as_deref() {
+        Some(path) if path.as_os_str() != "-" => {
+            Box::new(std::fs::File::open(path).map_err(|e| Fault::failed(format!("read {}: {e}", path.display())))?)
+        }
+        _ => Box::new(std::io::stdin()),
+    };
+    let (to, lines) = mpsc::channel(BATCH_LINES_MAX);
+    std::thread::spawn(move || {
+        let mut reader = std::io::BufReader::new(file);
+        for number in 1.. {
+            let mut line = Vec::new();
+            let limit = limits::BATCH_BYTES_MAX as u64;
+            let line = match reader.by_ref().take(limit).read_until(b'\n', &mut line) {
+                Ok(0) => return,
+                Err(e) => Err(Fault::failed(format!("line {number}: {e}"))),
+                Ok(_) => String::from_utf8(line)
+                    .map(|text| (number, text))
+                    .map_err(|_| Fault::failed(format!("line {number}: not UTF-8"))),
+            };
+            let empty = line.as_ref().is_ok_and(|(_, text)| text.trim().is_empty());
+            if !empty && to.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(lines)
+}

@@ -1,0 +1,80 @@
+//! Queues: `queues`, `stats`, `pending`, `queue create|pause|resume|delete`.
+
+use pgflow::Queue;
+use serde::Serialize;
+
+use crate::{
+    args::{Global, QueueCommand},
+    database,
+    fault::Fault,
+    output::Output,
+};
+
+/// All queues with their depths.
+pub(crate) async fn list(global: &Global, out: Output) -> Result<(), Fault> {
+    let queues = database::admin(global).await?.list_queues().await?;
+    out.list(&queues, &["queue_name", "pending", "processing", "scheduled", "parked", "dead", "paused"])
+}
+
+/// One queue's figures.
+pub(crate) async fn stats(global: &Global, queue: &str, out: Output) -> Result<(), Fault> {
+    out.object(&database::admin(global).await?.get_queue_stats(queue).await?)
+}
+
+/// What waits, in the order of its start.
+pub(crate) async fn pending(global: &Global, queue: &str, limit: u32, out: Output) -> Result<(), Fault> {
+    let pending = database::admin(global).await?.list_pending_messages(queue, limit).await?;
+    out.list(&pending, &["id", "kind", "priority", "retry_count", "created_at", "payload"])
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    queue_name: &'a str,
+    action: &'static str,
+    /// Messages that were cancelled with a deleted queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled: Option<u64>,
+}
+
+/// Changes one queue.
+pub(crate) async fn change(global: &Global, command: QueueCommand, out: Output) -> Result<(), Fault> {
+    let admin = database::admin(global).await?;
+    let (name, action, cancelled) = match command {
+        QueueCommand::Create { name, max_retries, retry_delay, retry_delay_max, payload_bytes_max } => {
+            let mut queue = Queue::new(&name);
+            if let Some(retries) = max_retries {
+                queue = queue.max_retries(retries);
+            }
+            if let (Some(first), Some(max)) = (retry_delay, retry_delay_max) {
+                queue = queue.retry_delay(first, max);
+            }
+            if let Some(bytes) = payload_bytes_max {
+                queue = queue.payload_bytes_max(bytes);
+            }
+            admin.create_queue(queue).await?;
+            (name, "created", None)
+        }
+        QueueCommand::Pause { name } => {
+            admin.pause_queue(&name).await?;
+            (name, "paused", None)
+        }
+        QueueCommand::Resume { name } => {
+            admin.resume_queue(&name).await?;
+            (name, "resumed", None)
+        }
+        QueueCommand::Delete { name, force: true } => {
+            let cancelled = admin.delete_queue_cancelling(&name).await?;
+            (name, "deleted", Some(cancelled))
+        }
+        QueueCommand::Delete { name, force: false } => {
+            admin.delete_queue(&name).await?;
+            (name, "deleted", Some(0))
+        }
+    };
+    let also = match cancelled {
+        Some(n @ 1..) => format!(", {n} waiting message(s) cancelled"),
+        _ => String::new(),
+    };
+    let sentence = format!("queue \"{name}\" is {action}{also}");
+    out.done(&Done { queue_name: &name, action, cancelled }, &sentence)
+}

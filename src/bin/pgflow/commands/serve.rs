@@ -1,0 +1,32 @@
+//! `pgflow serve`: the dashboard, /metrics and /healthz.
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use pgflow::web::Site;
+
+use crate::{args::Global, database, fault::Fault, signals::Signals};
+
+/// How long open requests may take after a signal.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// Serves until a signal.
+pub(crate) async fn run(global: &Global, listen: SocketAddr) -> Result<(), Fault> {
+    let mut signals = Signals::catch()?;
+    let site = Site::bind(&database::config(global)?, listen).await?;
+    serve(site, async move { signals.next().await }).await
+}
+
+/// Serves until `stop` resolves, and says where.
+pub(crate) async fn serve(site: Site, stop: impl Future<Output = ()>) -> Result<(), Fault> {
+    crate::output::text(&format!("http://{}/\n", site.address()?))?;
+    let (ask, asked) = tokio::sync::oneshot::channel::<()>();
+    let mut served = std::pin::pin!(site.serve(async {
+        let _ = asked.await;
+    }));
+    tokio::select! {
+        served = &mut served => return Ok(served?),
+        () = stop => drop(ask),
+    }
+    // A reader that never ends must not hold us up.
+    tokio::time::timeout(END_LIMIT, served).await.unwrap_or(Ok(())).map_err(Fault::from)
+}

@@ -1,0 +1,97 @@
+//! The claim statement by itself: what it locks, in which order it takes, what plan it gets.
+
+mod support;
+
+use support::{TestDb, query_text};
+
+const CONTROL_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
+     SET enable_mergejoin = off";
+
+fn claim_sql() -> String {
+    include_str!("../sql/queries/claim.sql").replace("{schema}", "public").replace("{space}", "1")
+}
+
+/// Two lanes with ten messages each; answers their ids.
+async fn two_lanes(client: &tokio_postgres::Client) -> (i32, Vec<i32>) {
+    client
+        .batch_execute(
+            "SELECT pgflow_create_queue('q'); \
+             SELECT pgflow_publish('q', to_jsonb(n), priority => CASE WHEN n > 10 THEN 10 ELSE 0 END) FROM generate_series(1, 20) n",
+        )
+        .await
+        .unwrap();
+    let lanes =
+        client.query("SELECT lane_id FROM pgflow_lanes WHERE class >= 0 ORDER BY class DESC", &[]).await.unwrap();
+    let queue = client.query_one("SELECT queue_id FROM pgflow_queues", &[]).await.unwrap().get(0);
+    (queue, lanes.iter().map(|r| r.get(0)).collect())
+}
+
+async fn claim(client: &impl tokio_postgres::GenericClient, queue: i32, lanes: &[i32], limit: i32) -> Vec<i64> {
+    let most = vec![limit; lanes.len()];
+    let rows = client.query(&claim_sql(), &[&queue, &lanes, &most, &limit, &1i32]).await.unwrap();
+    let mut ids: Vec<i64> = rows.iter().map(|r| r.get(0)).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// Fear: a claim locks rows that it does not take. Another runtime's pre-sleep scan would skip them, find nothing, and
+/// sleep on rows that stay: the model's lost wake-up.
+#[tokio::test]
+async fn a_claim_locks_exactly_what_it_takes() {
+    let db = TestDb::new().await;
+    let mut one = db.client().await;
+    let two = db.client().await;
+    for c in [&one, &two] {
+        c.batch_execute(CONTROL_SETTINGS).await.unwrap();
+    }
+    let (queue, lanes) = two_lanes(&one).await;
+    let tx = one.transaction().await.unwrap();
+    assert_eq!(claim(&tx, queue, &lanes, 3).await, [11, 12, 13], "the first lane first, in publish order");
+    assert_eq!(claim(&two, queue, &lanes, 100).await.len(), 17, "everything else is free for others");
+    tx.commit().await.unwrap();
+}
+
+/// Fear: a claim that takes nothing of a full lane because an earlier lane has enough still locks into it.
+#[tokio::test]
+async fn a_claim_that_is_full_leaves_the_later_lanes_alone() {
+    let db = TestDb::new().await;
+    let mut one = db.client().await;
+    let two = db.client().await;
+    one.batch_execute(CONTROL_SETTINGS).await.unwrap();
+    let (queue, lanes) = two_lanes(&one).await;
+    let tx = one.transaction().await.unwrap();
+    assert_eq!(claim(&tx, queue, &lanes, 10).await.len(), 10);
+    assert_eq!(claim(&two, queue, &lanes[1..], 100).await.len(), 10);
+    tx.rollback().await.unwrap();
+}
+
+/// Fear: the planner sorts or scans a whole lane for a claim: its cost grows with the backlog, and it locks eagerly.
+#[tokio::test]
+async fn a_claim_walks_the_index_whatever_the_statistics_say() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    client.batch_execute(CONTROL_SETTINGS).await.unwrap();
+    two_lanes(&client).await;
+    let explain = || async {
+        client.batch_execute(&format!("PREPARE c AS {}", claim_sql())).await.unwrap();
+        let plan = query_text(&client, "EXPLAIN EXECUTE c(1, '{1,2}', '{3,3}', 3, 1)").await.join("\n");
+        client.batch_execute("DEALLOCATE c").await.unwrap();
+        plan
+    };
+    // Analysed empty, as after a vacuum of an idle queue; then with a backlog nobody has analysed.
+    client.batch_execute("DELETE FROM pgflow_ready; ANALYZE pgflow_ready").await.unwrap();
+    let empty = explain().await;
+    client.batch_execute("INSERT INTO pgflow_ready (lane_id, kind, body) SELECT 1 + n % 2, 'k', 'x' FROM generate_series(1, 20000) n").await.unwrap();
+    let stale = explain().await;
+    client.batch_execute("ANALYZE pgflow_ready").await.unwrap();
+    for plan in [empty, stale, explain().await] {
+        assert!(
+            plan.contains("Tid Scan on pgflow_ready") && plan.contains("Index Scan using pgflow_ready_pkey"),
+            "{plan}"
+        );
+        assert!(
+            !plan.contains("Sort") && !plan.contains("Seq Scan on pgflow_ready") && !plan.contains("Materialize"),
+            "{plan}"
+        );
+    }
+}

@@ -1,0 +1,13 @@
+//! The command `pgflow` as others meet it: real processes, their exit codes, what they print and what they leave behind.
+#![cfg(all(feature = "cli", unix))]
+
+mod bench;
+mod dev;
+mod operate;
+mod program;
+mod publish;
+mod serve;
+#[path = "../support/mod.rs"]
+mod support;
+mod usage;
+mod work;

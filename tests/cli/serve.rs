@@ -1,0 +1,96 @@
+//! `pgflow serve` and `pgflow work --listen`.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use serde_json::Value;
+
+use crate::program::{LIMIT, Started, keys, pgflow, run};
+use crate::support::{TestDb, eventually, own_cluster};
+
+/// Status and body of a GET.
+fn get(site: &str, path: &str) -> (u16, String) {
+    let address = site.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("a limit");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status"), body.to_owned())
+}
+
+/// Fear: the page or a scrape is empty or wrong, or another site can make it load something.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_site_shows_queues_dead_letters_and_instances() {
+    let db = TestDb::new().await;
+    let url = db.url();
+    run(&url, &["queue", "create", "mail"]).ok();
+    run(&url, &["publish", "mail", "{\"secret\": 1}", "--kind", "order"]).ok();
+    let site = Started::new(pgflow(&url).args(["serve", "--listen", "127.0.0.1:0"]));
+    let at = site.line();
+    let (status, page) = get(&at, "/");
+    assert_eq!(status, 200);
+    assert!(page.contains("<h2>Queues</h2>") && !page.contains("//cdn"), "{page}");
+    for asset in ["/page.js", "/page.css"] {
+        assert_eq!(get(&at, asset).0, 200);
+    }
+    assert_eq!(get(&at, "/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(get(&at, "/nothing").0, 404);
+    let state: Value = serde_json::from_str(&get(&at, "/api/state").1).expect("JSON");
+    assert_eq!(keys(&state), ["dlq", "instances", "queues"]);
+    assert_eq!(state["queues"][0]["pending"], 1);
+    let (_, metrics) = get(&at, "/metrics");
+    assert!(metrics.contains("\npgflow_queue_pending{queue=\"mail\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("\npgflow_database_up 1\n"), "{metrics}");
+    site.signal("TERM");
+    assert_eq!(site.ended().code, Some(0));
+}
+
+/// Fear: what this process measured is nowhere to be scraped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_serves_its_own_metrics() {
+    let db = TestDb::new().await;
+    let url = db.url();
+    let worker = Started::new(pgflow(&url).args(["work", "mail", "--exec", "echo done", "--listen", "127.0.0.1:0"]));
+    let at = worker.line();
+    run(&url, &["publish", "mail", "{}"]).ok();
+    assert_eq!(worker.line(), "done");
+    let wanted =
+        ["pgflow_start_latency_seconds_bucket{queue=\"mail\",le=\"1\"} 1", "pgflow_instances 1", "pgflow_listening 1"];
+    eventually(LIMIT, async || {
+        let (_, metrics) = get(&at, "/metrics");
+        wanted.iter().all(|line| metrics.lines().any(|l| l == *line))
+    })
+    .await;
+    worker.signal("TERM");
+    assert_eq!(worker.ended().code, Some(0));
+}
+
+/// Fear: an outage takes the site down, or is reported as health.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_said_and_survived() {
+    let mut server = own_cluster(true).await;
+    let url = server.url();
+    let site = Started::new(pgflow(&url).args(["serve", "--listen", "127.0.0.1:0"]));
+    let at = site.line();
+    assert_eq!(get(&at, "/healthz").0, 200);
+    server.stop_keep(pgflow::devpg::StopMode::Immediate).expect("stopped");
+    let (status, reason) = get(&at, "/healthz");
+    assert_eq!((status, reason.lines().count()), (503, 1), "{reason}");
+    assert_eq!(get(&at, "/api/state").0, 503);
+    let (status, metrics) = get(&at, "/metrics");
+    assert!(status == 200 && metrics.contains("\npgflow_database_up 0\n"), "{metrics}");
+    server.restart(pgflow::devpg::StopMode::Immediate).expect("back again");
+    eventually(LIMIT, async || get(&at, "/healthz").0 == 200).await;
+}
+
+/// Fear: an address that is taken ends in a panic.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_address_is_one_line() {
+    let db = TestDb::new().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let line = run(&db.url(), &["serve", "--listen", &address]).fault(1);
+    assert!(line.contains(&address), "{line}");
+}
