@@ -37,7 +37,7 @@
 //! edges        publish · handler
 //! stages       settle · worker · pool · dispatch · listen · sweep
 //! assembly     supervise · monitor · runtime · admin
-//! surfaces     the programs, and this file
+//! surfaces     web · bench · the command `pgflow` (all three behind the feature `cli`) · this file
 //! ```
 //!
 //! # Invariants
@@ -61,11 +61,12 @@
 //! Some are about what is absent:
 //!
 //! 11. No polling loop: an idle instance runs one heartbeat statement and nothing else. (Mode `poll` is the exception.)
-//! 12. No statement outside `store` and `migrate` names a table. No handler can take a connection that claims.
+//! 12. No statement outside `store`, `migrate` and the bench names a table. No handler can take a connection that claims.
 //! 13. The listener's connection never runs a transaction but the short one that registers it: it would pin vacuum.
 //! 14. No handler runs in the control plane's tasks: it runs on the runtime that called [`Builder::start`], or, for a high
 //!     message, on a thread of its own. (The closure that builds it does run there.)
-//! 15. No environment variable is read but by `devpg`, no logger or recorder installed: those are the program's.
+//! 15. No environment variable is read but by `devpg` and the command, no logger installed, and no recorder of metrics but by
+//!     `web`: those are the program's.
 //! 16. No type of ractor, the actor library, is in the public API. No `unsafe`.
 //!
 //! # Errors and cancellation
