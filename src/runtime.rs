@@ -40,7 +40,7 @@ const CONTROL_THREADS: usize = 2;
 const STOP_SETTLE_MS_MAX: u64 = 5_000;
 /// Settings of the connections that claim and settle: plans that stay right whatever the statistics say.
 const CONTROL_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-     SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET statement_timeout = '30s'; \
+     SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET default_transaction_isolation = 'read committed'; SET statement_timeout = '10s'; \
      SET idle_in_transaction_session_timeout = '60s'";
 /// Settings of the connections that publishers and handlers use.
 const HANDLER_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan";

@@ -23,7 +23,9 @@ use crate::{
 
 /// Most outcomes in one flush.
 const SETTLE_BATCH_MAX: usize = 256;
-/// Most flushes under way at once.
+/// How long a key's row may be held by an open publisher before its settle is tried again later, in ms.
+const KEY_WAIT_MS_MAX: u64 = 200;
+/// Most flushes of a lane under way at once.
 const FLUSHES_MAX: usize = 2;
 /// Wait before a failed flush is tried again, in ms.
 const FLUSH_RETRY_MS: u64 = 100;
@@ -143,7 +145,7 @@ impl Drop for Delivery {
 
 async fn commit_done(store: &Store, c: &Object, claimed: &Claimed) -> Result<bool> {
     let end = |e| Error::database("end the handler's transaction", e);
-    if store.settle_done(c, &[(claimed.id, claimed.token)]).await?.len() != 1 {
+    if !store.settle_one(c, claimed.id, claimed.token).await? {
         c.batch_execute("ROLLBACK").await.map_err(end)?;
         return Ok(false);
     }
@@ -175,7 +177,9 @@ struct Shared {
 
 #[derive(Default)]
 struct Backlog {
-    waiting: VecDeque<Pending>,
+    free: VecDeque<Pending>,
+    /// Those that hold an ordering key wait apart: whoever publishes to their key in an open transaction holds up them alone.
+    keyed: VecDeque<Pending>,
     /// A signal is on its way to the actor: one is enough.
     signalled: bool,
 }
@@ -239,27 +243,51 @@ impl Settler {
         self.shared.backlog.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Takes an outcome without a delivery: a row that never became one.
+    /// Takes an outcome; also without a delivery, for a row that never became one.
     pub(crate) fn put(&self, claimed: Claimed, outcome: Outcome) {
-        let mut backlog = self.backlog();
-        backlog.waiting.push_back(Pending { claimed, outcome, unknown: false });
-        if !std::mem::replace(&mut backlog.signalled, true) {
-            drop(backlog);
+        self.ledger().insert(claimed.token);
+        let lane = Lane::of(&claimed);
+        self.backlog().lane(lane).push_back(Pending { claimed, outcome, unknown: false });
+        self.signal();
+    }
+
+    fn signal(&self) {
+        if !std::mem::replace(&mut self.backlog().signalled, true) {
             self.shared.actor.signal(Msg::Work);
         }
     }
 
-    fn take_batch(&self) -> Vec<Pending> {
+    fn take_batch(&self, lane: Lane) -> Vec<Pending> {
         let mut backlog = self.backlog();
-        backlog.signalled = false;
-        let n = backlog.waiting.len().min(SETTLE_BATCH_MAX);
-        backlog.waiting.drain(..n).collect()
+        let waiting = backlog.lane(lane);
+        let n = waiting.len().min(SETTLE_BATCH_MAX);
+        waiting.drain(..n).collect()
     }
 
-    fn put_back(&self, batch: Vec<Pending>) {
-        let mut backlog = self.backlog();
-        for pending in batch.into_iter().rev() {
-            backlog.waiting.push_front(pending);
+    fn put_back(&self, lane: Lane, batch: Vec<Pending>) {
+        self.backlog().lane(lane).extend(batch);
+        self.signal();
+    }
+}
+
+/// Outcomes with an ordering key are flushed apart from those without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Free,
+    Keyed,
+}
+
+impl Lane {
+    fn of(claimed: &Claimed) -> Self {
+        if claimed.ordering_key.is_some() { Self::Keyed } else { Self::Free }
+    }
+}
+
+impl Backlog {
+    fn lane(&mut self, lane: Lane) -> &mut VecDeque<Pending> {
+        match lane {
+            Lane::Free => &mut self.free,
+            Lane::Keyed => &mut self.keyed,
         }
     }
 }
@@ -268,19 +296,25 @@ impl Settler {
 pub(crate) enum Msg {
     /// Outcomes wait.
     Work,
-    /// A flush ended; on failure it waits before the next.
-    Flushed { ok: bool },
+    /// A flush ended; on failure its lane waits before the next.
+    Flushed { lane: Lane, ok: bool },
     /// Try again after a failure.
-    Again,
+    Again(Lane),
 }
 
 /// The settling actor.
 pub(crate) struct SettlerActor;
 
+#[derive(Default)]
+struct Flights {
+    under_way: usize,
+    waiting: bool,
+}
+
 pub(crate) struct State {
     settler: Settler,
-    flights: usize,
-    waiting: bool,
+    free: Flights,
+    keyed: Flights,
 }
 
 impl Actor for SettlerActor {
@@ -291,46 +325,54 @@ impl Actor for SettlerActor {
     async fn pre_start(&self, myself: ActorRef<Msg>, settler: Settler) -> Result<State, ActorProcessingErr> {
         settler.address().occupy(myself.clone());
         myself.cast(Msg::Work)?;
-        Ok(State { settler, flights: 0, waiting: false })
+        Ok(State { settler, free: Flights::default(), keyed: Flights::default() })
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
-            Msg::Work => {}
-            Msg::Flushed { ok } => {
-                state.flights -= 1;
-                if !ok && !state.waiting {
-                    state.waiting = true;
-                    myself.send_after(Duration::from_millis(FLUSH_RETRY_MS), || Msg::Again);
+            Msg::Work => state.settler.backlog().signalled = false,
+            Msg::Flushed { lane, ok } => {
+                let flights = state.flights(lane);
+                flights.under_way -= 1;
+                if !ok && !std::mem::replace(&mut flights.waiting, true) {
+                    myself.send_after(Duration::from_millis(FLUSH_RETRY_MS), move || Msg::Again(lane));
                 }
             }
-            Msg::Again => state.waiting = false,
+            Msg::Again(lane) => state.flights(lane).waiting = false,
         }
-        state.fly(&myself);
+        state.fly(&myself, Lane::Free);
+        state.fly(&myself, Lane::Keyed);
         Ok(())
     }
 }
 
 impl State {
+    fn flights(&mut self, lane: Lane) -> &mut Flights {
+        match lane {
+            Lane::Free => &mut self.free,
+            Lane::Keyed => &mut self.keyed,
+        }
+    }
+
     /// Starts flushes while outcomes wait: alone when idle, in batches while others are under way.
-    fn fly(&mut self, myself: &ActorRef<Msg>) {
-        while !self.waiting && self.flights < FLUSHES_MAX {
-            let batch = self.settler.take_batch();
+    fn fly(&mut self, myself: &ActorRef<Msg>, lane: Lane) {
+        while !self.flights(lane).waiting && self.flights(lane).under_way < FLUSHES_MAX {
+            let batch = self.settler.take_batch(lane);
             if batch.is_empty() {
                 break;
             }
-            self.flights += 1;
+            self.flights(lane).under_way += 1;
             let (settler, myself) = (self.settler.clone(), myself.clone());
             tokio::spawn(async move {
-                let ok = flush(&settler, batch).await;
-                let _ = myself.cast(Msg::Flushed { ok });
+                let ok = flush(&settler, lane, batch).await;
+                let _ = myself.cast(Msg::Flushed { lane, ok });
             });
         }
     }
 }
 
-/// Settles a batch; a failed one goes back to wait, marked as unknown.
-async fn flush(settler: &Settler, mut batch: Vec<Pending>) -> bool {
+/// Settles a batch; a failed one is settled one by one, and what fails alone goes back to wait, marked as unknown.
+async fn flush(settler: &Settler, lane: Lane, mut batch: Vec<Pending>) -> bool {
     let shared = &settler.shared;
     let result = async {
         let mut c = shared.pool.get().await.map_err(|e| Error::pool("settle", e))?;
@@ -338,7 +380,7 @@ async fn flush(settler: &Settler, mut batch: Vec<Pending>) -> bool {
             let asked: Vec<_> = batch.iter().filter(|p| p.unknown).map(|p| (p.claimed.id, p.claimed.token)).collect();
             let found: HashSet<i64> = shared.store.find_settled(&c, &asked).await?.into_iter().collect();
             batch.retain(|p| {
-                let answered = p.unknown && found.contains(&p.claimed.id);
+                let answered = p.unknown && found.contains(&p.claimed.token);
                 if answered {
                     settler.answer([p.claimed.token]);
                 }
@@ -346,7 +388,7 @@ async fn flush(settler: &Settler, mut batch: Vec<Pending>) -> bool {
             });
         }
         // A delivery whose worker died is settled under the same statement as the rest.
-        commit_batch(&shared.store, &mut c, &batch).await
+        commit_batch(&shared.store, &mut c, lane, &batch).await
     }
     .await;
     match result {
@@ -373,22 +415,41 @@ async fn flush(settler: &Settler, mut batch: Vec<Pending>) -> bool {
             for p in &mut batch {
                 p.unknown = true;
             }
-            settler.put_back(batch);
+            let refused = e.sqlstate().is_some() && !e.is_closed();
+            if refused && batch.len() > 1 {
+                // One that the database refuses, or whose key is held, must not hold up the others.
+                let mut ok = true;
+                for p in batch {
+                    ok &= Box::pin(flush(settler, lane, vec![p])).await;
+                }
+                return ok;
+            }
+            if refused && is_unsettleable(&e) {
+                for p in &mut batch {
+                    let error = format!("its outcome could not be stored: {e}");
+                    p.outcome = Outcome::Dead { kind: "unsettleable", error };
+                }
+            }
+            settler.put_back(lane, batch);
             false
         }
     }
 }
 
+/// A value that the database will never take: class 22 or 23, but for a partition that is only missing.
+fn is_unsettleable(e: &Error) -> bool {
+    e.sqlstate().is_some_and(|s| {
+        (s.code().starts_with("22") || s.code().starts_with("23"))
+            && *s != tokio_postgres::error::SqlState::CHECK_VIOLATION
+    })
+}
+
 /// Commits a batch; answers the ids that were no longer ours.
-async fn commit_batch(store: &Store, c: &mut Object, batch: &[Pending]) -> Result<HashSet<i64>> {
+async fn commit_batch(store: &Store, c: &mut Object, lane: Lane, batch: &[Pending]) -> Result<HashSet<i64>> {
     let pair = |p: &Pending| (p.claimed.id, p.claimed.token);
     let mut fenced: HashSet<i64> = batch.iter().map(|p| p.claimed.id).collect();
-    let done: Vec<_> = batch
-        .iter()
-        .filter(|p| matches!(p.outcome, Outcome::Done) && p.claimed.ordering_key.is_none())
-        .map(pair)
-        .collect();
-    if done.len() == batch.len() {
+    let done: Vec<_> = batch.iter().filter(|p| matches!(p.outcome, Outcome::Done)).map(pair).collect();
+    if lane == Lane::Free && done.len() == batch.len() {
         // The common case is one autocommit statement.
         for id in store.settle_done(c, &done).await? {
             fenced.remove(&id);
@@ -396,6 +457,10 @@ async fn commit_batch(store: &Store, c: &mut Object, batch: &[Pending]) -> Resul
         return Ok(fenced);
     }
     let tx = c.transaction().await.map_err(|e| Error::database("settle", e))?;
+    if lane == Lane::Keyed {
+        let sql = format!("SET LOCAL lock_timeout = {KEY_WAIT_MS_MAX}");
+        tx.batch_execute(&sql).await.map_err(|e| Error::database("settle", e))?;
+    }
     let mut settled: Vec<i64> = Vec::with_capacity(batch.len());
     let mut freed: (Vec<i32>, Vec<String>) = Default::default();
     let mut free = |claimed: &Claimed| {

@@ -2,6 +2,7 @@
 //! nobody can take, retention (the leader). It acts on what the heartbeat found, so that idle costs nothing more.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,6 +21,8 @@ use crate::{
 
 /// Most rows of one rescue, promotion or readdressing.
 const SWEEP_BATCH_MAX: i32 = 1_000;
+/// How long a liveness lock must have been free before its session is rescued, in ms: longer than a reconnect takes.
+const RESCUE_CONFIRM_MS: u64 = 300;
 /// The slow duties' interval, in ms.
 const SLOW_MS: u64 = 60_000;
 /// How old an active row of ours that nobody answers for must be, in ms: longer than a claim's answer may take.
@@ -40,6 +43,8 @@ pub(crate) enum Msg {
     Doubt,
     /// Look for them now.
     Orphans,
+    /// A session whose liveness lock was free a moment ago: rescue it if it still is.
+    Rescue(i32),
 }
 
 /// What the sweeper needs from the rest of the runtime.
@@ -64,6 +69,10 @@ pub(crate) struct State {
     due_at: Option<Instant>,
     slow_at: Instant,
     orphans_asked: bool,
+    /// When orphans are looked for again without a doubt: an answer may be lost later than a doubt looks.
+    orphans_at: Instant,
+    /// Sessions found dead, to be looked at again before they are rescued.
+    suspects: HashSet<i32>,
 }
 
 impl Actor for Sweeper {
@@ -74,7 +83,15 @@ impl Actor for Sweeper {
     async fn pre_start(&self, myself: ActorRef<Msg>, (): ()) -> Result<State, ActorProcessingErr> {
         self.wiring.address.occupy(myself);
         let now = Instant::now();
-        Ok(State { connected: now, leads: false, due_at: None, slow_at: now, orphans_asked: false })
+        Ok(State {
+            connected: now,
+            leads: false,
+            due_at: None,
+            slow_at: now,
+            orphans_asked: false,
+            orphans_at: now + Duration::from_millis(SLOW_MS),
+            suspects: HashSet::new(),
+        })
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -94,8 +111,13 @@ impl Actor for Sweeper {
                 self.doubt(&myself, state);
                 Ok(())
             }
+            Msg::Rescue(session) => {
+                state.suspects.remove(&session);
+                self.rescue(session, Ended::Died).await
+            }
             Msg::Orphans => {
                 state.orphans_asked = false;
+                state.orphans_at = Instant::now() + Duration::from_millis(SLOW_MS);
                 let done = self.orphans().await;
                 if done.is_err() {
                     self.doubt(&myself, state);
@@ -103,10 +125,14 @@ impl Actor for Sweeper {
                 done
             }
         };
-        if let Err(e) = done {
-            tracing::warn!(target: "pgflow::sweep", error = %e, "sweep failed, the next heartbeat tries again");
-        }
+        logged(done);
         Ok(())
+    }
+}
+
+fn logged(done: Result<()>) {
+    if let Err(e) = done {
+        tracing::warn!(target: "pgflow::sweep", error = %e, "sweep failed, a later heartbeat tries again");
     }
 }
 
@@ -121,12 +147,18 @@ impl Sweeper {
         // After a server restart all liveness locks are free for a moment, and so they are after our own reconnect.
         let settled_in = beat.server_age_ms > grace as f64 && state.connected.elapsed() > Duration::from_millis(grace);
         if settled_in {
-            for session in &beat.gone {
-                self.rescue(*session, Ended::Died).await?;
+            // Not at once: a listener that only lost its connection is back within moments.
+            for session in beat.gone.iter().copied() {
+                if state.suspects.insert(session) {
+                    myself.send_after(Duration::from_millis(RESCUE_CONFIRM_MS), move || Msg::Rescue(session));
+                }
             }
         }
         for session in beat.expired.iter().filter(|s| !beat.gone.contains(s)) {
-            self.rescue(*session, Ended::LeaseOver).await?;
+            logged(self.rescue(*session, Ended::LeaseOver).await);
+        }
+        if state.orphans_at <= Instant::now() {
+            self.doubt(myself, state);
         }
         if !beat.leader {
             return Ok(());
@@ -141,7 +173,7 @@ impl Sweeper {
         }
         if state.slow_at <= Instant::now() {
             state.slow_at = Instant::now() + Duration::from_millis(SLOW_MS);
-            self.slow().await?;
+            self.slow().await;
         }
         Ok(())
     }
@@ -265,7 +297,9 @@ impl Sweeper {
         let tx = c.transaction().await.map_err(|e| Error::database("bury", e))?;
         let judged = match what {
             Bury::Undecodable => w.store.bury_undecodable(&tx, ms(w.config.unknown_grace_ms)).await?,
-            Bury::AddresseeGone => w.store.bury_addressee_gone(&tx, ms(w.config.addressee_ttl_ms)).await?,
+            Bury::AddresseeGone => {
+                w.store.bury_addressee_gone(&tx, ms(w.config.addressee_ttl_ms), SWEEP_BATCH_MAX).await?
+            }
             Bury::DeletedQueue => w.store.bury_deleted_queue(&tx, SWEEP_BATCH_MAX).await?,
         };
         self.release(&tx, &judged).await?;
@@ -273,16 +307,32 @@ impl Sweeper {
     }
 
     /// Duties that can wait a minute.
-    async fn slow(&self) -> Result<()> {
+    async fn slow(&self) {
+        // One that fails must not keep the others from being done.
+        logged(self.bury(Bury::AddresseeGone).await);
+        logged(self.bury(Bury::DeletedQueue).await);
+        logged(self.stranded().await);
+        logged(self.retention().await);
+    }
+
+    async fn stranded(&self) -> Result<()> {
         let w = &self.wiring;
-        self.bury(Bury::AddresseeGone).await?;
-        self.bury(Bury::DeletedQueue).await?;
         let c = self.connection().await?;
-        for session in w.store.stranded(&c, w.session).await? {
+        let sessions = w.store.stranded(&c, w.session).await?;
+        drop(c);
+        for session in sessions {
             self.rescue(session, Ended::Died).await?;
         }
+        Ok(())
+    }
+
+    async fn retention(&self) -> Result<()> {
+        let w = &self.wiring;
+        let c = self.connection().await?;
         let (history, dead, dedup) = (w.config.history_days, w.config.dead_days, w.config.dedup_days);
-        w.store.retention(&c, history.into(), dead.into(), dedup.into()).await
+        w.store.retention(&c, dead.into(), dedup.into()).await?;
+        w.store.ensure_partitions(&c).await?;
+        w.store.drop_partitions(&c, history.into(), dead.into()).await
     }
 }
 

@@ -15,13 +15,15 @@ use tracing::Instrument as _;
 
 use crate::{
     address::Outlet,
-    handler::{Context, Erased, Failure, Incoming, Judgement, Lent, OpenTransaction, Registry, Verdict},
-    message::Priority,
+    handler::{Context, Erased, Factory, Failure, Incoming, Judgement, Lent, OpenTransaction, Registry, Verdict},
+    message::{DELAY_MAX, Priority},
     settle::{Delivery, Outcome},
 };
 
 /// How long after its deadline a handler that blocks its thread, and so cannot be cut, is waited for, in ms.
 const HUNG_GRACE_MS: u64 = 1_000;
+/// How long a handler that is cut by a stop may take to notice, in ms.
+const CUT_GRACE_MS: u64 = 200;
 /// How long a rollback of a handler's transaction may take, in ms; then its connection is closed instead.
 const ROLLBACK_MS_MAX: u64 = 5_000;
 
@@ -89,12 +91,20 @@ enum End {
     Judged(Judgement),
     Panicked(String),
     TimedOut,
+    /// The stop grace was over first.
+    Cut,
+}
+
+/// Where a run's handler comes from. User code builds it, so that happens where user code may run.
+enum Source {
+    Own(Box<dyn Erased>),
+    New(Factory),
 }
 
 impl Worker {
     async fn run(&self, mut delivery: Delivery, own: &mut Handlers) {
         let incoming = delivery.incoming.clone();
-        let Some(handler) = self.find(&incoming.kind, own) else {
+        let Some(source) = self.find(&incoming.kind, own) else {
             let why = format!("no handler for kind \"{}\" version {}", incoming.kind, incoming.version);
             return delivery.settle(Outcome::Undecodable { why });
         };
@@ -105,8 +115,8 @@ impl Worker {
         delivery.start();
         let span = tracing::info_span!(target: "pgflow::handle", "handle", queue = %incoming.queue, kind = %incoming.kind, id = incoming.id, attempt = incoming.attempt);
         let begun = std::time::Instant::now();
-        let mut handle = AbortOnDrop(self.start(handler, incoming.clone(), span));
-        let hung = self.shared.deadline.map(|d| d + Duration::from_millis(HUNG_GRACE_MS));
+        let mut handle = AbortOnDrop(self.start(source, incoming.clone(), span));
+        let hung = self.shared.deadline.map(|d| d.saturating_add(Duration::from_millis(HUNG_GRACE_MS)));
         let ran = tokio::select! {
             joined = &mut handle.0 => joined.unwrap_or_else(|e| Ran {
                 handler: None,
@@ -115,11 +125,12 @@ impl Worker {
                 transaction: None,
             }),
             () = sleep_or_never(hung) => Ran { handler: None, end: End::TimedOut, transaction: None },
-            () = self.shared.cut.cancelled() => {
-                drop(handle);
-                return delivery.settle_handed_back();
-            }
+            // The handler is cut at its await point; one that blocks its thread is left behind.
+            () = self.cut_and_hung() => Ran { handler: None, end: End::Cut, transaction: None },
         };
+        if matches!(ran.end, End::Cut) {
+            return delivery.settle_handed_back();
+        }
         histogram!("pgflow_handle_seconds", "queue" => self.shared.queue.clone()).record(begun.elapsed().as_secs_f64());
         match ran.handler {
             Some(handler) => drop(own.insert(incoming.kind.clone(), handler)),
@@ -129,14 +140,19 @@ impl Worker {
     }
 
     /// This worker's own handler for the kind, taken out while it runs.
-    fn find(&self, kind: &str, own: &mut Handlers) -> Option<Box<dyn Erased>> {
-        own.remove(kind).or_else(|| self.shared.registry.find(kind).map(|build| build()))
+    fn find(&self, kind: &str, own: &mut Handlers) -> Option<Source> {
+        own.remove(kind).map(Source::Own).or_else(|| self.shared.registry.find(kind).cloned().map(Source::New))
+    }
+
+    async fn cut_and_hung(&self) {
+        self.shared.cut.cancelled().await;
+        tokio::time::sleep(Duration::from_millis(CUT_GRACE_MS)).await;
     }
 
     /// Starts the handler where its class belongs.
-    fn start(&self, handler: Box<dyn Erased>, incoming: Arc<Incoming>, span: tracing::Span) -> JoinHandle<Ran> {
+    fn start(&self, source: Source, incoming: Arc<Incoming>, span: tracing::Span) -> JoinHandle<Ran> {
         let high = incoming.priority == Priority::High;
-        let run = call(handler, incoming, self.shared.lent.clone(), self.shared.cut.clone(), self.shared.deadline)
+        let run = call(source, incoming, self.shared.lent.clone(), self.shared.cut.clone(), self.shared.deadline)
             .instrument(span);
         if high {
             let control = Handle::current();
@@ -168,10 +184,12 @@ impl Worker {
         let queue = self.shared.queue.clone();
         let failed = |event, error, delay: Option<Duration>| {
             counter!("pgflow_failed_total", "queue" => queue, "event" => event).increment(1);
+            let delay = delay.map(|d| d.min(DELAY_MAX));
             Outcome::Failed { event, error, delay_ms: delay.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)) }
         };
         delivery.settle(match end {
             End::Judged(Judgement::Done) => Outcome::Done,
+            End::Cut => Outcome::HandBack,
             End::Judged(Judgement::Failed(Failure(Verdict::Retry { error, delay }))) => failed("failed", error, delay),
             End::Judged(Judgement::Failed(Failure(Verdict::Snooze { delay }))) => {
                 failed("snoozed", String::new(), Some(delay))
@@ -192,13 +210,24 @@ impl Worker {
 
 /// Runs one handler call to its end, its panic or its deadline.
 async fn call(
-    mut handler: Box<dyn Erased>,
+    source: Source,
     incoming: Arc<Incoming>,
     lent: Lent,
     cut: CancellationToken,
     deadline: Option<Duration>,
 ) -> Ran {
-    let mut cx = Context::new(&incoming, &lent, cut);
+    let built = std::panic::catch_unwind(AssertUnwindSafe(|| match source {
+        Source::Own(handler) => handler,
+        Source::New(build) => build(),
+    }));
+    let mut handler = match built {
+        Ok(handler) => handler,
+        Err(panic) => {
+            let text = format!("while the handler was built: {}", panic_text(&*panic));
+            return Ran { handler: None, end: End::Panicked(text), transaction: None };
+        }
+    };
+    let mut cx = Context::new(&incoming, &lent, cut.clone());
     let run = AssertUnwindSafe(handler.call(&mut cx)).catch_unwind();
     let end = tokio::select! {
         // The handler first: one that is ready at its deadline has made it.
@@ -208,6 +237,7 @@ async fn call(
             Err(panic) => End::Panicked(panic_text(&*panic)),
         },
         () = sleep_or_never(deadline) => End::TimedOut,
+        () = cut.cancelled() => End::Cut,
     };
     let transaction = cx.into_transaction();
     // A handler that panicked or was cut may hold broken state: it is built anew.

@@ -197,10 +197,15 @@ DECLARE
 BEGIN
   FOR k IN SELECT DISTINCT t.q, t.key FROM unnest(a_queue_ids, a_keys) AS t(q, key) ORDER BY 1, 2 LOOP
     PERFORM 1 FROM {schema}.pgflow_keys WHERE queue_id = k.q AND ordering_key = k.key FOR UPDATE;
-    DELETE FROM {schema}.pgflow_parked WHERE id = (
-      SELECT id FROM {schema}.pgflow_parked WHERE reason = 'key' AND queue_id = k.q AND ordering_key = k.key ORDER BY id LIMIT 1)
-      RETURNING * INTO next_m;
-    IF NOT FOUND THEN
+    next_m := NULL;
+    -- Again while rows are there: the one picked may have been cancelled meanwhile, and its successors must not be forgotten.
+    LOOP
+      DELETE FROM {schema}.pgflow_parked WHERE id = (
+        SELECT id FROM {schema}.pgflow_parked WHERE reason = 'key' AND queue_id = k.q AND ordering_key = k.key ORDER BY id LIMIT 1)
+        RETURNING * INTO next_m;
+      EXIT WHEN FOUND OR NOT EXISTS (SELECT 1 FROM {schema}.pgflow_parked WHERE reason = 'key' AND queue_id = k.q AND ordering_key = k.key);
+    END LOOP;
+    IF next_m.id IS NULL THEN
       DELETE FROM {schema}.pgflow_keys WHERE queue_id = k.q AND ordering_key = k.key;
     ELSIF next_m.run_at > clock_timestamp() THEN
       INSERT INTO {schema}.pgflow_scheduled (id, run_at, lane_id, attempt, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
@@ -295,8 +300,10 @@ BEGIN
     d := today + i;
     FOREACH base IN ARRAY ARRAY['pgflow_history', 'pgflow_attempts'] LOOP
       CONTINUE WHEN to_regclass(format('{schema}.%I', base || to_char(d, '_YYYYMMDD'))) IS NOT NULL;
-      EXECUTE format('CREATE TABLE {schema}.%I PARTITION OF {schema}.%I FOR VALUES FROM (%L) TO (%L)',
-        base || to_char(d, '_YYYYMMDD'), base, d::timestamp AT TIME ZONE 'UTC', (d + 1)::timestamp AT TIME ZONE 'UTC');
+      -- Attached, not made in place: that takes a weaker lock on the parent, and a long reader stalls no settle.
+      EXECUTE format('CREATE TABLE {schema}.%I (LIKE {schema}.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', base || to_char(d, '_YYYYMMDD'), base);
+      EXECUTE format('ALTER TABLE {schema}.%I ATTACH PARTITION {schema}.%I FOR VALUES FROM (%L) TO (%L)',
+        base, base || to_char(d, '_YYYYMMDD'), d::timestamp AT TIME ZONE 'UTC', (d + 1)::timestamp AT TIME ZONE 'UTC');
       made := made + 1;
     END LOOP;
   END LOOP;
@@ -312,6 +319,7 @@ DECLARE
   p       record;
   dropped int := 0;
 BEGIN
+  PERFORM set_config('lock_timeout', '100ms', true);  -- a drop waits behind readers, and settles would wait behind the drop
   FOR p IN SELECT c.relname, parent.relname AS base FROM pg_inherits i
              JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class parent ON parent.oid = i.inhparent
             WHERE i.inhparent IN ('{schema}.pgflow_history'::regclass, '{schema}.pgflow_attempts'::regclass) LOOP

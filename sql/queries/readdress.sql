@@ -4,6 +4,8 @@ WITH chosen AS MATERIALIZED (
   SELECT p.id, (SELECT i.name FROM {schema}.pgflow_instances i
                 WHERE i.ended_at IS NULL AND (l.target IS NULL OR l.target = i.name)
                   AND coalesce((i.decodes -> q.name ->> p.kind)::int, (i.decodes -> q.name ->> '*')::int, -1) >= p.version
+                  -- Not to one that could not: it would come back for ever.
+                  AND NOT EXISTS (SELECT 1 FROM {schema}.pgflow_attempts a WHERE a.id = p.id AND a.event = 'undecodable' AND a.session_id = i.session_id)
                 ORDER BY random() LIMIT 1) AS name, p.queue_id, l.class
   FROM {schema}.pgflow_parked p JOIN {schema}.pgflow_lanes l USING (lane_id) JOIN {schema}.pgflow_queues q ON q.queue_id = p.queue_id
   WHERE p.reason = 'undecodable' ORDER BY p.id LIMIT $1::int),

@@ -31,8 +31,8 @@ use crate::{
 pub(crate) const WAKE_KEYS: i32 = 1024;
 /// Most rows of one claim.
 const CLAIM_MAX: usize = 256;
-/// How long after a failed claim its rows are surely back, in ms: beyond the control connections' statement limits.
-const UNCLAIMED_MS: u64 = 3_000;
+/// How long after a failed claim its rows are surely back, in ms: beyond the statement limit of its connection (10 s).
+const UNCLAIMED_MS: u64 = 11_000;
 /// How many heartbeats a death explains: the count of one is older than its tries for the locks.
 const DEATH_BEATS: u32 = 2;
 /// How long after a heartbeat saw rows in a lane that we sleep on a wake for them may still arrive, in ms.
@@ -96,7 +96,7 @@ pub(crate) enum Msg {
     /// Queues were paused, resumed, made or deleted: read them again (ctl channel).
     QueuesChanged,
     /// What they are now.
-    Queues(Result<(Mode, Vec<QueueFacts>)>),
+    Queues(u64, Result<(Mode, Vec<QueueFacts>)>),
     /// Stop claiming; what was delivered runs on, what a claim under way still answers is handed back.
     Stop(tokio::sync::oneshot::Sender<()>),
 }
@@ -210,6 +210,8 @@ pub(crate) struct State {
     mode: Mode,
     /// Heartbeats for which a death still explains rows that no wake announced.
     death_beats: u32,
+    /// Numbers the readings of the queues.
+    questions: u64,
 }
 
 impl Actor for Dispatcher {
@@ -230,6 +232,7 @@ impl Actor for Dispatcher {
             stopping: None,
             mode: Mode::Eventcount,
             death_beats: 0,
+            questions: 0,
             wiring,
         };
         let facts = state.wiring.queues.clone();
@@ -257,7 +260,9 @@ impl Actor for Dispatcher {
             Msg::Unclaimed { queue, group } => state.unclaimed(&myself, queue, group),
             Msg::Suspect { queue, group, events } => state.suspect(&myself, queue, group, events),
             Msg::QueuesChanged => state.read_queues(&myself),
-            Msg::Queues(facts) => state.queues_read(&myself, facts),
+            // An answer that a later question has overtaken says what was.
+            Msg::Queues(asked, facts) if asked == state.questions => state.queues_read(&myself, facts),
+            Msg::Queues(..) => {}
             Msg::Stop(reply) => state.stop(reply),
         }
         Ok(())
@@ -358,7 +363,9 @@ impl State {
         self.turn(myself, queue);
     }
 
-    fn read_queues(&self, myself: &ActorRef<Msg>) {
+    fn read_queues(&mut self, myself: &ActorRef<Msg>) {
+        self.questions += 1;
+        let asked = self.questions;
         let (store, pool, instance) =
             (self.wiring.store.clone(), self.wiring.pool.clone(), self.wiring.instance.clone());
         let names: Vec<String> = self.queues.iter().map(|q| q.facts.name.clone()).collect();
@@ -369,14 +376,22 @@ impl State {
                 Ok((store.mode(&c).await?, store.queue_facts(&c, &names, &instance).await?))
             }
             .await;
-            let _ = myself.cast(Msg::Queues(facts));
+            let _ = myself.cast(Msg::Queues(asked, facts));
         });
     }
 
     fn queues_read(&mut self, myself: &ActorRef<Msg>, facts: Result<(Mode, Vec<QueueFacts>)>) {
         match facts {
             Ok((mode, facts)) => {
-                self.mode = mode;
+                if std::mem::replace(&mut self.mode, mode) != mode {
+                    // Those that sleep were promised wakes that may not come any more (W10).
+                    for queue in 0..self.queues.len() {
+                        for group in [Group::High, Group::Rest] {
+                            self.release(queue, group);
+                            self.gate(queue, group).released();
+                        }
+                    }
+                }
                 self.adopt(facts);
                 for queue in 0..self.queues.len() {
                     self.turn(myself, queue);

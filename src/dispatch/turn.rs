@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use metrics::{counter, histogram};
 use ractor::ActorRef;
 
@@ -42,7 +43,13 @@ impl State {
                 let may_arm = group == Group::Rest || q.credits.reserved > 0 || !q.rest.dirty();
                 let gate = if group == Group::High { &q.high } else { &q.rest };
                 match gate.step(now, demand, free > 0, may_arm) {
-                    Step::Rest => break,
+                    Step::Rest => {
+                        if !demand && gate.phase == Phase::Awake {
+                            // A woken follower may still hold another key of its group.
+                            self.release(queue, group);
+                        }
+                        break;
+                    }
                     Step::Claim => self.start_claim(myself, queue, group),
                     Step::Arm => self.arm(queue, group),
                     Step::Release => {
@@ -92,12 +99,15 @@ impl State {
         let (store, pool, myself) = (self.wiring.store.clone(), pool.clone(), myself.clone());
         tokio::spawn(async move {
             let begun = Instant::now();
-            let rows = async {
+            let rows = std::panic::AssertUnwindSafe(async {
                 let c = pool.get().await.map_err(|e| Error::pool(format!("claim on queue \"{name}\""), e))?;
                 let claim = Claim { queue_id, queue: &name, lanes: &order.lanes, most: &order.most, limit, session };
                 store.claim(&c, &claim).await
-            }
-            .await;
+            })
+            // Whatever happens, the dispatcher hears of it: a lost answer would stop the queue.
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(Error::state(format!("claim on queue \"{name}\""), "the claim panicked")));
             histogram!("pgflow_claim_seconds", "queue" => name.clone()).record(begun.elapsed().as_secs_f64());
             // A dispatcher that died meanwhile leaves rows that nobody answers for: the sweeper's orphan check finds them.
             let _ = myself.cast(Msg::Claimed(Claimed {
@@ -122,8 +132,10 @@ impl State {
                     self.release(queue, group);
                 }
                 self.note_origin(queue, origin, got);
-                self.deliver(queue, group, rows);
-                got
+                if got >= spent.all() && group == Group::Rest {
+                    self.queues[queue].lanes.took_all();
+                }
+                self.deliver(queue, group, rows)
             }
             Err(e) => {
                 tracing::warn!(target: "pgflow::claim", error = %e, "claim failed, will try again");
@@ -136,9 +148,6 @@ impl State {
             }
         };
         let q = &mut self.queues[queue];
-        if group == Group::Rest && got >= spent.all() {
-            q.lanes.took_all();
-        }
         q.in_flight.general -= spent.general;
         q.in_flight.reserved -= spent.reserved;
         if q.epoch == epoch {
@@ -176,9 +185,10 @@ impl State {
         }
     }
 
-    fn deliver(&self, queue: usize, group: Group, rows: Vec<Row>) {
+    /// Gives rows to the pool; answers how many of the offers they use up.
+    fn deliver(&self, queue: usize, group: Group, rows: Vec<Row>) -> usize {
         if rows.is_empty() {
-            return;
+            return 0;
         }
         let q = &self.queues[queue];
         counter!("pgflow_claimed_total", "queue" => q.name.clone()).increment(rows.len() as u64);
@@ -196,18 +206,20 @@ impl State {
                 debug_assert_eq!(group == Group::High, priority == crate::Priority::High);
                 match incoming(row, q.name.clone(), priority) {
                     Ok(incoming) => Some(Delivery::new(incoming, claimed, settler.clone())),
-                    Err(why) => {
-                        settler.put(claimed, settle::Outcome::Dead { kind: "invalid_row", error: why.into() });
+                    Err(outcome) => {
+                        settler.put(claimed, outcome);
                         None
                     }
                 }
             })
             .collect();
+        let delivered = deliveries.len();
         if self.stopped {
-            return;
+            return delivered;
         }
         // A pool that is being restarted gives them back: dropped, they hand themselves back.
         drop(self.wiring.pools[queue].cast(pool::Msg::Deliver(deliveries)));
+        delivered
     }
 
     fn arm(&mut self, queue: usize, group: Group) {
@@ -281,6 +293,9 @@ impl State {
 
     pub(super) fn listener_ready(&mut self, myself: &ActorRef<Msg>) {
         self.listening = true;
+        // A listener that was killed said nothing: whatever it held is gone with its session.
+        self.held.clear();
+        self.followed.clear();
         for queue in 0..self.queues.len() {
             for group in [Group::High, Group::Rest] {
                 let gate = self.gate(queue, group);
@@ -367,6 +382,10 @@ impl State {
         let gate = self.gate(queue, group);
         if gate.asleep() && gate.events == events {
             gate.look();
+            if gate.phase == Phase::Following {
+                // Whom we followed may be gone, with silent publishers in the way of a takeover: arm anew, by W2 (model).
+                gate.released();
+            }
             let origin = if self.death_beats > 0 { Origin::Takeover } else { Origin::Heartbeat };
             match group {
                 Group::High => self.queues[queue].origin.0 = origin,
@@ -385,19 +404,28 @@ impl State {
     }
 }
 
-/// The database's law asserted again where a row becomes a delivery.
-fn incoming(row: Row, queue: Arc<str>, priority: crate::Priority) -> Result<Incoming, &'static str> {
+/// The database's law asserted again where a row becomes a delivery; else what is to become of the row.
+fn incoming(row: Row, queue: Arc<str>, priority: crate::Priority) -> Result<Incoming, settle::Outcome> {
+    let invalid = |error: String| settle::Outcome::Dead { kind: "invalid_row", error };
+    // In a rolling upgrade these are a newer program's: somebody else can read them.
+    let newer = |why: String| settle::Outcome::Undecodable { why };
+    if let Some(why) = row.unreadable {
+        return Err(invalid(why));
+    }
     Ok(Incoming {
         id: row.id,
         message_id: row.message_id,
         queue,
         kind: row.kind,
-        version: u16::try_from(row.version).map_err(|_| "its version is out of range")?,
-        codec: Codec::from_code(row.codec).ok_or("its codec is unknown")?,
+        version: u16::try_from(row.version).map_err(|_| newer(format!("version {} is not known", row.version)))?,
+        codec: Codec::from_code(row.codec).ok_or_else(|| newer(format!("codec {} is not known", row.codec)))?,
         body: row.body,
         headers: row.headers,
         ordering_key: row.ordering_key,
-        attempt: u32::try_from(row.attempt).ok().filter(|a| *a >= 1).ok_or("its attempt is below 1")?,
+        attempt: u32::try_from(row.attempt)
+            .ok()
+            .filter(|a| *a >= 1)
+            .ok_or_else(|| invalid("its attempt is below 1".into()))?,
         priority,
         source: row.source,
         created_at: row.created_at,

@@ -36,6 +36,8 @@ pub(crate) struct Row {
     pub(crate) headers: Option<serde_json::Value>,
     pub(crate) ordering_key: Option<String>,
     pub(crate) source: Option<String>,
+    /// Why a part of the row could not be read: one such row must not take the others of its claim along.
+    pub(crate) unreadable: Option<String>,
 }
 
 impl Store {
@@ -51,21 +53,27 @@ impl Store {
             .await?;
         let mut rows: Vec<Row> = rows
             .into_iter()
-            .map(|r| Row {
-                id: r.get(0),
-                token: r.get(1),
-                seq: r.get(2),
-                attempt: r.get(3),
-                lane: r.get(4),
-                version: r.get(5),
-                codec: r.get(6),
-                message_id: r.get(7),
-                created_at: r.get(8),
-                kind: r.get(9),
-                body: r.get(10),
-                headers: r.get(11),
-                ordering_key: r.get(12),
-                source: r.get(13),
+            .map(|r| {
+                let headers = r.try_get(11);
+                let unreadable =
+                    headers.as_ref().err().map(|e: &tokio_postgres::Error| format!("its headers cannot be read: {e}"));
+                Row {
+                    id: r.get(0),
+                    token: r.get(1),
+                    seq: r.get(2),
+                    attempt: r.get(3),
+                    lane: r.get(4),
+                    version: r.get(5),
+                    codec: r.get(6),
+                    message_id: r.get(7),
+                    created_at: r.get(8),
+                    kind: r.get(9),
+                    body: r.get(10),
+                    headers: headers.unwrap_or_default(),
+                    ordering_key: r.get(12),
+                    source: r.get(13),
+                    unreadable,
+                }
             })
             .collect();
         let place = |lane: i32| claim.lanes.iter().position(|l| *l == lane).unwrap_or(usize::MAX);

@@ -60,6 +60,11 @@ impl Store {
         Ok(ids(&self.query(c, phase("done"), &self.sql.settle_done, &[&i, &t]).await?))
     }
 
+    /// Finishes one message in its handler's transaction; false: the claim was no longer ours.
+    pub(crate) async fn settle_one<C: GenericClient>(&self, c: &C, id: i64, token: i64) -> Result<bool> {
+        Ok(!self.query(c, phase("done"), &self.sql.settle_one, &[&id, &token]).await?.is_empty())
+    }
+
     /// Puts failed messages back to wait, or into the DLQ when their retries are used up.
     pub(crate) async fn settle_failed<C: GenericClient>(&self, c: &C, failed: &[Failed]) -> Result<Vec<Judged>> {
         let (i, t): (Vec<i64>, Vec<i64>) = failed.iter().map(|f| (f.id, f.token)).unzip();
@@ -97,7 +102,7 @@ impl Store {
         Ok(())
     }
 
-    /// Which of these (id, token) were settled by us after all: asked after an unanswered COMMIT.
+    /// The tokens of those (id, token) that were settled by us after all: asked after an unanswered COMMIT.
     pub(crate) async fn find_settled<C: GenericClient>(&self, c: &C, asked: &[(i64, i64)]) -> Result<Vec<i64>> {
         let (i, t) = split(asked);
         Ok(ids(&self.query(c, phase("look up"), &self.sql.find_settled, &[&i, &t]).await?))

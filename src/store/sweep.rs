@@ -66,8 +66,14 @@ impl Store {
     }
 
     /// Messages whose addressee has been gone for `ttl_ms` go to the DLQ.
-    pub(crate) async fn bury_addressee_gone<C: GenericClient>(&self, c: &C, ttl_ms: i64) -> Result<Vec<Judged>> {
-        let rows = self.query(c, || "bury unaddressable".into(), &self.sql.bury_addressee_gone, &[&ttl_ms]).await?;
+    pub(crate) async fn bury_addressee_gone<C: GenericClient>(
+        &self,
+        c: &C,
+        ttl_ms: i64,
+        limit: i32,
+    ) -> Result<Vec<Judged>> {
+        let rows =
+            self.query(c, || "bury unaddressable".into(), &self.sql.bury_addressee_gone, &[&ttl_ms, &limit]).await?;
         Ok(Judged::read(&rows))
     }
 
@@ -77,9 +83,15 @@ impl Store {
         Ok(Judged::read(&rows))
     }
 
-    /// Partitions made and dropped, old dead letters, dedup keys and instances removed.
-    pub(crate) async fn retention<C: GenericClient>(&self, c: &C, history: i32, dead: i32, dedup: i32) -> Result<()> {
-        self.query(c, || "retention".into(), &self.sql.retention, &[&history, &dead, &dedup]).await?;
+    /// Old dead letters, dedup keys and instances are removed.
+    pub(crate) async fn retention<C: GenericClient>(&self, c: &C, dead: i32, dedup: i32) -> Result<()> {
+        self.query(c, || "retention".into(), &self.sql.retention, &[&dead, &dedup]).await?;
+        Ok(())
+    }
+
+    /// Old day partitions are dropped.
+    pub(crate) async fn drop_partitions<C: GenericClient>(&self, c: &C, history: i32, attempts: i32) -> Result<()> {
+        self.query(c, || "drop old partitions".into(), &self.sql.drop_partitions, &[&history, &attempts]).await?;
         Ok(())
     }
 }
