@@ -1,6 +1,6 @@
 # Runs every module on its samples and prints one line of JSON. Needs nothing but a POSIX shell.
 #
-# The two counts grow from run to run, as those of a program in service do, so that the difference between two readings
+# The two counts grow from run to run, as those of a program in use do, so that the difference between two readings
 # is what happened in between. Each run adds a line of its own: runs at the same time do not disturb each other.
 state=.metrics
 [ -d "$state" ] || mkdir -p "$state"
