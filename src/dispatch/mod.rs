@@ -5,6 +5,7 @@
 //! with demand are armed unless the group is being looked at.
 
 mod gate;
+mod keys;
 mod plan;
 mod turn;
 

@@ -10,8 +10,7 @@ use metrics::{counter, histogram};
 use ractor::ActorRef;
 
 use super::{
-    CLAIM_MAX, Claimed, Credits, DEATH_BEATS, Doubt, Group, LATE_WAKE_MS, Msg, Origin, State, ToListener, UNCLAIMED_MS,
-    WAKE_KEYS,
+    CLAIM_MAX, Claimed, Credits, Doubt, Group, Msg, Origin, State, ToListener, UNCLAIMED_MS,
     gate::{Phase, Step},
 };
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     handler::Incoming,
     pool,
     settle::{self, Delivery},
-    store::{Armed, Beat, Claim, Mode, Row},
+    store::{Claim, Row},
 };
 
 impl State {
@@ -220,187 +219,6 @@ impl State {
         // A pool that is being restarted gives them back: dropped, they hand themselves back.
         drop(self.wiring.pools[queue].cast(pool::Msg::Deliver(deliveries)));
         delivered
-    }
-
-    fn arm(&mut self, queue: usize, group: Group) {
-        if self.mode == Mode::Poll {
-            // Nobody notifies in this mode (W10).
-            return self.gate(queue, group).poll(Instant::now());
-        }
-        let keys = self.keys(queue, group);
-        self.gate(queue, group).arming();
-        for key in &keys {
-            self.followed.remove(key);
-        }
-        let missing: Vec<i32> = keys.into_iter().filter(|k| !self.held.contains(k)).collect();
-        // Asked even for none: the answer is what starts the scan.
-        self.wiring.to_listener.send(ToListener::Arm(missing));
-    }
-
-    pub(super) fn armed(&mut self, myself: &ActorRef<Msg>, answers: &[(i32, Armed)]) {
-        for (key, state) in answers {
-            match state {
-                Armed::Held => drop(self.held.insert(*key)),
-                Armed::Followed => drop(self.followed.insert(*key)),
-                Armed::Silent => {}
-            }
-        }
-        let now = Instant::now();
-        for queue in 0..self.queues.len() {
-            for group in [Group::High, Group::Rest] {
-                if self.gate(queue, group).phase != Phase::Arming {
-                    continue;
-                }
-                let keys = self.keys(queue, group);
-                let known = |k: &i32| self.held.contains(k) || self.followed.contains(k);
-                let answered = |k: &i32| known(k) || answers.iter().any(|(a, _)| a == k);
-                if !keys.iter().all(answered) {
-                    continue;
-                }
-                let silent = !keys.iter().all(known);
-                let followed = keys.iter().any(|k| self.followed.contains(k));
-                self.gate(queue, group).armed(now, silent, followed);
-                self.turn(myself, queue);
-            }
-        }
-    }
-
-    /// Lets go of the group's keys that no other group is armed on (W3).
-    pub(super) fn release(&mut self, queue: usize, group: Group) {
-        let mut gone = Vec::new();
-        for key in self.keys(queue, group) {
-            let wanted = self.by_key.get(&key).is_some_and(|users| {
-                users.iter().any(|(q, g)| {
-                    (*q, *g) != (queue, group) && {
-                        let q = &self.queues[*q];
-                        let gate = if *g == Group::High { &q.high } else { &q.rest };
-                        gate.phase != Phase::Awake
-                    }
-                })
-            });
-            if wanted {
-                continue;
-            }
-            self.followed.remove(&key);
-            if self.held.remove(&key) {
-                gone.push(key);
-            }
-        }
-        if !gone.is_empty() {
-            self.wiring.to_listener.send(ToListener::Disarm(gone));
-        }
-    }
-
-    pub(super) fn listener_ready(&mut self, myself: &ActorRef<Msg>) {
-        self.listening = true;
-        // A listener that was killed said nothing: whatever it held is gone with its session.
-        self.held.clear();
-        self.followed.clear();
-        for queue in 0..self.queues.len() {
-            for group in [Group::High, Group::Rest] {
-                let gate = self.gate(queue, group);
-                gate.released();
-                gate.look();
-            }
-            self.turn(myself, queue);
-        }
-        self.read_queues(myself);
-    }
-
-    pub(super) fn listener_lost(&mut self) {
-        self.listening = false;
-        self.held.clear();
-        self.followed.clear();
-        for queue in 0..self.queues.len() {
-            for group in [Group::High, Group::Rest] {
-                self.gate(queue, group).released();
-            }
-        }
-    }
-
-    pub(super) fn beat_due(&self) {
-        let asleep = self.queues.iter().flat_map(|q| {
-            [(Group::High, &q.high), (Group::Rest, &q.rest)]
-                .into_iter()
-                .filter(|(_, gate)| gate.asleep())
-                .flat_map(|(group, _)| q.lanes.of(group))
-        });
-        let slept_on = asleep.collect();
-        self.wiring.to_listener.send(ToListener::Beat { followed: self.followed.iter().copied().collect(), slept_on });
-    }
-
-    pub(super) fn beat(&mut self, myself: &ActorRef<Msg>, beat: &Beat) {
-        // A sentinel's or a claimer's death leaves rows that nobody announces.
-        let death = beat.death || !beat.taken.is_empty() || !beat.gone.is_empty() || !beat.expired.is_empty();
-        self.death_beats = if death { DEATH_BEATS } else { self.death_beats.saturating_sub(1) };
-        for key in &beat.taken {
-            self.followed.remove(key);
-            let users = self.by_key.get(key).cloned().unwrap_or_default();
-            let mut wanted = false;
-            for (queue, group) in users {
-                let gate = self.gate(queue, group);
-                if gate.phase == Phase::Awake {
-                    continue;
-                }
-                wanted = true;
-                // W8: the sentinel is gone without a disarm; what it left is found by this look.
-                gate.look();
-                match group {
-                    Group::High => self.queues[queue].origin.0 = Origin::Takeover,
-                    Group::Rest => self.queues[queue].origin.1 = Origin::Takeover,
-                }
-                self.held.insert(*key);
-                if self.gate(queue, group).phase == Phase::Following
-                    && self.keys(queue, group).iter().all(|k| self.held.contains(k))
-                {
-                    self.gate(queue, group).phase = Phase::Armed;
-                }
-                self.turn(myself, queue);
-            }
-            if !wanted {
-                self.held.remove(key);
-                self.wiring.to_listener.send(ToListener::Disarm(vec![*key]));
-            }
-        }
-        for lane in &beat.missed {
-            for (queue, group) in self.by_key.get(&(lane % WAKE_KEYS)).cloned().unwrap_or_default() {
-                let gate = self.gate(queue, group);
-                if gate.asleep() {
-                    let events = gate.events;
-                    myself.send_after(Duration::from_millis(LATE_WAKE_MS), move || Msg::Suspect {
-                        queue,
-                        group,
-                        events,
-                    });
-                }
-            }
-        }
-    }
-
-    /// A lane that we sleep on held rows at the heartbeat and no wake has come since: look, and count what is found.
-    pub(super) fn suspect(&mut self, myself: &ActorRef<Msg>, queue: usize, group: Group, events: u64) {
-        let gate = self.gate(queue, group);
-        if gate.asleep() && gate.events == events {
-            gate.look();
-            if gate.phase == Phase::Following {
-                // Whom we followed may be gone, with silent publishers in the way of a takeover: arm anew, by W2 (model).
-                gate.released();
-            }
-            let origin = if self.death_beats > 0 { Origin::Takeover } else { Origin::Heartbeat };
-            match group {
-                Group::High => self.queues[queue].origin.0 = origin,
-                Group::Rest => self.queues[queue].origin.1 = origin,
-            }
-            self.turn(myself, queue);
-        }
-    }
-
-    /// The distinct wake keys of a group.
-    fn keys(&self, queue: usize, group: Group) -> Vec<i32> {
-        let mut keys: Vec<i32> = self.queues[queue].lanes.of(group).iter().map(|l| l % WAKE_KEYS).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys
     }
 }
 
