@@ -1,26 +1,34 @@
-//! Where a measurement takes place: a schema of its own with pgflow's tables and a plain one beside them.
+//! Where a measurement takes place: a schema with pgflow's tables for us, and a copy of them for the floor.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
-use super::Report;
+use super::{
+    floor::Floor,
+    report::{Figure, Machine, Report},
+};
 use crate::{
-    AnyHandler, Config, Error, Message, Queue, Result, Runtime, connect,
+    AnyHandler, Config, Error, Message, Publisher, Queue, Result, Runtime, connect,
     migrate::{self, render},
 };
 
 /// The queue that is measured.
 pub(super) const QUEUE: &str = "bench";
+/// How long the end of a measured instance may take.
+pub(super) const STOP: Duration = Duration::from_secs(10);
 
-const PHASE: &str = "bench";
+const SCHEMA: &str = "pgflow_bench";
+const FLOOR_SCHEMA: &str = "pgflow_bench_floor";
+/// Set as the schemas' comment: what lacks it is not ours to drop.
+const MARK: &str = "made by pgflow bench, may be dropped";
 
 /// The message that is measured: about 100 bytes of JSON.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Ball {
-    pub(super) n: u64,
-    pub(super) text: String,
+    n: u64,
+    text: String,
 }
 
 impl Message for Ball {
@@ -32,59 +40,71 @@ impl Ball {
     pub(super) fn new(n: u64) -> Self {
         Self { n, text: "x".repeat(80) }
     }
-
-    pub(super) fn body(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
-    }
 }
 
-/// The schema, for as long as the measurement runs.
+/// Both schemas, for as long as the measurement runs. Its connection holds the lock that keeps other benches out.
 pub(super) struct Arena {
     pub(super) config: Config,
+    pub(super) floor: Floor,
     client: Client,
 }
 
 impl Arena {
-    /// Makes it: pgflow's tables with one queue, and `raw`, a bare table of the same row.
-    pub(super) async fn open(url: &str) -> Result<Self> {
-        let config = Config::new(url).schema(format!("pgflow_bench_{}", std::process::id()));
-        let mut client = connect(url, "pgflow bench").await?;
-        migrate::migrate(&mut client, &config.schema).await?;
-        let arena = Self { config, client };
-        arena
-            .run(
-                "SELECT {schema}.pgflow_create_queue('bench'); \
-                 CREATE TABLE {schema}.raw (seq bigint PRIMARY KEY DEFAULT nextval('{schema}.pgflow_seq'), kind text NOT NULL, \
-                   body bytea NOT NULL, message_id uuid NOT NULL DEFAULT gen_random_uuid(), created_at timestamptz NOT NULL DEFAULT clock_timestamp()); \
-                 CREATE TABLE {schema}.raw_done (LIKE {schema}.raw)",
-            )
-            .await?;
-        Ok(arena)
+    /// Runs a measurement between making the schemas and dropping them.
+    pub(super) async fn with(url: &str, measure: impl AsyncFnOnce(&Self) -> Result<Vec<Figure>>) -> Result<Report> {
+        let arena = Self::open(url).await?;
+        let figures = measure(&arena).await;
+        let machine = Machine::ask(&arena.client).await;
+        let dropped = drop_schemas(&arena.client).await;
+        let report = Report { figures: figures?, machine: machine? };
+        dropped.map(|()| report)
     }
 
-    /// Drops it.
-    pub(super) async fn close(self) -> Result<()> {
-        self.run("DROP SCHEMA {schema} CASCADE").await
+    async fn open(url: &str) -> Result<Self> {
+        let mut client = lock(url).await?;
+        drop_schemas(&client).await?;
+        for schema in [SCHEMA, FLOOR_SCHEMA] {
+            let sql = format!("CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{MARK}'");
+            client.batch_execute(&sql).await.map_err(failed)?;
+            migrate::migrate(&mut client, schema).await?;
+            let sql = render("SELECT {schema}.pgflow_create_queue($1)", schema);
+            client.execute(&sql, &[&QUEUE]).await.map_err(failed)?;
+        }
+        let floor = Floor::new(url, FLOOR_SCHEMA, &client).await?;
+        Ok(Self { config: Config::new(url).schema(SCHEMA), floor, client })
     }
 
-    /// SQL with the schema filled in.
-    pub(super) fn sql(&self, text: &str) -> String {
-        render(text, &self.config.schema)
-    }
-
-    /// Runs statements on the arena's own connection.
+    /// Runs one of our statements, `{schema}` and `{floor}` filled in.
     pub(super) async fn run(&self, text: &str) -> Result<()> {
-        self.client.batch_execute(&self.sql(text)).await.map_err(failed)
+        self.client.batch_execute(&filled(text)).await.map_err(failed)
     }
 
     /// One number.
     pub(super) async fn count(&self, text: &str) -> Result<i64> {
-        Ok(self.client.query_one(&self.sql(text), &[]).await.map_err(failed)?.get(0))
+        Ok(self.client.query_one(&filled(text), &[]).await.map_err(failed)?.get(0))
     }
 
-    /// A plain connection, as a program without pgflow has one.
-    pub(super) async fn plain(&self) -> Result<Client> {
-        connect(&self.config.url, "pgflow bench floor").await
+    /// Empties what a round has filled, in both schemas. Nobody may be running.
+    pub(super) async fn empty(&self) -> Result<()> {
+        for table in ["ready", "active", "history"] {
+            self.run(&format!("TRUNCATE {{schema}}.pgflow_{table}, {{floor}}.pgflow_{table}")).await?;
+        }
+        self.settle_down().await
+    }
+
+    /// So that no checkpoint falls into a measurement, where the account may ask for one.
+    pub(super) async fn settle_down(&self) -> Result<()> {
+        match self.run("CHECKPOINT").await {
+            Err(e) if e.sqlstate() == Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// A publisher apart from any runtime: what it publishes is announced by the database alone.
+    pub(super) async fn foreign_publisher(&self, connections: usize) -> Result<Publisher> {
+        let mut config = self.config.clone();
+        config.handler_connections = connections;
+        Publisher::connect(&config).await
     }
 
     /// An instance that serves the queue with this handler.
@@ -96,20 +116,55 @@ impl Arena {
         let queue = Queue::new(QUEUE).workers(workers);
         Runtime::builder(self.config.clone()).queue(queue).any_handler(QUEUE, build).start().await
     }
+}
 
-    /// The report's head.
-    pub(super) async fn report(&self, bench: &'static str, setting: String, floor: &'static str) -> Result<Report> {
-        let sql = "SELECT current_setting('server_version'), \
-                   current_setting('synchronous_commit') <> 'off' AND current_setting('fsync') = 'on'";
-        let row = self.client.query_one(sql, &[]).await.map_err(failed)?;
-        let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-        Ok(Report { bench, server: row.get(0), durable: row.get(1), build, setting, floor, figures: Vec::new() })
+/// Removes what an interrupted measurement left behind.
+///
+/// # Errors
+/// When a measurement is running, or the database fails.
+pub async fn clear(url: &str) -> Result<()> {
+    let client = lock(url).await?;
+    drop_schemas(&client).await
+}
+
+/// A connection that keeps other benches out of this database until it is closed.
+async fn lock(url: &str) -> Result<Client> {
+    let client = connect(url, "pgflow bench").await?;
+    // An interrupted bench's backends may take a moment to notice.
+    let sql = format!("SET lock_timeout = '10s'; SELECT pg_advisory_lock({}, -1)", migrate::space(SCHEMA));
+    client.batch_execute(&sql).await.map_err(|e| match e.code() {
+        Some(code) if *code == tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE => {
+            Error::state("bench", "another bench is running on this database")
+        }
+        _ => failed(e),
+    })?;
+    Ok(client)
+}
+
+async fn drop_schemas(client: &Client) -> Result<()> {
+    for schema in [SCHEMA, FLOOR_SCHEMA] {
+        let sql =
+            "SELECT obj_description(oid, 'pg_namespace') IS NOT DISTINCT FROM $2 FROM pg_namespace WHERE nspname = $1";
+        match client.query_opt(sql, &[&schema, &MARK]).await.map_err(failed)?.map(|row| row.get::<_, bool>(0)) {
+            None => {}
+            Some(true) => {
+                client.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await.map_err(failed)?;
+            }
+            Some(false) => {
+                return Err(Error::state(
+                    "bench",
+                    format!("schema \"{schema}\" exists and is not of a bench's making"),
+                ));
+            }
+        }
     }
+    Ok(())
+}
+
+fn filled(text: &str) -> String {
+    render(&text.replace("{floor}", FLOOR_SCHEMA), SCHEMA)
 }
 
 pub(super) fn failed(e: tokio_postgres::Error) -> Error {
-    Error::database(PHASE, e)
+    Error::database("bench", e)
 }
-
-/// How long the end of a measured instance may take.
-pub(super) const STOP: Duration = Duration::from_secs(10);

@@ -1,84 +1,166 @@
-//! How many messages a second several connections publish, one message a transaction.
+//! How many messages a second are published: one a transaction by many connections, and in bulk by one.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use futures_util::future::try_join_all;
 
 use super::{
-    Figure, Report,
-    arena::{Arena, Ball, failed},
-    median,
+    arena::{Arena, Ball, STOP},
+    floor::Prepared,
+    report::{Amount, Figure, Report, Round},
 };
-use crate::{Publisher, Result};
+use crate::{AnyHandler, Context, Error, Failure, Outgoing, Publisher, Result};
 
-/// Ours and the floor's take turns so often; the median counts.
-const ROUNDS: usize = 3;
-const FLOOR: &str = "a prepared INSERT of the same row into a table without triggers, on as many connections";
+/// Workers of the instance that listens.
+const WORKERS: usize = 4;
+/// Messages of one bulk publish, and bulk publishes of one turn.
+const BULK: usize = 10_000;
+const BULKS: usize = 4;
+/// How long the listening instance may take to be where a turn wants it.
+const READY_LIMIT: Duration = Duration::from_secs(20);
 
-/// Measures with so many connections, each round for so long.
+/// How [`publish`] measures.
+#[derive(Clone, Debug)]
+pub struct PublishOptions {
+    /// Rounds; in each, the floor and ours take their turn.
+    pub rounds: usize,
+    /// Connections that publish at once.
+    pub connections: usize,
+    /// How long a turn of single publishes lasts.
+    pub turn: Duration,
+}
+
+impl Default for PublishOptions {
+    fn default() -> Self {
+        Self { rounds: 4, connections: 32, turn: Duration::from_secs(2) }
+    }
+}
+
+/// Measures publishing, one message a transaction on many connections, and in bulk by one.
+///
+/// `publish_saturated`: an instance listens whose workers are all busy, as under load. `publish_draining`: it handles what
+/// comes, and takes its share of the machine for it. The floor of both: a prepared INSERT of the same row into a copy of
+/// the table without triggers, by as many connections, nobody else at work. `publish_many`: batches of 10,000; the floor
+/// is a binary COPY into that copy.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn publish(url: &str, connections: usize, round: Duration) -> Result<Report> {
-    let mut arena = Arena::open(url).await?;
-    arena.config.handler_connections = connections;
-    let measured = measure(&arena, connections, round).await;
-    arena.close().await?;
+pub async fn publish(url: &str, options: &PublishOptions) -> Result<Report> {
+    Arena::with(url, async |arena| measure(arena, options).await).await
+}
+
+async fn measure(arena: &Arena, options: &PublishOptions) -> Result<Vec<Figure>> {
+    let publisher = arena.foreign_publisher(options.connections).await?;
+    let plain = try_join_all((0..options.connections).map(|_| arena.floor.connect(false))).await?;
+    let (mut saturated, mut draining, mut bulk) = (Vec::new(), Vec::new(), Vec::new());
+    // The first round warms up and is not counted: connections, statements, files.
+    for n in 0..=options.rounds {
+        let turn = if n == 0 { options.turn / 4 } else { options.turn };
+        let senders = || (0..options.connections).map(|_| &publisher);
+        let busy = serving(arena, true, async || run(turn, senders(), one).await).await?;
+        let floor = run(turn, plain.iter(), async |c, ball| insert(arena, c, ball).await).await?;
+        let drained = serving(arena, false, async || run(turn, senders(), one).await).await?;
+        let (many, copy) = (many(&publisher).await?, copy(arena, &plain[0]).await?);
+        if n > 0 {
+            saturated.push(Round::new(busy, floor));
+            draining.push(Round::new(drained, floor));
+            bulk.push(Round::new(many, copy));
+        }
+        arena.empty().await?;
+    }
+    Ok(vec![
+        Figure::new("publish_saturated", saturated),
+        Figure::new("publish_draining", draining),
+        Figure::new("publish_many", bulk),
+    ])
+}
+
+async fn one(publisher: &Publisher, ball: Ball) -> Result<()> {
+    publisher.publish(&ball).await.map(|_| ())
+}
+
+async fn insert(arena: &Arena, c: &Prepared, ball: Ball) -> Result<()> {
+    arena.floor.insert(c, &Outgoing::new(&ball)?).await
+}
+
+/// Every sender sends one after the other until the time is over; the rate of all together.
+async fn run<'a, S: 'a>(
+    time: Duration,
+    senders: impl Iterator<Item = &'a S>,
+    send: impl AsyncFn(&'a S, Ball) -> Result<()>,
+) -> Result<Amount> {
+    let (sent, begun) = (AtomicU64::new(0), Instant::now());
+    try_join_all(senders.map(async |sender| {
+        while begun.elapsed() < time {
+            send(sender, Ball::new(sent.fetch_add(1, Ordering::Relaxed))).await?;
+        }
+        Ok::<_, Error>(())
+    }))
+    .await?;
+    Ok(Amount::rate(sent.load(Ordering::Relaxed) as usize, begun.elapsed().as_secs_f64()))
+}
+
+/// Measures while an instance serves the queue; busy: each of its workers is held by one message.
+async fn serving(arena: &Arena, busy: bool, measure: impl AsyncFnOnce() -> Result<Amount>) -> Result<Amount> {
+    let held = Arc::new(AtomicUsize::new(0));
+    let runtime = {
+        let held = held.clone();
+        arena.serve(WORKERS, move || Holding { busy, held: held.clone() }).await?
+    };
+    if busy {
+        let balls: Vec<Ball> = (0..WORKERS as u64).map(Ball::new).collect();
+        runtime.publisher().publish_many(&balls).await?;
+        let begun = Instant::now();
+        while held.load(Ordering::Relaxed) < WORKERS {
+            if begun.elapsed() > READY_LIMIT {
+                return Err(Error::state("bench publish", "the workers did not start"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let measured = measure().await;
+    // Those that are held are handed back when the grace is over.
+    runtime.stop(if busy { Duration::ZERO } else { STOP }).await?;
     measured
 }
 
-async fn measure(arena: &Arena, connections: usize, round: Duration) -> Result<Report> {
-    let publisher = Publisher::connect(&arena.config).await?;
-    let insert = arena.sql("INSERT INTO {schema}.raw (kind, body) VALUES ('ball', $1) RETURNING seq");
-    let mut plain = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        let client = arena.plain().await?;
-        let insert = client.prepare(&insert).await.map_err(failed)?;
-        plain.push((client, insert));
-    }
-    let (mut ours, mut floors) = (Vec::new(), Vec::new());
-    // The first round warms up and is not counted.
-    for n in 0..=ROUNDS {
-        let rate = {
-            let publish = async |ball: Ball| publisher.publish(&ball).await.map(|_| ());
-            run(round, (0..connections).map(|_| &publish)).await?
-        };
-        let raw = {
-            let inserts: Vec<_> = plain
-                .iter()
-                .map(|(client, insert)| {
-                    async move |ball: Ball| client.query_one(insert, &[&ball.body()]).await.map(|_| ()).map_err(failed)
-                })
-                .collect();
-            run(round, inserts.iter()).await?
-        };
-        if n > 0 {
-            ours.push(rate);
-            floors.push(raw);
-        }
-        arena.run("TRUNCATE {schema}.raw; TRUNCATE {schema}.pgflow_ready; CHECKPOINT").await?;
-    }
-    let setting = format!("{connections} connections, median of {ROUNDS} rounds of {round:?}");
-    let mut report = arena.report("publish", setting, FLOOR).await?;
-    report.figures.push(Figure::new("publish_rate", "msg/s", median(ours), median(floors)));
-    Ok(report)
+/// Ends at once, or only when it is cut.
+struct Holding {
+    busy: bool,
+    held: Arc<AtomicUsize>,
 }
 
-/// Every sender sends one after the other until the time is over; answers the rate of all together.
-async fn run<'a, S>(time: Duration, senders: impl Iterator<Item = &'a S>) -> Result<f64>
-where
-    S: AsyncFn(Ball) -> Result<()> + 'a,
-{
-    let (sent, begun) = (AtomicU64::new(0), Instant::now());
-    try_join_all(senders.map(async |send| {
-        while begun.elapsed() < time {
-            send(Ball::new(sent.fetch_add(1, Ordering::Relaxed))).await?;
+impl AnyHandler for Holding {
+    async fn handle(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        self.held.fetch_add(1, Ordering::Relaxed);
+        if self.busy {
+            cx.cancelled().await;
         }
         Ok(())
-    }))
-    .await?;
-    Ok(sent.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64())
+    }
+}
+
+async fn many(publisher: &Publisher) -> Result<Amount> {
+    let balls: Vec<Ball> = (0..BULK as u64).map(Ball::new).collect();
+    let begun = Instant::now();
+    for _ in 0..BULKS {
+        publisher.publish_many(&balls).await?;
+    }
+    Ok(Amount::rate(BULK * BULKS, begun.elapsed().as_secs_f64()))
+}
+
+async fn copy(arena: &Arena, c: &Prepared) -> Result<Amount> {
+    let balls: Vec<Ball> = (0..BULK as u64).map(Ball::new).collect();
+    let begun = Instant::now();
+    for _ in 0..BULKS {
+        let out = balls.iter().map(Outgoing::new).collect::<Result<Vec<_>>>()?;
+        arena.floor.copy(c, &out).await?;
+    }
+    Ok(Amount::rate(BULK * BULKS, begun.elapsed().as_secs_f64()))
 }

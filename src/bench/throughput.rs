@@ -1,116 +1,141 @@
-//! How many waiting messages a second one instance handles.
+//! How many waiting messages a second one instance handles, history kept.
 
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use futures_util::future::try_join_all;
-use tokio_postgres::Client;
 
 use super::{
-    Figure, Report,
-    arena::{Arena, Ball, QUEUE, STOP, failed},
-    median,
+    arena::{Arena, Ball, STOP},
+    report::{Amount, Figure, Report, Round},
 };
-use crate::{AnyHandler, Context, Error, Failure, Outgoing, Publisher, Result};
+use crate::{AnyHandler, Context, Error, Failure, Result};
 
-/// Ours and the floor's take turns so often; the median counts.
-const ROUNDS: usize = 3;
-/// Connections of the floor, and rows that each takes at once.
-const FLOOR_CONNECTIONS: usize = 4;
-const FLOOR_BATCH: i64 = 100;
-/// Messages of one batch when the queue is filled.
-const FILL: usize = 10_000;
-/// A round that takes longer fails.
-const ROUND_LIMIT_S: u64 = 600;
-const FLOOR: &str = "4 connections that each move 100 rows at once from a table to another (DELETE … SKIP LOCKED, INSERT): no handler, no fence";
+/// The floor's connections, and rows that each claims and settles at once.
+const FLOOR_CONNECTIONS: usize = 2;
+const FLOOR_BATCH: i32 = 256;
+/// A round that takes longer fails the measurement.
+const ROUND_LIMIT: Duration = Duration::from_secs(600);
+/// Between two looks at whether all is done.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Measures the handling of so many messages by so many workers that do nothing.
+/// How [`throughput`] measures.
+#[derive(Clone, Debug)]
+pub struct ThroughputOptions {
+    /// Rounds of ours and of the floor's.
+    pub rounds: usize,
+    /// Messages that wait when a round begins.
+    pub messages: usize,
+    /// How many the instance handles at once.
+    pub workers: usize,
+}
+
+impl Default for ThroughputOptions {
+    fn default() -> Self {
+        Self { rounds: 5, messages: 50_000, workers: 32 }
+    }
+}
+
+/// Measures the draining of waiting messages by handlers that do nothing: from the start of the instance until the
+/// database counts all of them as done. The floor: the same claim and settle statements on a copy of the tables, 256 rows
+/// at a time, by two connections.
 ///
 /// # Errors
 /// When the database fails, or a round takes over ten minutes.
-pub async fn throughput(url: &str, messages: usize, workers: usize) -> Result<Report> {
-    let arena = Arena::open(url).await?;
-    let measured = measure(&arena, messages, workers).await;
-    arena.close().await?;
-    measured
+pub async fn throughput(url: &str, options: &ThroughputOptions) -> Result<Report> {
+    Arena::with(url, async |arena| measure(arena, options).await).await
 }
 
-async fn measure(arena: &Arena, messages: usize, workers: usize) -> Result<Report> {
-    let publisher = Publisher::connect(&arena.config).await?;
-    let (mut ours, mut floors) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        fill(arena, &publisher, messages).await?;
-        arena.run("VACUUM ANALYZE {schema}.pgflow_ready").await?;
-        arena.run("VACUUM ANALYZE {schema}.raw").await?;
-        ours.push(messages as f64 / drain(arena, messages, workers).await?);
-        floors.push(messages as f64 / floor(arena).await?);
-        arena.run("TRUNCATE {schema}.raw_done; TRUNCATE {schema}.pgflow_history; CHECKPOINT").await?;
+async fn measure(arena: &Arena, options: &ThroughputOptions) -> Result<Vec<Figure>> {
+    let mut rounds = Vec::new();
+    for n in 0..options.rounds {
+        fill(arena, options.messages).await?;
+        // Turns change places: what one leaves behind (autovacuum, cache) must not always meet the other.
+        let (own, raw) = if n % 2 == 0 {
+            let own = drain(arena, options).await?;
+            (own, floor(arena).await?)
+        } else {
+            let raw = floor(arena).await?;
+            (drain(arena, options).await?, raw)
+        };
+        let rate = |seconds| Amount::rate(options.messages, seconds);
+        rounds.push(Round::new(rate(own), rate(raw)));
+        arena.empty().await?;
     }
-    let setting = format!("{messages} waiting messages, {workers} workers, median of {ROUNDS} rounds");
-    let mut report = arena.report("throughput", setting, FLOOR).await?;
-    report.figures.push(Figure::new("handle_rate", "msg/s", median(ours), median(floors)));
-    Ok(report)
+    Ok(vec![Figure::new("drain", rounds)])
 }
 
-/// The same messages into the queue and into the plain table.
-async fn fill(arena: &Arena, publisher: &Publisher, messages: usize) -> Result<()> {
-    let mut left = messages;
-    while left > 0 {
-        let batch = left.min(FILL);
-        let balls = (0..batch).map(|n| Outgoing::new(&Ball::new(n as u64))).collect::<Result<Vec<_>>>()?;
-        publisher.send_many(balls).await?;
-        left -= batch;
+/// The same messages into the queue and into the floor's.
+async fn fill(arena: &Arena, messages: usize) -> Result<()> {
+    let publisher = arena.foreign_publisher(1).await?;
+    let balls: Vec<Ball> = (0..messages as u64).map(Ball::new).collect();
+    for batch in balls.chunks(crate::limits::BATCH_MESSAGES_MAX / 2) {
+        publisher.publish_many(batch).await?;
     }
-    arena.run("INSERT INTO {schema}.raw (kind, body) SELECT kind, body FROM {schema}.pgflow_ready ORDER BY seq").await
+    arena
+        .run(
+            "INSERT INTO {floor}.pgflow_ready (lane_id, message_id, kind, version, codec, body, headers, source) \
+             SELECT lane_id, message_id, kind, version, codec, body, headers, source FROM {schema}.pgflow_ready ORDER BY seq",
+        )
+        .await?;
+    for table in ["{schema}.pgflow_ready", "{floor}.pgflow_ready"] {
+        arena.run(&format!("VACUUM ANALYZE {table}")).await?;
+    }
+    arena.settle_down().await
 }
 
 /// Seconds from the instance's start until history holds all of them.
-async fn drain(arena: &Arena, messages: usize, workers: usize) -> Result<f64> {
+async fn drain(arena: &Arena, options: &ThroughputOptions) -> Result<f64> {
+    let handled = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();
-    let runtime = arena.serve(workers, || Nothing).await?;
-    let unfinished =
-        "SELECT (SELECT count(*) FROM {schema}.pgflow_ready) + (SELECT count(*) FROM {schema}.pgflow_active)";
-    let seconds = loop {
-        let seconds = begun.elapsed().as_secs_f64();
-        if arena.count(unfinished).await? == 0 {
-            break seconds;
-        }
-        if begun.elapsed().as_secs() > ROUND_LIMIT_S {
-            return Err(Error::timeout(format!("bench: drain queue \"{QUEUE}\""), ROUND_LIMIT_S * 1_000));
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let runtime = {
+        let handled = handled.clone();
+        arena.serve(options.workers, move || Nothing { handled: handled.clone() }).await?
     };
-    runtime.stop(STOP).await?;
-    let done = arena.count("SELECT count(*) FROM {schema}.pgflow_history WHERE status = 'done'").await?;
-    if usize::try_from(done).ok() != Some(messages) {
-        return Err(Error::state("bench throughput", format!("{done} of {messages} messages are done")));
+    // Counting rows takes the server's time: not before all have been handled.
+    let done = "SELECT count(*) FROM {schema}.pgflow_history WHERE status = 'done'";
+    while handled.load(Ordering::Relaxed) < options.messages
+        || usize::try_from(arena.count(done).await?).ok() != Some(options.messages)
+    {
+        if begun.elapsed() > ROUND_LIMIT {
+            return Err(Error::timeout("bench throughput", 1_000 * ROUND_LIMIT.as_secs()));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
+    let seconds = begun.elapsed().as_secs_f64();
+    runtime.stop(STOP).await?;
     Ok(seconds)
 }
 
-struct Nothing;
+struct Nothing {
+    handled: Arc<AtomicUsize>,
+}
 
 impl AnyHandler for Nothing {
     async fn handle(&mut self, _: &mut Context<'_>) -> Result<(), Failure> {
+        self.handled.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
 
-/// Seconds until the plain table is empty.
+/// Seconds until the copy is drained.
 async fn floor(arena: &Arena) -> Result<f64> {
-    let sql = arena.sql(
-        "WITH taken AS (DELETE FROM {schema}.raw WHERE ctid = ANY (ARRAY( \
-           SELECT ctid FROM {schema}.raw ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING *) \
-         INSERT INTO {schema}.raw_done SELECT * FROM taken",
-    );
-    let mut clients: Vec<Client> = Vec::new();
-    for _ in 0..FLOOR_CONNECTIONS {
-        clients.push(arena.plain().await?);
-    }
+    let floor = &arena.floor;
     let begun = Instant::now();
-    try_join_all(clients.iter().map(async |client| {
-        let take = client.prepare(&sql).await.map_err(failed)?;
-        while client.execute(&take, &[&FLOOR_BATCH]).await.map_err(failed)? > 0 {}
-        Ok::<_, Error>(())
+    try_join_all((0..FLOOR_CONNECTIONS).map(async |_| {
+        let c = floor.connect(false).await?;
+        loop {
+            let claimed = floor.claim(&c, FLOOR_BATCH).await?;
+            if claimed.0.is_empty() {
+                return Ok::<_, Error>(());
+            }
+            floor.settle(&c, &claimed).await?;
+        }
     }))
     .await?;
     Ok(begun.elapsed().as_secs_f64())

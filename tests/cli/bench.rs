@@ -8,20 +8,33 @@ use crate::support::{TestDb, query_text};
 async fn each_bench_prints_figures_beside_their_floor() {
     let db = TestDb::empty().await;
     for arguments in [
-        &["bench", "latency", "--messages", "5", "--json"][..],
-        &["bench", "publish", "--connections", "2", "--round", "50ms", "--json"],
-        &["bench", "throughput", "--messages", "200", "--workers", "4", "--json"],
+        &["bench", "latency", "--messages", "5", "--gaps", "5ms", "--rounds", "2", "--json"][..],
+        &["bench", "publish", "--connections", "2", "--turn", "50ms", "--rounds", "2", "--json"],
+        &["bench", "throughput", "--messages", "200", "--workers", "4", "--rounds", "2", "--json"],
     ] {
-        let report = run(&db.url(), arguments).json();
-        assert_eq!(keys(&report), ["bench", "build", "durable", "figures", "floor", "server", "setting"]);
-        assert_eq!(report["bench"], arguments[1]);
-        for figure in report["figures"].as_array().expect("an array") {
-            assert_eq!(keys(figure), ["floor", "name", "ratio", "unit", "value"]);
-            for key in ["floor", "value", "ratio"] {
-                assert!(figure[key].as_f64().is_some_and(|x| x > 0.0), "{key}: {report}");
+        let figures = run(&db.url(), arguments).json();
+        let unit: &[&str] = if arguments[1] == "latency" { &["p50_us", "p99_us"] } else { &["per_s"] };
+        for figure in figures.as_array().expect("an array") {
+            assert_eq!(keys(figure), ["floor", "name", "pgflow", "ratio", "rounds"]);
+            assert!(figure["ratio"].is_number(), "{figure}");
+            let rounds = figure["rounds"].as_array().expect("an array");
+            assert_eq!(rounds.len(), 2);
+            for round in rounds.iter().chain([figure]) {
+                assert_eq!((keys(&round["floor"]), keys(&round["pgflow"])), (unit.to_vec(), unit.to_vec()));
             }
         }
     }
     let left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pgflow%'";
     assert_eq!(query_text(&db.client().await, left).await, ["0"]);
+}
+
+/// Fear: a bench drops a schema of the user's that happens to bear its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bench_drops_only_what_it_made() {
+    let db = TestDb::empty().await;
+    db.client().await.batch_execute("CREATE SCHEMA pgflow_bench").await.unwrap();
+    let refused = run(&db.url(), &["bench", "throughput", "--messages", "1"]);
+    assert_eq!(refused.code, Some(1));
+    let left = "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'pgflow%'";
+    assert_eq!(query_text(&db.client().await, left).await, ["pgflow_bench"]);
 }

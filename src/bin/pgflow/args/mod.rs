@@ -249,27 +249,39 @@ pub(crate) struct Work {
 pub(crate) enum Bench {
     /// From a publish to the handler's start, on an idle instance
     Latency {
-        /// How many messages
+        /// Messages of a turn; a quarter of it at gaps above 50 ms
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         messages: u32,
+        /// Pauses between two messages, with commas
+        #[arg(long, value_parser = duration, value_delimiter = ',', default_value = "5ms,20ms,200ms", value_name = "TIME")]
+        gaps: Vec<Duration>,
+        /// Turns of ours and of the floor's
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
+        rounds: u16,
     },
     /// Waiting messages handled a second
     Throughput {
         /// How many messages
-        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         messages: u32,
         /// How many at once
-        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         workers: u16,
+        /// Turns of ours and of the floor's
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+        rounds: u16,
     },
-    /// Messages published a second, one a transaction
+    /// Messages published a second, one a transaction and in bulk
     Publish {
         /// How many connections at once
-        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1_000))]
         connections: u16,
-        /// Length of a round
+        /// Length of a turn
         #[arg(long, value_parser = duration, default_value = "2s", value_name = "TIME")]
-        round: Duration,
+        turn: Duration,
+        /// Turns of ours and of the floor's
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
+        rounds: u16,
     },
 }
 

@@ -1,0 +1,119 @@
+//! The floor's program: the same SQL on a copy of the tables without triggers, by tokio-postgres and nothing else.
+
+use std::pin::pin;
+
+use tokio_postgres::{
+    Client, Statement,
+    binary_copy::BinaryCopyInWriter,
+    types::{ToSql, Type},
+};
+
+use super::arena::{QUEUE, failed};
+use crate::{
+    Outgoing, Result, connect,
+    store::{Store, Way},
+};
+
+/// Plans as the runtime's own connections have them.
+const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
+     SET enable_mergejoin = off; SET jit = off";
+const SOURCE: &str = "floor";
+
+/// The copy and its queue.
+pub(super) struct Floor {
+    pub(super) store: Store,
+    pub(super) way: Way,
+    url: String,
+    low: i32,
+}
+
+/// A connection with its statements prepared.
+pub(super) struct Prepared {
+    pub(super) client: Client,
+    insert: Statement,
+    claim: Statement,
+    settle: Statement,
+}
+
+impl Floor {
+    /// `client` owns the schema: the wake-up triggers go.
+    pub(super) async fn new(url: &str, schema: &str, client: &Client) -> Result<Self> {
+        let store = Store::new(schema);
+        let row = client.query_one(&store.sql.find_queue, &[&QUEUE]).await.map_err(failed)?;
+        let way = Way { queue_id: row.get(0), lane: row.get(3) };
+        client.batch_execute(&format!("DROP TRIGGER pgflow_wake ON {schema}.pgflow_ready")).await.map_err(failed)?;
+        Ok(Self { store, way, url: url.to_owned(), low: row.get(4) })
+    }
+
+    /// The channel of the unconditional NOTIFY.
+    pub(super) fn channel(&self) -> String {
+        format!("pgflow_{}_floor", self.store.space)
+    }
+
+    /// One more connection; `notify`: its inserts notify, always.
+    pub(super) async fn connect(&self, notify: bool) -> Result<Prepared> {
+        let client = connect(&self.url, "pgflow bench floor").await?;
+        client.batch_execute(SETTINGS).await.map_err(failed)?;
+        let insert = format!(
+            "INSERT INTO \"{}\".pgflow_ready (lane_id, message_id, kind, version, codec, body, headers, source) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING seq",
+            self.store.schema
+        );
+        let insert = if notify {
+            format!("WITH i AS ({insert}) SELECT seq, pg_notify('{}', '') FROM i", self.channel())
+        } else {
+            insert
+        };
+        Ok(Prepared {
+            insert: client.prepare(&insert).await.map_err(failed)?,
+            claim: client.prepare(&self.store.sql.claim).await.map_err(failed)?,
+            settle: client.prepare(&self.store.sql.settle_done).await.map_err(failed)?,
+            client,
+        })
+    }
+
+    /// Publishes one message in a transaction of its own.
+    pub(super) async fn insert(&self, c: &Prepared, out: &Outgoing) -> Result<()> {
+        let (lane, version, codec) = (self.way.lane, i32::from(out.version), out.codec as i16);
+        c.client
+            .query_one(
+                &c.insert,
+                &[&lane, &out.message_id, &out.kind, &version, &codec, &out.body, &out.headers, &SOURCE],
+            )
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Publishes many messages in one transaction.
+    pub(super) async fn copy(&self, c: &Prepared, out: &[Outgoing]) -> Result<()> {
+        let sql = format!(
+            "COPY \"{}\".pgflow_ready (lane_id, message_id, kind, version, codec, body, headers, source) FROM STDIN BINARY",
+            self.store.schema
+        );
+        let types = [Type::INT4, Type::UUID, Type::TEXT, Type::INT4, Type::INT2, Type::BYTEA, Type::JSONB, Type::TEXT];
+        let sink = c.client.copy_in(&sql).await.map_err(failed)?;
+        let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+        for m in out {
+            let (version, codec) = (i32::from(m.version), m.codec as i16);
+            let row: [&(dyn ToSql + Sync); 8] =
+                [&self.way.lane, &m.message_id, &m.kind, &version, &codec, &m.body, &m.headers, &SOURCE];
+            writer.as_mut().write(&row).await.map_err(failed)?;
+        }
+        writer.finish().await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Claims up to `limit` messages: their ids and tokens.
+    pub(super) async fn claim(&self, c: &Prepared, limit: i32) -> Result<(Vec<i64>, Vec<i64>)> {
+        let (lanes, most) = (vec![self.way.lane, self.low], vec![limit; 2]);
+        let rows = c.client.query(&c.claim, &[&self.way.queue_id, &lanes, &most, &limit, &0]).await.map_err(failed)?;
+        Ok(rows.iter().map(|r| (r.get::<_, i64>(0), r.get::<_, i64>(1))).unzip())
+    }
+
+    /// Settles claimed messages as done.
+    pub(super) async fn settle(&self, c: &Prepared, claimed: &(Vec<i64>, Vec<i64>)) -> Result<()> {
+        c.client.query(&c.settle, &[&claimed.0, &claimed.1]).await.map_err(failed)?;
+        Ok(())
+    }
+}

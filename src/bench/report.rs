@@ -1,0 +1,184 @@
+//! What a measurement says: figures, each with its floor, and the machine they hold for.
+
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::arena::failed;
+use crate::Result;
+
+/// A measurement's outcome.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// Where it was measured.
+    pub machine: Machine,
+    /// The figures.
+    pub figures: Vec<Figure>,
+}
+
+/// Settings without which a figure says nothing.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Machine {
+    /// The server's version.
+    pub server: String,
+    /// The server's `fsync`.
+    pub fsync: String,
+    /// The server's `synchronous_commit`, as our connections get it.
+    pub synchronous_commit: String,
+    /// The server's `shared_buffers`.
+    pub shared_buffers: String,
+    /// Cores that this process may use; a local server shares them.
+    pub cores: usize,
+    /// `release` or `debug`: a debug build says little.
+    pub build: &'static str,
+}
+
+impl Machine {
+    pub(super) async fn ask(client: &Client) -> Result<Self> {
+        let sql = "SELECT current_setting('server_version'), current_setting('fsync'), \
+                   current_setting('synchronous_commit'), current_setting('shared_buffers')";
+        let row = client.query_one(sql, &[]).await.map_err(failed)?;
+        Ok(Self {
+            server: row.get(0),
+            fsync: row.get(1),
+            synchronous_commit: row.get(2),
+            shared_buffers: row.get(3),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            build: if cfg!(debug_assertions) { "debug" } else { "release" },
+        })
+    }
+}
+
+/// One quantity, ours and the floor's.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Figure {
+    /// What it is.
+    pub name: String,
+    /// Each round, in order.
+    pub rounds: Vec<Round>,
+    /// The median of the rounds' floors.
+    pub floor: Amount,
+    /// The median of the rounds' own.
+    pub pgflow: Amount,
+    /// The median of the rounds' ratios, pgflow / floor: of p50 for a time (1 from above is best), of the rate (from below).
+    pub ratio: f64,
+}
+
+/// One round of a figure.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Round {
+    /// What plain SQL needed.
+    pub floor: Amount,
+    /// What pgflow needed.
+    pub pgflow: Amount,
+}
+
+/// A time or a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Amount {
+    /// A time in µs. Below zero: the handler started before the publisher was told of its commit.
+    Time {
+        /// Half of the samples are not above it.
+        p50_us: i64,
+        /// 99 of 100 samples are not above it.
+        p99_us: i64,
+    },
+    /// Messages a second.
+    Rate {
+        /// How many.
+        per_s: i64,
+    },
+}
+
+impl Amount {
+    pub(super) fn time(mut samples_us: Vec<i64>) -> Self {
+        samples_us.sort_unstable();
+        Self::Time { p50_us: percentile(&samples_us, 50), p99_us: percentile(&samples_us, 99) }
+    }
+
+    pub(super) fn rate(messages: usize, seconds: f64) -> Self {
+        Self::Rate { per_s: (messages as f64 / seconds).round() as i64 }
+    }
+
+    fn main(self) -> i64 {
+        match self {
+            Self::Time { p50_us, .. } => p50_us,
+            Self::Rate { per_s } => per_s,
+        }
+    }
+
+    fn median(amounts: &[Self]) -> Self {
+        let median = |of: fn(&Self) -> i64| {
+            let mut values: Vec<i64> = amounts.iter().map(of).collect();
+            values.sort_unstable();
+            percentile(&values, 50)
+        };
+        let tail = |a: &Self| if let Self::Time { p99_us, .. } = a { *p99_us } else { 0 };
+        let main = |a: &Self| a.main();
+        match amounts.first() {
+            Some(Self::Time { .. }) => Self::Time { p50_us: median(main), p99_us: median(tail) },
+            _ => Self::Rate { per_s: median(main) },
+        }
+    }
+}
+
+impl Round {
+    pub(super) fn new(pgflow: Amount, floor: Amount) -> Self {
+        Self { floor, pgflow }
+    }
+
+    fn ratio(self) -> f64 {
+        self.pgflow.main() as f64 / self.floor.main().max(1) as f64
+    }
+}
+
+impl Figure {
+    pub(super) fn new(name: impl Into<String>, rounds: Vec<Round>) -> Self {
+        let amounts = |of: fn(&Round) -> Amount| rounds.iter().map(of).collect::<Vec<_>>();
+        let mut ratios: Vec<i64> = rounds.iter().map(|r| (r.ratio() * 1_000.0).round() as i64).collect();
+        ratios.sort_unstable();
+        Self {
+            name: name.into(),
+            floor: Amount::median(&amounts(|r| r.floor)),
+            pgflow: Amount::median(&amounts(|r| r.pgflow)),
+            ratio: percentile(&ratios, 50) as f64 / 1_000.0,
+            rounds,
+        }
+    }
+}
+
+/// The smallest sample that so many in a hundred do not exceed; 0 of none.
+fn percentile(sorted: &[i64], percent: usize) -> i64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fear: a percentile that is off by one rank flatters the tail.
+    #[test]
+    fn percentiles_are_of_the_samples() {
+        let samples: Vec<i64> = (1..=100).collect();
+        assert_eq!((percentile(&samples, 50), percentile(&samples, 99), percentile(&samples, 100)), (50, 99, 100));
+        assert_eq!(percentile(&[7], 99), 7);
+        assert_eq!(percentile(&[], 50), 0);
+    }
+
+    /// Fear: one disturbed round moves the figure.
+    #[test]
+    fn a_figure_is_the_median_of_its_rounds() {
+        let round = |own, floor| Round::new(Amount::Rate { per_s: own }, Amount::Rate { per_s: floor });
+        let figure = Figure::new("x", vec![round(50, 100), round(1, 90), round(80, 100)]);
+        assert_eq!((figure.pgflow, figure.floor), (Amount::Rate { per_s: 50 }, Amount::Rate { per_s: 100 }));
+        assert_eq!(figure.ratio, 0.5);
+        let json = serde_json::to_value(&figure).unwrap();
+        assert_eq!(json["rounds"][2], serde_json::json!({"floor": {"per_s": 100}, "pgflow": {"per_s": 80}}));
+    }
+}
