@@ -239,6 +239,11 @@ async fn call(
         () = sleep_or_never(deadline) => End::TimedOut,
         () = cut.cancelled() => End::Cut,
     };
+    // A handler that noticed the cut and gave up has not failed: its message goes back without a try.
+    let end = match end {
+        End::Judged(Judgement::Failed(Failure(Verdict::Retry { .. }))) if cut.is_cancelled() => End::Cut,
+        end => end,
+    };
     let transaction = cx.into_transaction();
     // A handler that panicked or was cut may hold broken state: it is built anew.
     let handler = matches!(end, End::Judged(_)).then_some(handler);
