@@ -41,8 +41,13 @@ impl State {
                 // With every reserved worker busy and a flood of normal, arming high would be undone at once.
                 let may_arm = group == Group::Rest || q.credits.reserved > 0 || !q.rest.dirty();
                 let gate = if group == Group::High { &q.high } else { &q.rest };
+                let held = if group == Group::Rest { q.hold.until(now, free) } else { None };
                 match gate.step(now, demand, free > 0, may_arm) {
                     Step::Rest => break,
+                    Step::Claim if let Some(at) = held => {
+                        self.set_timer(myself, queue, at);
+                        break;
+                    }
                     Step::Claim => self.start_claim(myself, queue, group),
                     Step::Arm => self.arm(queue, group),
                     Step::Release => {
@@ -136,7 +141,8 @@ impl State {
             }
         };
         let q = &mut self.queues[queue];
-        if group == Group::Rest && got >= spent.all() {
+        let full = group == Group::Rest && got >= spent.all();
+        if full {
             q.lanes.took_all();
         }
         q.in_flight.general -= spent.general;
@@ -146,6 +152,9 @@ impl State {
             let reserved = spent.reserved.min(got);
             q.credits.reserved += spent.reserved - reserved;
             q.credits.general += spent.general - (got - reserved).min(spent.general);
+        }
+        if group == Group::Rest {
+            q.hold.claimed(now, full.then_some(q.credits.general + got));
         }
         self.turn(myself, queue);
     }
