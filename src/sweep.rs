@@ -22,9 +22,9 @@ use crate::{
 /// Most rows of one rescue, promotion or readdressing.
 const SWEEP_BATCH_MAX: i32 = 1_000;
 /// How long a liveness lock must have been free before its session is rescued, in ms: longer than a reconnect takes.
-const RESCUE_CONFIRM_MS: u64 = 300;
+const RESCUE_CONFIRM_MS: u64 = 600;
 /// The slow duties' interval, in ms.
-const SLOW_MS: u64 = 60_000;
+const SLOW_MS: u64 = 600_000;
 /// How old an active row of ours that nobody answers for must be, in ms: longer than a claim's answer may take.
 const ORPHAN_AGE_MS: i64 = 2_000;
 /// How long after a doubt orphans are looked for, in ms.
@@ -306,7 +306,7 @@ impl Sweeper {
         tx.commit().await.map_err(|e| Error::database("bury: COMMIT", e))
     }
 
-    /// Duties that can wait a minute.
+    /// Duties that can wait some minutes.
     async fn slow(&self) {
         // One that fails must not keep the others from being done.
         logged(self.bury(Bury::AddresseeGone).await);

@@ -219,7 +219,7 @@ async fn a_blink_of_a_listener_is_no_death() {
     b.publisher().send(Probe::act(1, Act::Wait).out().target("b")).await.unwrap();
     eventually(SOON, || async { seen_b.running() == 1 }).await;
     let pid = "SELECT listener_pid::text FROM pgflow_instances WHERE name = 'b'";
-    for _ in 0..5 {
+    for _ in 0..3 {
         let before = query_text(&client, pid).await;
         client
             .execute("SELECT pg_terminate_backend(listener_pid) FROM pgflow_instances WHERE name = 'b'", &[])

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 /// Every module of the crate, by layer. A module may use those in the layers above, and those before it in its own.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("vocabulary", &["error", "codec", "message", "config", "retry", "address"]),
+    ("vocabulary", &["error", "codec", "message", "config", "address"]),
     ("storage", &["connect", "migrate", "store", "devpg"]),
-    ("edges", &["spool", "publish", "handler"]),
-    ("stages", &["settle", "worker", "pool", "dispatch", "listen", "sweep", "forward"]),
+    ("edges", &["publish", "handler"]),
+    ("stages", &["settle", "worker", "pool", "dispatch", "listen", "sweep"]),
     ("assembly", &["supervise", "monitor", "runtime", "admin"]),
-    ("surfaces", &["testing", "web", "bench", "bin", "main", "lib"]),
+    ("surfaces", &["web", "bench", "bin", "main", "lib"]),
 ];
 
 #[test]

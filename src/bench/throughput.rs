@@ -74,7 +74,7 @@ async fn measure(arena: &Arena, options: &ThroughputOptions) -> Result<Vec<Figur
 async fn fill(arena: &Arena, messages: usize) -> Result<()> {
     let publisher = arena.foreign_publisher(1).await?;
     let balls: Vec<Ball> = (0..messages as u64).map(Ball::new).collect();
-    for batch in balls.chunks(crate::limits::BATCH_MESSAGES_MAX / 2) {
+    for batch in balls.chunks(crate::publish::BATCH_MESSAGES_MAX / 2) {
         publisher.publish_many(batch).await?;
     }
     arena

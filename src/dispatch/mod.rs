@@ -5,6 +5,7 @@
 //! with demand are armed unless the group is being looked at.
 
 mod gate;
+mod hold;
 mod keys;
 mod plan;
 mod turn;
@@ -19,7 +20,7 @@ use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(crate) use self::plan::Group;
-use self::{gate::Gate, plan::Lanes};
+use self::{gate::Gate, hold::Hold, plan::Lanes};
 use crate::{
     Result,
     address::{Address, Outlet},
@@ -186,6 +187,8 @@ struct QueueState {
     epoch: u64,
     high: Gate,
     rest: Gate,
+    /// Lets the workers of a full claim come back together before the next.
+    hold: Hold,
     /// What the next claim of (high, rest) would prove if it finds rows.
     origin: (Origin, Origin),
     /// The earliest timer set for this queue.
@@ -291,6 +294,7 @@ impl State {
                     epoch: 0,
                     high: Gate::default(),
                     rest: Gate::default(),
+                    hold: Hold::default(),
                     origin: (Origin::Normal, Origin::Normal),
                     timer: None,
                 }),
@@ -315,12 +319,16 @@ impl State {
                 let q = &mut self.queues[queue];
                 q.credits = Credits::default();
                 q.epoch += 1;
+                q.hold = Hold::default();
                 (queue, false)
             }
             Demand::Offer { queue, general, reserved } => {
                 let q = &mut self.queues[queue];
                 q.credits.general += general;
                 q.credits.reserved += reserved;
+                if general > 0 {
+                    q.hold.returned(std::time::Instant::now());
+                }
                 (queue, true)
             }
         };

@@ -41,12 +41,17 @@ impl State {
                 // With every reserved worker busy and a flood of normal, arming high would be undone at once.
                 let may_arm = group == Group::Rest || q.credits.reserved > 0 || !q.rest.dirty();
                 let gate = if group == Group::High { &q.high } else { &q.rest };
+                let held = if group == Group::Rest { q.hold.until(now, free) } else { None };
                 match gate.step(now, demand, free > 0, may_arm) {
                     Step::Rest => {
                         if !demand && gate.phase == Phase::Awake {
                             // A woken follower may still hold another key of its group.
                             self.release(queue, group);
                         }
+                        break;
+                    }
+                    Step::Claim if let Some(at) = held => {
+                        self.set_timer(myself, queue, at);
                         break;
                     }
                     Step::Claim => self.start_claim(myself, queue, group),
@@ -154,6 +159,10 @@ impl State {
             let reserved = spent.reserved.min(got);
             q.credits.reserved += spent.reserved - reserved;
             q.credits.general += spent.general - (got - reserved).min(spent.general);
+        }
+        if group == Group::Rest {
+            let full = got > 0 && got >= spent.all();
+            q.hold.claimed(now, full.then_some(q.credits.general + got));
         }
         self.answer_stop();
         self.turn(myself, queue);
