@@ -13,7 +13,12 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 pub use crate::store::{DeadLetter, InstanceInfo, MessageInfo, Mode, QueueInfo, QueueStats, TraceEvent};
-use crate::{Config, Error, Queue, Result, connect::Target, migrate, store::Store};
+use crate::{
+    Config, Error, Queue, Result,
+    connect::{Target, redacted},
+    migrate,
+    store::Store,
+};
 pub use doctor::{Finding, Health};
 pub use explain::Explanation;
 
@@ -32,13 +37,11 @@ const MODE_LOCK_MS: u32 = 5_000;
 pub struct Admin {
     store: Arc<Store>,
     pool: Pool,
+    /// The server's address without its password, for error texts.
+    address: Arc<str>,
 }
 
 impl Admin {
-    pub(crate) fn new(store: Arc<Store>, pool: Pool) -> Self {
-        Self { store, pool }
-    }
-
     /// An admin with connections of its own, which are made as they are needed, on the runtime that calls this.
     ///
     /// # Errors
@@ -46,7 +49,7 @@ impl Admin {
     pub async fn connect(config: &Config) -> Result<Self> {
         config.validate()?;
         let pool = Target::parse(&config.url)?.pool(&Handle::current(), CONNECTIONS, "pgflow admin", SETTINGS)?;
-        Ok(Self::new(Arc::new(Store::new(&config.schema)), pool))
+        Ok(Self { store: Arc::new(Store::new(&config.schema)), pool, address: redacted(&config.url).into() })
     }
 
     /// All queues with their depth now, by name, at most [`LIST_MAX`]. Counts every waiting row: about a second for ten million.
@@ -224,7 +227,7 @@ impl Admin {
     }
 
     async fn connection(&self) -> Result<Object> {
-        self.pool.get().await.map_err(|e| Error::pool("admin", e))
+        self.pool.get().await.map_err(|e| Error::pool(format!("connect to {}", self.address), e))
     }
 }
 

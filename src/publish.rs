@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Config, Error, Result,
-    connect::Target,
+    connect::{Target, redacted},
     message::{Message, Outgoing},
     store::{Store, Way},
 };
@@ -38,6 +38,8 @@ struct Inner {
     store: Arc<Store>,
     pool: Pool,
     source: String,
+    /// The server's address without its password, for error texts.
+    address: String,
     lanes: LaneBook,
 }
 
@@ -53,8 +55,9 @@ pub struct Receipt {
 
 impl Publisher {
     /// A publisher that signs its messages with the instance's name.
-    pub(crate) fn new(store: Arc<Store>, pool: Pool, instance: String) -> Self {
-        Self { inner: Arc::new(Inner { store, pool, source: instance, lanes: LaneBook::default() }), nudge: None }
+    pub(crate) fn new(store: Arc<Store>, pool: Pool, config: &Config) -> Self {
+        let (source, address) = (config.instance.clone(), redacted(&config.url));
+        Self { inner: Arc::new(Inner { store, pool, source, address, lanes: LaneBook::default() }), nudge: None }
     }
 
     /// A publisher with connections of its own, for a program that runs no [`crate::Runtime`].
@@ -67,7 +70,7 @@ impl Publisher {
         config.validate()?;
         let target = Target::parse(&config.url)?;
         let pool = target.pool(&Handle::current(), config.handler_connections, "pgflow publish", SETTINGS)?;
-        Ok(Self::new(Arc::new(Store::new(&config.schema)), pool, config.instance.clone()))
+        Ok(Self::new(Arc::new(Store::new(&config.schema)), pool, config))
     }
 
     /// The same publisher, which also tells `nudge` about every committed publish.
@@ -168,7 +171,11 @@ impl Publisher {
     }
 
     async fn connection(&self, queue: &str) -> Result<Object> {
-        self.inner.pool.get().await.map_err(|e| Error::pool(format!("publish to \"{queue}\""), e))
+        self.inner
+            .pool
+            .get()
+            .await
+            .map_err(|e| Error::pool(format!("publish to \"{queue}\" on {}", self.inner.address), e))
     }
 
     fn committed(&self, lane: i32) {

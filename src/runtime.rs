@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, Error, Publisher, Queue, Result,
     address::Address,
-    connect::Target,
+    connect::{Target, redacted},
     dispatch::{self, Counters, Dispatcher, WAKE_KEYS, WokenKeys},
     handler::{AnyHandler, Handler, Lent, Registry},
     listen::{self, Health, Listener},
@@ -286,8 +286,7 @@ impl Start {
             move |lane| dispatcher.signal(dispatch::Msg::Nudged(lane))
         };
         let instance: Arc<str> = config.instance.as_str().into();
-        let publisher =
-            Publisher::new(store.clone(), publish_pool, config.instance.clone()).with_nudge(Arc::new(nudge));
+        let publisher = Publisher::new(store.clone(), publish_pool, &config).with_nudge(Arc::new(nudge));
         let lent = Lent { pool: handler_pool, publisher: publisher.clone(), instance: instance.clone() };
         let cut = CancellationToken::new();
         let woken = Arc::new(WokenKeys::new());
@@ -418,7 +417,7 @@ async fn prepare(
     config: &Config,
     queues: &[(Queue, Registry)],
 ) -> Result<(i32, Vec<QueueFacts>)> {
-    let c = pool.get().await.map_err(|e| Error::pool("start", e))?;
+    let c = pool.get().await.map_err(|e| Error::pool(format!("start: connect to {}", redacted(&config.url)), e))?;
     migrate::check(&c, &config.schema).await?;
     store.ensure_partitions(&c).await?;
     for (queue, _) in queues {

@@ -47,11 +47,13 @@ fn no_error_shows_a_password() {
     }
 }
 
-/// Fear: a wrong address hangs, or ends in a Debug dump.
+/// Fear: a wrong address hangs, ends in a Debug dump, or is not named, so that nobody sees which of several was taken.
 #[test]
 fn a_database_that_is_not_there_is_one_line() {
-    run("postgresql://u@127.0.0.1:1/db", &["queues"]).fault(1);
-    run("postgresql://u@127.0.0.1:1/db", &["work", "q", "--exec", "true"]).fault(1);
+    for command in [&["queues"][..], &["publish", "q", "{}"], &["work", "q", "--exec", "true"], &["init"]] {
+        let line = run("postgresql://u@127.0.0.1:1/db", command).fault(1);
+        assert!(line.contains("127.0.0.1:1/db"), "{line}");
+    }
     run("mysql://u@h/db", &["queues"]).fault(2);
     run("nonsense", &["queues"]).fault(2);
 }
