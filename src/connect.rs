@@ -62,7 +62,7 @@ impl Target {
     }
 
     /// A pool whose connections live on `handle`. Each runs `on_create` (any number of statements) once, before it is
-    /// handed out. `application_name` gives way to one in the URL.
+    /// handed out.
     pub(crate) fn pool(
         &self,
         handle: &Handle,
@@ -123,11 +123,13 @@ impl Target {
         }
     }
 
+    /// Ours comes first, and the URL's after it in brackets: a listener's backend is told by its name (end_old_listener.sql).
     fn named(&self, application_name: &str) -> Config {
         let mut config = self.config.clone();
-        if config.get_application_name().is_none() {
-            config.application_name(application_name);
-        }
+        match config.get_application_name() {
+            Some(theirs) => config.application_name(format!("{application_name} ({theirs})")),
+            None => config.application_name(application_name),
+        };
         config
     }
 
@@ -140,7 +142,7 @@ impl Target {
 }
 
 /// Opens one connection on the current runtime, for a program that runs a few statements and ends.
-/// `application_name` gives way to one in the URL. The password is in no error text.
+/// One in the URL is put in brackets after `application_name`. The password is in no error text.
 ///
 /// # Errors
 /// If the URL cannot be read, or no server answers it.

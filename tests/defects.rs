@@ -233,3 +233,40 @@ async fn a_blink_of_a_listener_is_no_death() {
     a.stop(SOON).await.unwrap();
     b.stop(SOON).await.unwrap();
 }
+
+/// Fear: a name in the user's URL hides the listener's, so that its hung backend is never ended and keeps the next start out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_the_url_does_not_hide_an_old_listener() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    let url = format!("{}&application_name=shop", db.url());
+    // What a connection leaves behind whose client the server does not know to be gone.
+    let old = pgflow::connect(&url, "pgflow listener 1").await.unwrap();
+    let left = "SELECT pg_advisory_lock(space, 65537) FROM pgflow_meta; \
+                INSERT INTO pgflow_instances (session_id, name, listener_pid) VALUES (1, 'a', pg_backend_pid())";
+    old.batch_execute(left).await.unwrap();
+    let runtime = probing_queue(quick(&url, "a"), queue(1), &Seen::new()).await;
+    let name =
+        "SELECT application_name FROM pg_stat_activity JOIN pgflow_instances ON listener_pid = pg_stat_activity.pid";
+    assert_eq!(query_text(&client, name).await, ["pgflow listener 1 (shop)"]);
+    assert!(old.is_closed());
+    runtime.stop(SOON).await.unwrap();
+}
+
+/// Fear: somebody's connection is ended because it has the pid that a listener once had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_with_an_old_listeners_pid_lives() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    let end = include_str!("../sql/queries/end_old_listener.sql").replace("{schema}", "public");
+    for (name, age) in [("shop", 0), ("pgflow listener 12", 0), ("pgflow listener 1", 60)] {
+        let stranger = pgflow::connect(&db.url(), name).await.unwrap();
+        let registered = format!(
+            "DELETE FROM pgflow_instances; INSERT INTO pgflow_instances (session_id, name, listener_pid, heartbeat_at) \
+             VALUES (1, 'a', pg_backend_pid(), clock_timestamp() - interval '{age} s')"
+        );
+        stranger.batch_execute(&registered).await.unwrap();
+        assert!(client.query(&end, &[&1_i32]).await.unwrap().is_empty(), "{name}");
+        stranger.batch_execute("").await.unwrap();
+    }
+}
