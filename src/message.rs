@@ -165,7 +165,7 @@ impl Outgoing {
         let phase = || format!("encode \"{}\"", M::KIND);
         message.validate().map_err(|why| Error::input(phase(), why))?;
         let body = codec::encode(message, M::CODEC).map_err(|why| Error::input(phase(), why))?;
-        let mut out = Self::raw(M::QUEUE, M::KIND, M::VERSION, M::CODEC, body)?.priority(M::PRIORITY);
+        let mut out = Self::raw(M::QUEUE, M::KIND, M::VERSION, M::CODEC, body).priority(M::PRIORITY);
         if let Some(key) = message.ordering_key() {
             out = out.ordering_key(key);
         }
@@ -179,17 +179,11 @@ impl Outgoing {
     pub fn json(queue: impl Into<String>, kind: impl Into<String>, text: &str) -> Result<Self> {
         let (queue, kind) = (queue.into(), kind.into());
         codec::check_json(text.as_bytes()).map_err(|why| Error::input(format!("encode \"{kind}\""), why))?;
-        Self::raw(queue, kind, 1, Codec::Json, text.as_bytes().to_vec())
+        Ok(Self::raw(queue, kind, 1, Codec::Json, text.as_bytes().to_vec()))
     }
 
-    fn raw(
-        queue: impl Into<String>,
-        kind: impl Into<String>,
-        version: u16,
-        codec: Codec,
-        body: Vec<u8>,
-    ) -> Result<Self> {
-        Ok(Self {
+    fn raw(queue: impl Into<String>, kind: impl Into<String>, version: u16, codec: Codec, body: Vec<u8>) -> Self {
+        Self {
             queue: queue.into(),
             kind: kind.into(),
             version,
@@ -202,7 +196,7 @@ impl Outgoing {
             dedup_key: None,
             delay: None,
             target: None,
-        })
+        }
     }
 
     /// Sends it to this queue instead.

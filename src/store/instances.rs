@@ -133,19 +133,15 @@ impl Store {
     }
 
     /// Draws a session id for a new start.
-    pub(crate) async fn new_session(&self, c: &Client) -> Result<i32> {
-        let sql = format!(
-            "SELECT nextval(pg_get_serial_sequence('\"{}\".pgflow_instances', 'session_id'))::int",
-            self.schema
-        );
-        Ok(c.query_one(&sql, &[]).await.map_err(|e| Error::database("register", e))?.get(0))
+    pub(crate) async fn new_session<C: GenericClient>(&self, c: &C) -> Result<i32> {
+        Ok(self.query(c, || "register".into(), &self.sql.new_session, &[]).await?[0].get(0))
     }
 
     /// Writes an instance as live. Two starts under one name are told apart under a lock: the second is refused.
     pub(crate) async fn register(&self, c: &mut Client, session: i32, r: &Registration) -> Result<()> {
         let fail = |e| Error::database(format!("register instance \"{}\"", r.name), e);
         let tx = c.transaction().await.map_err(fail)?;
-        tx.execute("SELECT pg_advisory_xact_lock($1, 1027)", &[&self.space]).await.map_err(fail)?;
+        tx.batch_execute(&self.sql.lock_names).await.map_err(fail)?;
         if let Some(other) = tx.query_opt(&self.sql.name_holder, &[&r.name, &session]).await.map_err(fail)? {
             let (host, pid): (Option<String>, Option<i32>) = (other.get(1), other.get(2));
             return Err(Error::state(

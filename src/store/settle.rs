@@ -4,7 +4,7 @@ use deadpool_postgres::GenericClient;
 use tokio_postgres::Row as PgRow;
 
 use super::{Store, ids};
-use crate::{Error, Result};
+use crate::Result;
 
 /// A try that did not succeed.
 #[derive(Clone, Debug)]
@@ -110,8 +110,8 @@ impl Store {
 
     /// Makes missing day partitions: called when a settle found none for today.
     pub(crate) async fn ensure_partitions<C: GenericClient>(&self, c: &C) -> Result<()> {
-        let sql = format!("SELECT \"{}\".pgflow_ensure_partitions(7)", self.schema);
-        c.batch_execute(&sql).await.map_err(|e| Error::database("make partitions", e))
+        self.query(c, || "make partitions".into(), &self.sql.ensure_partitions, &[]).await?;
+        Ok(())
     }
 }
 
