@@ -250,7 +250,7 @@ CREATE INDEX pgflow_scheduled_due ON public.pgflow_scheduled USING btree (run_at
 CREATE TRIGGER pgflow_wake AFTER INSERT ON public.pgflow_scheduled FOR EACH ROW WHEN (((new.run_at < (clock_timestamp() + '00:02:00'::interval)) AND (NOT pg_try_advisory_xact_lock_shared({space}, 1024)))) EXECUTE FUNCTION public.pgflow_notify_sweep();
 ALTER TABLE public.pgflow_scheduled ENABLE ALWAYS TRIGGER pgflow_wake;
 
-CREATE OR REPLACE FUNCTION public.pgflow_apply_queue(a_queue_id integer, a_target text, a_max_retries integer, a_retry_delay_ms integer, a_retry_delay_ms_max integer, a_payload_bytes_max integer)
+CREATE OR REPLACE FUNCTION public.pgflow_apply_queue(a_queue_id integer, a_max_retries integer, a_retry_delay_ms integer, a_retry_delay_ms_max integer, a_payload_bytes_max integer)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -264,9 +264,6 @@ BEGIN
   WHERE queue_id = a_queue_id AND (max_retries, retry_delay_ms, retry_delay_ms_max, payload_bytes_max) IS DISTINCT FROM
     (coalesce(a_max_retries, max_retries), coalesce(a_retry_delay_ms, retry_delay_ms),
      coalesce(a_retry_delay_ms_max, retry_delay_ms_max), coalesce(a_payload_bytes_max, payload_bytes_max));
-  IF a_target IS NOT NULL THEN
-    PERFORM public.pgflow_lane(a_queue_id, 10::smallint, a_target), public.pgflow_lane(a_queue_id, 0::smallint, a_target), public.pgflow_lane(a_queue_id, (-10)::smallint, a_target);
-  END IF;
 END $function$
 ;
 
@@ -480,7 +477,9 @@ BEGIN
     INSERT INTO public.pgflow_lanes (queue_id, class, target, open)
       SELECT queue_id, a_class, a_target, deleted_at IS NULL FROM public.pgflow_queues WHERE queue_id = a_queue_id
       ON CONFLICT ON CONSTRAINT pgflow_lanes_once DO NOTHING RETURNING lane_id INTO found_id;
-    IF found_id IS NULL THEN
+    IF found_id IS NOT NULL AND a_target IS NOT NULL THEN
+      PERFORM pg_notify('pgflow_{space}_ctl', '');
+    ELSIF found_id IS NULL THEN
       SELECT lane_id INTO found_id FROM public.pgflow_lanes
         WHERE queue_id = a_queue_id AND class = a_class AND target IS NOT DISTINCT FROM a_target;
     END IF;

@@ -90,7 +90,7 @@ impl Admin {
         let phase = || format!("create queue \"{}\"", queue.name);
         let mut c = self.connection().await?;
         let tx = c.transaction().await.map_err(|e| Error::database(phase(), e))?;
-        self.store.create_queue(&tx, &queue, None).await?;
+        self.store.create_queue(&tx, &queue).await?;
         self.store.notify_ctl(&tx).await?;
         tx.commit().await.map_err(|e| Error::database(phase(), e))
     }

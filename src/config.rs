@@ -20,7 +20,8 @@ pub struct Config {
     /// The schema of pgflow's tables (default `public`): at most 63 of `a-z`, `0-9` and `_`, no digit first.
     pub schema: String,
     /// This instance's name, 1 to 128 bytes, unique among live ones (default: host name and process id). Messages can be
-    /// addressed to it. Each name gets lanes of its own for ever: name instances by their place, not by their start.
+    /// addressed to it. A name that was once addressed keeps its lanes for ever: where messages are addressed or broadcast, name
+    /// instances by their place, not by their start.
     pub instance: String,
     /// Time between heartbeats in ms, 50 to [`HEARTBEAT_MS_MAX`] (default 500).
     pub heartbeat_ms: u64,

@@ -85,7 +85,7 @@ pub(crate) struct Wiring {
     pub(crate) store: Arc<Store>,
     pub(crate) session: i32,
     pub(crate) registration: Registration,
-    /// Wake keys of every lane served.
+    /// Wake keys of every lane served at the start.
     pub(crate) keys: Vec<i32>,
     pub(crate) heartbeat: Duration,
     pub(crate) lease_ms: i64,
@@ -107,6 +107,8 @@ pub(crate) struct Listener {
 pub(crate) struct State {
     session: Option<Session>,
     generation: u64,
+    /// Keys that every connection LISTENs to; those of lanes made later come with their first arm.
+    heard: HashSet<i32>,
     held: HashSet<i32>,
     leads: bool,
     written: Option<Instant>,
@@ -124,6 +126,7 @@ impl Actor for Listener {
         let mut state = State {
             session: None,
             generation: 0,
+            heard: self.wiring.keys.iter().copied().collect(),
             held: HashSet::new(),
             leads: false,
             written: None,
@@ -202,10 +205,8 @@ impl Listener {
             .await?;
         let mut session = limited("prepare", Session::open(&w.store, client)).await?;
         own_pid.store(session.backend_pid().await?, Ordering::Relaxed);
-        let space = w.store.space;
-        let mut channels: Vec<String> = w.keys.iter().map(|k| format!("pgflow_{space}_{k}")).collect();
-        channels.push(format!("pgflow_{space}_{SWEEP_KEY}"));
-        channels.push(format!("pgflow_{space}_ctl"));
+        let mut channels: Vec<String> = state.heard.iter().map(|k| self.channel(k)).collect();
+        channels.extend([self.channel(SWEEP_KEY), self.channel("ctl")]);
         limited("LISTEN", session.listen(&channels)).await?;
         self.take_liveness(&session).await?;
         limited("register", w.store.register(session.client_mut(), w.session, &w.registration)).await?;
@@ -223,10 +224,14 @@ impl Listener {
         Ok(())
     }
 
+    fn channel(&self, what: impl std::fmt::Display) -> String {
+        format!("pgflow_{}_{what}", self.wiring.store.space)
+    }
+
     /// Notifications go straight to the dispatcher: as flags, so that a flood of them is one message.
     fn on_message(&self, own_pid: Arc<AtomicI32>) -> impl FnMut(AsyncMessage) + Send + 'static {
         let w = self.wiring.clone();
-        let prefix = format!("pgflow_{}_", w.store.space);
+        let prefix = self.channel("");
         move |message| {
             let AsyncMessage::Notification(n) = message else { return };
             let Some(what) = n.channel().strip_prefix(&prefix) else { return };
@@ -286,6 +291,12 @@ impl Listener {
         let (held, missing): (Vec<i32>, Vec<i32>) = keys.iter().partition(|k| state.held.contains(k));
         let mut answers: Vec<(i32, Armed)> = held.into_iter().map(|k| (k, Armed::Held)).collect();
         if !missing.is_empty() {
+            // W7, of a lane made since the connect: LISTEN before the first arm.
+            let unheard: Vec<String> =
+                missing.iter().filter(|k| state.heard.insert(**k)).map(|k| self.channel(k)).collect();
+            if !unheard.is_empty() {
+                limited("LISTEN", session.listen(&unheard)).await?;
+            }
             let armed = limited("arm", session.arm(&missing)).await?;
             state.held.extend(armed.iter().filter(|(_, a)| *a == Armed::Held).map(|(k, _)| k));
             answers.extend(armed);

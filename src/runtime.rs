@@ -421,7 +421,7 @@ async fn prepare(
     migrate::check(&c, &config.schema).await?;
     store.ensure_partitions(&c).await?;
     for (queue, _) in queues {
-        store.create_queue(&c, queue, Some(&config.instance)).await?;
+        store.create_queue(&c, queue).await?;
     }
     let names: Vec<String> = queues.iter().map(|(q, _)| q.name.clone()).collect();
     let mut facts = store.queue_facts(&c, &names, &config.instance).await?;

@@ -38,7 +38,8 @@ BEGIN
 END $$;
 SELECT {schema}.pgflow_set_mode('eventcount');
 
--- The lane of (queue, class, target), made when it is not there yet.
+-- The lane of (queue, class, target), made when it is not there yet. One for an addressee is made when it is first addressed, not
+-- when the addressee starts: lanes stay for ever. Whoever is addressed must learn of it: ctl has every runtime read its lanes again.
 CREATE FUNCTION {schema}.pgflow_lane(a_queue_id int, a_class smallint, a_target text) RETURNS int
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE found_id int;
@@ -49,7 +50,9 @@ BEGIN
     INSERT INTO {schema}.pgflow_lanes (queue_id, class, target, open)
       SELECT queue_id, a_class, a_target, deleted_at IS NULL FROM {schema}.pgflow_queues WHERE queue_id = a_queue_id
       ON CONFLICT ON CONSTRAINT pgflow_lanes_once DO NOTHING RETURNING lane_id INTO found_id;
-    IF found_id IS NULL THEN
+    IF found_id IS NOT NULL AND a_target IS NOT NULL THEN
+      PERFORM pg_notify('pgflow_{space}_ctl', '');
+    ELSIF found_id IS NULL THEN
       SELECT lane_id INTO found_id FROM {schema}.pgflow_lanes
         WHERE queue_id = a_queue_id AND class = a_class AND target IS NOT DISTINCT FROM a_target;
     END IF;
@@ -331,8 +334,8 @@ BEGIN
   RETURN dropped;
 END $$;
 
--- Gives a queue the settings a runtime or an operator states (null: keep), and the lanes addressed to a target.
-CREATE FUNCTION {schema}.pgflow_apply_queue(a_queue_id int, a_target text, a_max_retries int, a_retry_delay_ms int, a_retry_delay_ms_max int, a_payload_bytes_max int)
+-- Gives a queue the settings a runtime or an operator states (null: keep).
+CREATE FUNCTION {schema}.pgflow_apply_queue(a_queue_id int, a_max_retries int, a_retry_delay_ms int, a_retry_delay_ms_max int, a_payload_bytes_max int)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   UPDATE {schema}.pgflow_queues SET
@@ -343,7 +346,4 @@ BEGIN
   WHERE queue_id = a_queue_id AND (max_retries, retry_delay_ms, retry_delay_ms_max, payload_bytes_max) IS DISTINCT FROM
     (coalesce(a_max_retries, max_retries), coalesce(a_retry_delay_ms, retry_delay_ms),
      coalesce(a_retry_delay_ms_max, retry_delay_ms_max), coalesce(a_payload_bytes_max, payload_bytes_max));
-  IF a_target IS NOT NULL THEN
-    PERFORM {schema}.pgflow_lane(a_queue_id, 10::smallint, a_target), {schema}.pgflow_lane(a_queue_id, 0::smallint, a_target), {schema}.pgflow_lane(a_queue_id, (-10)::smallint, a_target);
-  END IF;
 END $$;

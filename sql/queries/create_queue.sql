@@ -1,4 +1,4 @@
--- Makes the queue $1 when it is not there, with its common lanes and the lanes addressed to $2 (null: none); answers its id.
--- Settings that are given ($3 max_retries, $4 retry_delay_ms, $5 retry_delay_ms_max, $6 payload_bytes_max) are written, the others kept.
+-- Makes the queue $1 when it is not there, with its common lanes; answers its id.
+-- Settings that are given ($2 max_retries, $3 retry_delay_ms, $4 retry_delay_ms_max, $5 payload_bytes_max) are written, the others kept.
 WITH made AS MATERIALIZED (SELECT {schema}.pgflow_create_queue($1) AS queue_id)
-SELECT made.queue_id, {schema}.pgflow_apply_queue(made.queue_id, $2, $3, $4, $5, $6) FROM made
+SELECT made.queue_id, {schema}.pgflow_apply_queue(made.queue_id, $2, $3, $4, $5) FROM made

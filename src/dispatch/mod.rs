@@ -280,6 +280,11 @@ impl State {
             let lanes = Lanes::new(&fact);
             match self.queues.iter_mut().find(|q| *q.name == *fact.name) {
                 Some(q) => {
+                    // A new lane's key is not armed: to sleep on it, the gate must arm anew.
+                    if q.facts.lanes != fact.lanes {
+                        q.high.released();
+                        q.rest.released();
+                    }
                     q.lanes = lanes;
                     q.facts = fact;
                     q.high.look();

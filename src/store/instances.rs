@@ -81,13 +81,8 @@ pub(crate) struct QueueFacts {
 }
 
 impl Store {
-    /// Makes a queue, its common lanes and those addressed to `target`; writes the settings that are stated.
-    pub(crate) async fn create_queue<C: GenericClient>(
-        &self,
-        c: &C,
-        queue: &Queue,
-        target: Option<&str>,
-    ) -> Result<i32> {
+    /// Makes a queue and its common lanes; writes the settings that are stated.
+    pub(crate) async fn create_queue<C: GenericClient>(&self, c: &C, queue: &Queue) -> Result<i32> {
         let rows = self
             .query(
                 c,
@@ -95,7 +90,6 @@ impl Store {
                 &self.sql.create_queue,
                 &[
                     &queue.name,
-                    &target,
                     &queue.max_retries,
                     &queue.retry_delay_ms,
                     &queue.retry_delay_ms_max,
