@@ -267,6 +267,38 @@ BEGIN
 END $function$
 ;
 
+CREATE OR REPLACE FUNCTION public.pgflow_broadcast(a_queue_id integer, a_class smallint, a_names text[], a_kind text, a_version integer, a_codec smallint, a_body bytea, a_headers jsonb, a_ordering_key text, a_dedup_key text, a_delay interval, a_source text, a_broadcast_id uuid)
+ RETURNS TABLE(put_id bigint, put_message_id uuid, put_lane_id integer)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  names   text[] := ARRAY(SELECT DISTINCT name FROM unnest(a_names) AS name ORDER BY name);
+  queues  int[]  := array_fill(a_queue_id, ARRAY[cardinality(names)]);
+  ids     uuid[] := ARRAY(SELECT gen_random_uuid() FROM unnest(names));
+  dedups  text[] := ARRAY(SELECT a_dedup_key || '@' || name FROM unnest(names) AS name);
+  keys    text[] := ARRAY(SELECT a_ordering_key || '@' || name FROM unnest(names) AS name);
+  lanes   int[];
+  firsts  boolean[];
+  heads   boolean[];
+BEGIN
+  lanes  := ARRAY(SELECT public.pgflow_lane(a_queue_id, a_class, name) FROM unnest(names) AS name);
+  firsts := public.pgflow_hold_dedup(queues, dedups, ids);
+  heads  := public.pgflow_hold_keys(queues, keys, firsts);
+  FOR i IN 1..cardinality(names) LOOP
+    put_lane_id := lanes[i];
+    IF firsts[i] THEN
+      put_message_id := ids[i];
+      put_id := public.pgflow_place(heads[i], CASE WHEN a_delay > interval '0' THEN clock_timestamp() + a_delay END, a_queue_id, lanes[i],
+        ids[i], a_kind, a_version, a_codec, a_body, a_headers, keys[i], dedups[i], a_source, a_broadcast_id);
+    ELSE
+      SELECT d.id, d.message_id INTO put_id, put_message_id FROM public.pgflow_dedup d WHERE d.queue_id = a_queue_id AND d.dedup_key = dedups[i];
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END $function$
+;
+
 CREATE OR REPLACE FUNCTION public.pgflow_cancel(a_id bigint)
  RETURNS void
  LANGUAGE plpgsql
@@ -455,6 +487,39 @@ AS $function$
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION public.pgflow_hold_dedup(a_queue_ids integer[], a_keys text[], a_message_ids uuid[])
+ RETURNS boolean[]
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  WITH asked AS MATERIALIZED (
+    SELECT t.q, t.key, min(t.n) AS n FROM unnest(a_queue_ids, a_keys) WITH ORDINALITY AS t(q, key, n) WHERE t.key IS NOT NULL GROUP BY 1, 2),
+  held AS (
+    INSERT INTO public.pgflow_dedup AS d (queue_id, dedup_key, message_id) SELECT q, key, a_message_ids[n] FROM asked ORDER BY q, key
+    ON CONFLICT (queue_id, dedup_key) DO UPDATE SET dedup_key = excluded.dedup_key RETURNING d.queue_id, d.dedup_key, d.xmax = 0 AS made)
+  SELECT array_agg(t.key IS NULL OR coalesce(h.made, false) ORDER BY t.n)
+  FROM unnest(a_queue_ids, a_keys) WITH ORDINALITY AS t(q, key, n)
+  LEFT JOIN asked a ON a.q = t.q AND a.key = t.key AND a.n = t.n LEFT JOIN held h ON h.queue_id = a.q AND h.dedup_key = a.key
+$function$
+;
+
+CREATE OR REPLACE FUNCTION public.pgflow_hold_keys(a_queue_ids integer[], a_keys text[], a_firsts boolean[])
+ RETURNS boolean[]
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  WITH asked AS MATERIALIZED (
+    SELECT t.q, t.key, min(t.n) AS n FROM unnest(a_queue_ids, a_keys, a_firsts) WITH ORDINALITY AS t(q, key, first, n)
+    WHERE t.key IS NOT NULL AND t.first GROUP BY 1, 2),
+  held AS (
+    INSERT INTO public.pgflow_keys AS k (queue_id, ordering_key) SELECT q, key FROM asked ORDER BY q, key
+    ON CONFLICT (queue_id, ordering_key) DO UPDATE SET ordering_key = excluded.ordering_key RETURNING k.queue_id, k.ordering_key, k.xmax = 0 AS made)
+  SELECT array_agg(t.key IS NULL OR coalesce(h.made, false) ORDER BY t.n)
+  FROM unnest(a_queue_ids, a_keys) WITH ORDINALITY AS t(q, key, n)
+  LEFT JOIN asked a ON a.q = t.q AND a.key = t.key AND a.n = t.n LEFT JOIN held h ON h.queue_id = a.q AND h.ordering_key = a.key
+$function$
+;
+
 CREATE OR REPLACE FUNCTION public.pgflow_kept_time(a_base text, a_at timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -535,7 +600,7 @@ EXCEPTION WHEN OTHERS THEN
 END $function$
 ;
 
-CREATE OR REPLACE FUNCTION public.pgflow_place(a_head boolean, a_due timestamp with time zone, a_queue_id integer, a_lane_id integer, a_message_id uuid, a_kind text, a_version integer, a_codec smallint, a_body bytea, a_headers jsonb, a_ordering_key text, a_source text, a_broadcast_id uuid)
+CREATE OR REPLACE FUNCTION public.pgflow_place(a_head boolean, a_due timestamp with time zone, a_queue_id integer, a_lane_id integer, a_message_id uuid, a_kind text, a_version integer, a_codec smallint, a_body bytea, a_headers jsonb, a_ordering_key text, a_dedup_key text, a_source text, a_broadcast_id uuid)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -556,6 +621,9 @@ BEGIN
     INSERT INTO public.pgflow_ready (lane_id, version, codec, message_id, kind, body, headers, ordering_key, source, broadcast_id)
       VALUES (a_lane_id, a_version, a_codec, a_message_id, a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
       RETURNING seq INTO new_id;
+  END IF;
+  IF a_dedup_key IS NOT NULL THEN
+    UPDATE public.pgflow_dedup SET id = new_id WHERE queue_id = a_queue_id AND dedup_key = a_dedup_key;
   END IF;
   RETURN new_id;
 END $function$
@@ -586,11 +654,11 @@ BEGIN
     RAISE EXCEPTION 'delay is over 3650 days' USING ERRCODE = '54000'; END IF;
   RETURN put_id FROM public.pgflow_put(q.queue_id, public.pgflow_lane(q.queue_id, priority::smallint, target), gen_random_uuid(),
     coalesce(kind, CASE WHEN jsonb_typeof(payload -> 'type') = 'string' THEN payload ->> 'type' END, queue),
-    1, 1::smallint, raw, headers, ordering_key, dedup_key, delay, 'sql', NULL);
+    1, 1::smallint, raw, headers, ordering_key, dedup_key, delay, 'sql');
 END $function$
 ;
 
-CREATE OR REPLACE FUNCTION public.pgflow_put(a_queue_id integer, a_lane_id integer, a_message_id uuid, a_kind text, a_version integer, a_codec smallint, a_body bytea, a_headers jsonb, a_ordering_key text, a_dedup_key text, a_delay interval, a_source text, a_broadcast_id uuid, OUT put_id bigint, OUT put_message_id uuid)
+CREATE OR REPLACE FUNCTION public.pgflow_put(a_queue_id integer, a_lane_id integer, a_message_id uuid, a_kind text, a_version integer, a_codec smallint, a_body bytea, a_headers jsonb, a_ordering_key text, a_dedup_key text, a_delay interval, a_source text, OUT put_id bigint, OUT put_message_id uuid)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -616,10 +684,7 @@ BEGIN
   END IF;
   put_message_id := a_message_id;
   put_id := public.pgflow_place(head, CASE WHEN a_delay > interval '0' THEN clock_timestamp() + a_delay END, a_queue_id, a_lane_id,
-    a_message_id, a_kind, a_version, a_codec, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id);
-  IF a_dedup_key IS NOT NULL THEN
-    UPDATE public.pgflow_dedup SET id = put_id WHERE queue_id = a_queue_id AND dedup_key = a_dedup_key;
-  END IF;
+    a_message_id, a_kind, a_version, a_codec, a_body, a_headers, a_ordering_key, a_dedup_key, a_source, NULL);
 END $function$
 ;
 
@@ -629,41 +694,20 @@ CREATE OR REPLACE FUNCTION public.pgflow_put_many(a_queue_ids integer[], a_lane_
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-  firsts boolean[];  -- per message: it is no repeat of a dedup key
-  heads  boolean[];  -- per message: nothing unfinished of its key is before it
+  firsts boolean[];
+  heads  boolean[];
   m      record;
 BEGIN
   IF EXISTS (SELECT 1 FROM public.pgflow_lanes WHERE lane_id = ANY (a_lane_ids) AND NOT open) THEN
     RAISE EXCEPTION 'unknown queue: a queue of this batch was deleted' USING ERRCODE = '42704'; END IF;
-
-  WITH asked AS MATERIALIZED (
-    SELECT t.q, t.key, min(t.n) AS n FROM unnest(a_queue_ids, a_dedup_keys) WITH ORDINALITY AS t(q, key, n) WHERE t.key IS NOT NULL GROUP BY 1, 2),
-  held AS (
-    INSERT INTO public.pgflow_dedup AS d (queue_id, dedup_key, message_id) SELECT q, key, a_message_ids[n] FROM asked ORDER BY q, key
-    ON CONFLICT (queue_id, dedup_key) DO UPDATE SET dedup_key = excluded.dedup_key RETURNING d.queue_id, d.dedup_key, d.xmax = 0 AS made)
-  SELECT array_agg(t.key IS NULL OR coalesce(h.made, false) ORDER BY t.n) INTO firsts
-  FROM unnest(a_queue_ids, a_dedup_keys) WITH ORDINALITY AS t(q, key, n)
-  LEFT JOIN asked a ON a.q = t.q AND a.key = t.key AND a.n = t.n LEFT JOIN held h ON h.queue_id = a.q AND h.dedup_key = a.key;
-
-  WITH asked AS MATERIALIZED (
-    SELECT t.q, t.key, min(t.n) AS n FROM unnest(a_queue_ids, a_ordering_keys, firsts) WITH ORDINALITY AS t(q, key, first, n)
-    WHERE t.key IS NOT NULL AND t.first GROUP BY 1, 2),
-  held AS (
-    INSERT INTO public.pgflow_keys AS k (queue_id, ordering_key) SELECT q, key FROM asked ORDER BY q, key
-    ON CONFLICT (queue_id, ordering_key) DO UPDATE SET ordering_key = excluded.ordering_key RETURNING k.queue_id, k.ordering_key, k.xmax = 0 AS made)
-  SELECT array_agg(t.key IS NULL OR coalesce(h.made, false) ORDER BY t.n) INTO heads
-  FROM unnest(a_queue_ids, a_ordering_keys) WITH ORDINALITY AS t(q, key, n)
-  LEFT JOIN asked a ON a.q = t.q AND a.key = t.key AND a.n = t.n LEFT JOIN held h ON h.queue_id = a.q AND h.ordering_key = a.key;
-
+  firsts := public.pgflow_hold_dedup(a_queue_ids, a_dedup_keys, a_message_ids);
+  heads := public.pgflow_hold_keys(a_queue_ids, a_ordering_keys, firsts);
   FOR m IN SELECT * FROM unnest(a_queue_ids, a_lane_ids, a_message_ids, a_kinds, a_versions, a_codecs, a_bodies, a_headers, a_ordering_keys, a_dedup_keys, a_delays_ms, firsts, heads)
       WITH ORDINALITY AS t(queue_id, lane_id, message_id, kind, version, codec, body, headers, ordering_key, dedup_key, delay_ms, first, head, n) ORDER BY n LOOP
     IF m.first THEN
       put_message_id := m.message_id;
       put_id := public.pgflow_place(m.head, CASE WHEN m.delay_ms > 0 THEN clock_timestamp() + m.delay_ms * interval '1 millisecond' END,
-        m.queue_id, m.lane_id, m.message_id, m.kind, m.version, m.codec, m.body, m.headers, m.ordering_key, a_source, NULL);
-      IF m.dedup_key IS NOT NULL THEN
-        UPDATE public.pgflow_dedup SET id = put_id WHERE queue_id = m.queue_id AND dedup_key = m.dedup_key;
-      END IF;
+        m.queue_id, m.lane_id, m.message_id, m.kind, m.version, m.codec, m.body, m.headers, m.ordering_key, m.dedup_key, a_source, NULL);
     ELSE
       SELECT d.id, d.message_id INTO put_id, put_message_id FROM public.pgflow_dedup d WHERE d.queue_id = m.queue_id AND d.dedup_key = m.dedup_key;
     END IF;

@@ -103,3 +103,35 @@ async fn first_broadcasts_reach_every_sleeper() {
         runtime.stop(SOON).await.unwrap();
     }
 }
+
+/// Fear: the leader makes the lanes of several addressees in another order than a broadcast, and they deadlock.
+#[tokio::test(flavor = "multi_thread")]
+async fn readdressing_and_a_broadcast_make_lanes_in_one_order() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    // The first message to be readdressed can go to b alone, the second to a alone.
+    let parked = "SELECT pgflow_create_queue('probe'); \
+        INSERT INTO pgflow_instances (name, decodes) VALUES ('b', '{\"probe\": {\"one\": 1}}'), ('a', '{\"probe\": {\"two\": 1}}'); \
+        INSERT INTO pgflow_parked (reason, queue_id, lane_id, version, codec, message_id, created_at, kind, body) \
+        SELECT 'undecodable', queue_id, lane_id, 1, 1, gen_random_uuid(), now(), kind, '{}' \
+        FROM pgflow_lanes, (VALUES (1, 'one'), (2, 'two')) k(n, kind) WHERE class = 0 ORDER BY n";
+    client.batch_execute(parked).await.unwrap();
+    let mut theirs = db.client().await;
+    let tx = theirs.transaction().await.unwrap();
+    let lane = async |name: &str| {
+        let made = format!("SELECT pgflow_lane(queue_id, 0::smallint, '{name}') FROM pgflow_queues");
+        tx.batch_execute(&made).await
+    };
+    lane("a").await.unwrap();
+    let leader = db.client().await;
+    let readdressing = tokio::spawn(async move {
+        let sql = include_str!("../sql/queries/readdress.sql").replace("{schema}", "public");
+        leader.execute(&sql, &[&10_i32]).await
+    });
+    let blocked =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually(SOON, || async { query_text(&client, blocked).await == ["1"] }).await;
+    lane("b").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(readdressing.await.unwrap().unwrap(), 2);
+}

@@ -79,10 +79,11 @@ BEGIN
   RETURN q;
 END $$;
 
--- Writes one message where it belongs: behind its key's head, to a time, or straight into its lane; answers its id.
+-- Writes one message where it belongs: behind its key's head, to a time, or straight into its lane; answers its id, and keeps it
+-- with the dedup key. Both keys' rows are held already.
 CREATE FUNCTION {schema}.pgflow_place(
   a_head boolean, a_due timestamptz, a_queue_id int, a_lane_id int, a_message_id uuid, a_kind text, a_version int, a_codec smallint,
-  a_body bytea, a_headers jsonb, a_ordering_key text, a_source text, a_broadcast_id uuid)
+  a_body bytea, a_headers jsonb, a_ordering_key text, a_dedup_key text, a_source text, a_broadcast_id uuid)
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE new_id bigint;
 BEGIN
@@ -101,6 +102,9 @@ BEGIN
       VALUES (a_lane_id, a_version, a_codec, a_message_id, a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
       RETURNING seq INTO new_id;
   END IF;
+  IF a_dedup_key IS NOT NULL THEN
+    UPDATE {schema}.pgflow_dedup SET id = new_id WHERE queue_id = a_queue_id AND dedup_key = a_dedup_key;
+  END IF;
   RETURN new_id;
 END $$;
 
@@ -109,7 +113,7 @@ END $$;
 -- A repeated dedup key answers the first message's ids. (`xmax = 0`: this INSERT made the row, it did not find it.)
 CREATE FUNCTION {schema}.pgflow_put(
   a_queue_id int, a_lane_id int, a_message_id uuid, a_kind text, a_version int, a_codec smallint, a_body bytea,
-  a_headers jsonb, a_ordering_key text, a_dedup_key text, a_delay interval, a_source text, a_broadcast_id uuid,
+  a_headers jsonb, a_ordering_key text, a_dedup_key text, a_delay interval, a_source text,
   OUT put_id bigint, OUT put_message_id uuid)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -133,56 +137,92 @@ BEGIN
   END IF;
   put_message_id := a_message_id;
   put_id := {schema}.pgflow_place(head, CASE WHEN a_delay > interval '0' THEN clock_timestamp() + a_delay END, a_queue_id, a_lane_id,
-    a_message_id, a_kind, a_version, a_codec, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id);
-  IF a_dedup_key IS NOT NULL THEN
-    UPDATE {schema}.pgflow_dedup SET id = put_id WHERE queue_id = a_queue_id AND dedup_key = a_dedup_key;
-  END IF;
+    a_message_id, a_kind, a_version, a_codec, a_body, a_headers, a_ordering_key, a_dedup_key, a_source, NULL);
 END $$;
 
--- The same for a whole batch, in the order given. All dedup rows are locked first, then all key rows, each kind in one
--- order (that of pgflow_release_keys): batches, single puts and settles cannot deadlock with one another.
+-- Holds the dedup keys of many messages, in one order; answers per message whether it is no repeat (also: it has no key).
+-- Whoever publishes more than one message holds all dedup keys first, then all ordering keys, each kind in one order (that of
+-- pgflow_release_keys): batches, broadcasts, single puts and settles cannot deadlock with one another.
+CREATE FUNCTION {schema}.pgflow_hold_dedup(a_queue_ids int[], a_keys text[], a_message_ids uuid[]) RETURNS boolean[]
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  WITH asked AS MATERIALIZED (
+    SELECT t.q, t.key, min(t.n) AS n FROM unnest(a_queue_ids, a_keys) WITH ORDINALITY AS t(q, key, n) WHERE t.key IS NOT NULL GROUP BY 1, 2),
+  held AS (
+    INSERT INTO {schema}.pgflow_dedup AS d (queue_id, dedup_key, message_id) SELECT q, key, a_message_ids[n] FROM asked ORDER BY q, key
+    ON CONFLICT (queue_id, dedup_key) DO UPDATE SET dedup_key = excluded.dedup_key RETURNING d.queue_id, d.dedup_key, d.xmax = 0 AS made)
+  SELECT array_agg(t.key IS NULL OR coalesce(h.made, false) ORDER BY t.n)
+  FROM unnest(a_queue_ids, a_keys) WITH ORDINALITY AS t(q, key, n)
+  LEFT JOIN asked a ON a.q = t.q AND a.key = t.key AND a.n = t.n LEFT JOIN held h ON h.queue_id = a.q AND h.dedup_key = a.key
+$$;
+
+-- Then holds the ordering keys of those that are no repeats; answers per message whether nothing unfinished of its key is before it.
+CREATE FUNCTION {schema}.pgflow_hold_keys(a_queue_ids int[], a_keys text[], a_firsts boolean[]) RETURNS boolean[]
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  WITH asked AS MATERIALIZED (
+    SELECT t.q, t.key, min(t.n) AS n FROM unnest(a_queue_ids, a_keys, a_firsts) WITH ORDINALITY AS t(q, key, first, n)
+    WHERE t.key IS NOT NULL AND t.first GROUP BY 1, 2),
+  held AS (
+    INSERT INTO {schema}.pgflow_keys AS k (queue_id, ordering_key) SELECT q, key FROM asked ORDER BY q, key
+    ON CONFLICT (queue_id, ordering_key) DO UPDATE SET ordering_key = excluded.ordering_key RETURNING k.queue_id, k.ordering_key, k.xmax = 0 AS made)
+  SELECT array_agg(t.key IS NULL OR coalesce(h.made, false) ORDER BY t.n)
+  FROM unnest(a_queue_ids, a_keys) WITH ORDINALITY AS t(q, key, n)
+  LEFT JOIN asked a ON a.q = t.q AND a.key = t.key AND a.n = t.n LEFT JOIN held h ON h.queue_id = a.q AND h.ordering_key = a.key
+$$;
+
+-- Publishes a whole batch, in the order given.
 CREATE FUNCTION {schema}.pgflow_put_many(
   a_queue_ids int[], a_lane_ids int[], a_message_ids uuid[], a_kinds text[], a_versions int[], a_codecs smallint[], a_bodies bytea[],
   a_headers jsonb[], a_ordering_keys text[], a_dedup_keys text[], a_delays_ms bigint[], a_source text)
 RETURNS TABLE (put_id bigint, put_message_id uuid) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  firsts boolean[];  -- per message: it is no repeat of a dedup key
-  heads  boolean[];  -- per message: nothing unfinished of its key is before it
+  firsts boolean[];
+  heads  boolean[];
   m      record;
 BEGIN
   IF EXISTS (SELECT 1 FROM {schema}.pgflow_lanes WHERE lane_id = ANY (a_lane_ids) AND NOT open) THEN
     RAISE EXCEPTION 'unknown queue: a queue of this batch was deleted' USING ERRCODE = '42704'; END IF;
-
-  WITH asked AS MATERIALIZED (
-    SELECT t.q, t.key, min(t.n) AS n FROM unnest(a_queue_ids, a_dedup_keys) WITH ORDINALITY AS t(q, key, n) WHERE t.key IS NOT NULL GROUP BY 1, 2),
-  held AS (
-    INSERT INTO {schema}.pgflow_dedup AS d (queue_id, dedup_key, message_id) SELECT q, key, a_message_ids[n] FROM asked ORDER BY q, key
-    ON CONFLICT (queue_id, dedup_key) DO UPDATE SET dedup_key = excluded.dedup_key RETURNING d.queue_id, d.dedup_key, d.xmax = 0 AS made)
-  SELECT array_agg(t.key IS NULL OR coalesce(h.made, false) ORDER BY t.n) INTO firsts
-  FROM unnest(a_queue_ids, a_dedup_keys) WITH ORDINALITY AS t(q, key, n)
-  LEFT JOIN asked a ON a.q = t.q AND a.key = t.key AND a.n = t.n LEFT JOIN held h ON h.queue_id = a.q AND h.dedup_key = a.key;
-
-  WITH asked AS MATERIALIZED (
-    SELECT t.q, t.key, min(t.n) AS n FROM unnest(a_queue_ids, a_ordering_keys, firsts) WITH ORDINALITY AS t(q, key, first, n)
-    WHERE t.key IS NOT NULL AND t.first GROUP BY 1, 2),
-  held AS (
-    INSERT INTO {schema}.pgflow_keys AS k (queue_id, ordering_key) SELECT q, key FROM asked ORDER BY q, key
-    ON CONFLICT (queue_id, ordering_key) DO UPDATE SET ordering_key = excluded.ordering_key RETURNING k.queue_id, k.ordering_key, k.xmax = 0 AS made)
-  SELECT array_agg(t.key IS NULL OR coalesce(h.made, false) ORDER BY t.n) INTO heads
-  FROM unnest(a_queue_ids, a_ordering_keys) WITH ORDINALITY AS t(q, key, n)
-  LEFT JOIN asked a ON a.q = t.q AND a.key = t.key AND a.n = t.n LEFT JOIN held h ON h.queue_id = a.q AND h.ordering_key = a.key;
-
+  firsts := {schema}.pgflow_hold_dedup(a_queue_ids, a_dedup_keys, a_message_ids);
+  heads := {schema}.pgflow_hold_keys(a_queue_ids, a_ordering_keys, firsts);
   FOR m IN SELECT * FROM unnest(a_queue_ids, a_lane_ids, a_message_ids, a_kinds, a_versions, a_codecs, a_bodies, a_headers, a_ordering_keys, a_dedup_keys, a_delays_ms, firsts, heads)
       WITH ORDINALITY AS t(queue_id, lane_id, message_id, kind, version, codec, body, headers, ordering_key, dedup_key, delay_ms, first, head, n) ORDER BY n LOOP
     IF m.first THEN
       put_message_id := m.message_id;
       put_id := {schema}.pgflow_place(m.head, CASE WHEN m.delay_ms > 0 THEN clock_timestamp() + m.delay_ms * interval '1 millisecond' END,
-        m.queue_id, m.lane_id, m.message_id, m.kind, m.version, m.codec, m.body, m.headers, m.ordering_key, a_source, NULL);
-      IF m.dedup_key IS NOT NULL THEN
-        UPDATE {schema}.pgflow_dedup SET id = put_id WHERE queue_id = m.queue_id AND dedup_key = m.dedup_key;
-      END IF;
+        m.queue_id, m.lane_id, m.message_id, m.kind, m.version, m.codec, m.body, m.headers, m.ordering_key, m.dedup_key, a_source, NULL);
     ELSE
       SELECT d.id, d.message_id INTO put_id, put_message_id FROM {schema}.pgflow_dedup d WHERE d.queue_id = m.queue_id AND d.dedup_key = m.dedup_key;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
+-- Publishes one copy to each of these instances. A key holds for each addressee alone (`key@instance`), so that one that is gone
+-- holds nobody up. Lanes that are not there are made in the order of the names: see pgflow_hold_dedup.
+CREATE FUNCTION {schema}.pgflow_broadcast(
+  a_queue_id int, a_class smallint, a_names text[], a_kind text, a_version int, a_codec smallint, a_body bytea, a_headers jsonb,
+  a_ordering_key text, a_dedup_key text, a_delay interval, a_source text, a_broadcast_id uuid)
+RETURNS TABLE (put_id bigint, put_message_id uuid, put_lane_id int) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  names   text[] := ARRAY(SELECT DISTINCT name FROM unnest(a_names) AS name ORDER BY name);
+  queues  int[]  := array_fill(a_queue_id, ARRAY[cardinality(names)]);
+  ids     uuid[] := ARRAY(SELECT gen_random_uuid() FROM unnest(names));
+  dedups  text[] := ARRAY(SELECT a_dedup_key || '@' || name FROM unnest(names) AS name);
+  keys    text[] := ARRAY(SELECT a_ordering_key || '@' || name FROM unnest(names) AS name);
+  lanes   int[];
+  firsts  boolean[];
+  heads   boolean[];
+BEGIN
+  lanes  := ARRAY(SELECT {schema}.pgflow_lane(a_queue_id, a_class, name) FROM unnest(names) AS name);
+  firsts := {schema}.pgflow_hold_dedup(queues, dedups, ids);
+  heads  := {schema}.pgflow_hold_keys(queues, keys, firsts);
+  FOR i IN 1..cardinality(names) LOOP
+    put_lane_id := lanes[i];
+    IF firsts[i] THEN
+      put_message_id := ids[i];
+      put_id := {schema}.pgflow_place(heads[i], CASE WHEN a_delay > interval '0' THEN clock_timestamp() + a_delay END, a_queue_id, lanes[i],
+        ids[i], a_kind, a_version, a_codec, a_body, a_headers, keys[i], dedups[i], a_source, a_broadcast_id);
+    ELSE
+      SELECT d.id, d.message_id INTO put_id, put_message_id FROM {schema}.pgflow_dedup d WHERE d.queue_id = a_queue_id AND d.dedup_key = dedups[i];
     END IF;
     RETURN NEXT;
   END LOOP;
@@ -248,7 +288,7 @@ BEGIN
     RAISE EXCEPTION 'delay is over 3650 days' USING ERRCODE = '54000'; END IF;
   RETURN put_id FROM {schema}.pgflow_put(q.queue_id, {schema}.pgflow_lane(q.queue_id, priority::smallint, target), gen_random_uuid(),
     coalesce(kind, CASE WHEN jsonb_typeof(payload -> 'type') = 'string' THEN payload ->> 'type' END, queue),
-    1, 1::smallint, raw, headers, ordering_key, dedup_key, delay, 'sql', NULL);
+    1, 1::smallint, raw, headers, ordering_key, dedup_key, delay, 'sql');
 END $$;
 
 -- A body as the view shows it: null when it is not JSON, or holds what jsonb cannot (a row written past our checks must not

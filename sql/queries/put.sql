@@ -3,5 +3,5 @@
 -- dedup key: those of the first); no row: the lane is closed. Index: pgflow_lanes_pkey, pgflow_dedup_pkey, pgflow_keys_pkey.
 SELECT p.put_id, p.put_message_id
 FROM {schema}.pgflow_lanes l
-CROSS JOIN LATERAL {schema}.pgflow_put(l.queue_id, l.lane_id, $2, $3, $4, $5, $6, $7, $8, $9, $10::bigint * interval '1 millisecond', $11, NULL) p
+CROSS JOIN LATERAL {schema}.pgflow_put(l.queue_id, l.lane_id, $2, $3, $4, $5, $6, $7, $8, $9, $10::bigint * interval '1 millisecond', $11) p
 WHERE l.lane_id = $1 AND l.open

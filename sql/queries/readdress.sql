@@ -1,5 +1,5 @@
 -- Re-enters up to $1 undecodable messages, each addressed to a live instance that advertises its kind and version
--- (only to its own addressee, if it had one). Index: pgflow_parked_undecodable.
+-- (only to its own addressee, if it had one). Index: pgflow_parked_undecodable. Lanes are made in the order of pgflow_broadcast.
 WITH chosen AS MATERIALIZED (
   SELECT p.id, (SELECT i.name FROM {schema}.pgflow_instances i
                 WHERE i.ended_at IS NULL AND (l.target IS NULL OR l.target = i.name)
@@ -10,7 +10,8 @@ WITH chosen AS MATERIALIZED (
   FROM {schema}.pgflow_parked p JOIN {schema}.pgflow_lanes l USING (lane_id) JOIN {schema}.pgflow_queues q ON q.queue_id = p.queue_id
   WHERE p.reason = 'undecodable' ORDER BY p.id LIMIT $1::int),
 placed AS MATERIALIZED (
-  SELECT id, name, {schema}.pgflow_lane(queue_id, class, name) AS new_lane FROM chosen WHERE name IS NOT NULL),
+  SELECT id, name, {schema}.pgflow_lane(queue_id, class, name) AS new_lane
+  FROM (SELECT * FROM chosen WHERE name IS NOT NULL ORDER BY queue_id, class, name) c),
 gone AS (
   DELETE FROM {schema}.pgflow_parked p USING placed WHERE p.id = placed.id RETURNING p.*, placed.new_lane, placed.name),
 noted AS (

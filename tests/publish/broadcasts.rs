@@ -1,6 +1,14 @@
 //! One message for every live instance that serves the queue.
 
-use crate::{Note, Scene, note, support::query_text};
+use std::time::Duration;
+
+use crate::{
+    Note, Scene, note,
+    support::{eventually, query_text},
+};
+
+const BLOCKED: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 /// Instances as their runtimes would have registered them.
 async fn register(s: &Scene, instances: &[(&str, &str, bool)]) {
@@ -87,4 +95,31 @@ async fn nobody_live_is_no_error_but_bad_input_is() {
     let e = s.publisher.broadcast(&Note { n: 1 }).await.unwrap_err();
     assert!(e.to_string().contains("the payload has 7 bytes, the queue takes at most 2"), "{e}");
     s.assert_nothing_left().await;
+}
+
+/// Fear: a broadcast takes an ordering key while a batch, which holds a dedup key it will want, waits for that: a deadlock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broadcast_and_a_batch_over_the_same_keys_do_not_deadlock() {
+    let s = Scene::new().await;
+    register(&s, FLEET).await;
+    let mut theirs = s.db.client().await;
+    let tx = theirs.transaction().await.unwrap();
+    s.publisher.send_in(&tx, note(1).ordering_key("a")).await.unwrap();
+    // The batch holds its dedup key, and waits for its first ordering key.
+    let publisher = s.publisher.clone();
+    let batch = tokio::spawn(async move {
+        let batch = vec![note(2).ordering_key("a"), note(3).dedup_key("d@b").ordering_key("k@a")];
+        publisher.send_many(batch).await
+    });
+    let blocked = async |count: &str| query_text(&s.sql, BLOCKED).await == [count];
+    eventually(Duration::from_secs(10), || blocked("1")).await;
+    // The broadcast waits for the batch's dedup key, and must not hold the ordering key that the batch wants next.
+    let publisher = s.publisher.clone();
+    let broadcast =
+        tokio::spawn(async move { publisher.broadcast_out(note(4).dedup_key("d").ordering_key("k")).await });
+    eventually(Duration::from_secs(10), || blocked("2")).await;
+    tx.commit().await.unwrap();
+    assert_eq!(batch.await.unwrap().unwrap().len(), 2);
+    assert_eq!(broadcast.await.unwrap().unwrap().len(), 2);
+    assert_eq!(s.statuses().await.len(), 4, "the copy to b is a repeat");
 }

@@ -132,3 +132,21 @@ async fn a_racing_repeat_wins_when_the_first_rolls_back() {
     assert!(ids.iter().all(|r| r == &ids[0]), "{ids:?}");
     assert_eq!(s.statuses().await, [format!("{}:pending", ids[0].id)]);
 }
+
+/// Fear: a publisher that repeats an old dedup key holds the whole upkeep up, or deadlocks with it.
+#[tokio::test]
+async fn retention_passes_a_dedup_key_in_use() {
+    let s = Scene::new().await;
+    for key in ["a", "b"] {
+        s.publisher.send(note(1).dedup_key(key)).await.unwrap();
+    }
+    s.sql.batch_execute("UPDATE pgflow_dedup SET created_at = now() - interval '8 days'").await.unwrap();
+    let mut theirs = s.db.client().await;
+    let tx = theirs.transaction().await.unwrap();
+    s.publisher.send_in(&tx, note(2).dedup_key("a")).await.unwrap();
+    s.sql.batch_execute("SET statement_timeout = '5s'").await.unwrap();
+    let retention = include_str!("../../sql/queries/retention.sql").replace("{schema}", "public");
+    s.sql.query_one(&retention, &[&30_i32, &7_i32]).await.unwrap();
+    assert_eq!(query_text(&s.sql, "SELECT dedup_key FROM pgflow_dedup").await, ["a"]);
+    tx.rollback().await.unwrap();
+}
