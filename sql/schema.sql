@@ -305,15 +305,16 @@ CREATE OR REPLACE FUNCTION public.pgflow_cancel(a_id bigint)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-  m    record;
-  head boolean := true;
-  f    record;
+  place record;
+  m     record;
+  head  boolean := true;
+  f     record;
 BEGIN
   FOR look IN 1..2 LOOP
-    WITH found AS MATERIALIZED (
-      SELECT r.ctid AS place FROM public.pgflow_lanes l JOIN public.pgflow_ready r ON r.lane_id = l.lane_id AND r.seq = a_id AND r.id IS NULL
-      UNION ALL SELECT r.ctid FROM public.pgflow_ready r WHERE r.id = a_id)
-    DELETE FROM public.pgflow_ready r USING found WHERE r.ctid = found.place
+    SELECT r.lane_id, r.seq, pg_try_advisory_xact_lock_shared({space}, r.lane_id % 1024) INTO place FROM (
+      SELECT r.lane_id, r.seq FROM public.pgflow_lanes l JOIN public.pgflow_ready r ON r.lane_id = l.lane_id AND r.seq = a_id AND r.id IS NULL
+      UNION ALL SELECT r.lane_id, r.seq FROM public.pgflow_ready r WHERE r.id = a_id) r;
+    DELETE FROM public.pgflow_ready r WHERE r.lane_id = place.lane_id AND r.seq = place.seq
       RETURNING r.lane_id, r.attempt, r.version, r.codec, r.message_id, r.created_at, r.kind, r.body, r.headers, r.ordering_key, r.source, r.broadcast_id INTO m;
     EXIT WHEN FOUND;
     DELETE FROM public.pgflow_scheduled r WHERE r.id = a_id
@@ -382,7 +383,16 @@ BEGIN
     RAISE EXCEPTION 'unknown queue "%"', a_name USING ERRCODE = '42704'; END IF;
   UPDATE public.pgflow_lanes SET open = false WHERE queue_id = q;
   lanes := ARRAY(SELECT lane_id FROM public.pgflow_lanes WHERE queue_id = q);
+  -- A refusal comes before any ready row is locked.
+  waiting := (SELECT count(*) FROM public.pgflow_ready WHERE lane_id = ANY (lanes)) + (SELECT count(*) FROM public.pgflow_scheduled WHERE lane_id = ANY (lanes))
+           + (SELECT count(*) FROM public.pgflow_parked WHERE queue_id = q);
+  running := (SELECT count(*) FROM public.pgflow_active WHERE lane_id = ANY (lanes));
+  IF running > 0 OR (waiting > 0 AND NOT a_cancel) THEN
+    RAISE EXCEPTION 'queue "%" has % waiting and % running messages: %', a_name, waiting, running,
+      CASE WHEN a_cancel THEN 'pause it and wait for the running ones' ELSE 'let them finish, or delete it with its messages cancelled' END
+      USING ERRCODE = '55000'; END IF;
   IF a_cancel THEN
+    PERFORM pg_try_advisory_xact_lock_shared({space}, key) FROM (SELECT DISTINCT lane % 1024 AS key FROM unnest(lanes) AS lane) k;
     WITH gone AS (
       DELETE FROM public.pgflow_ready WHERE lane_id = ANY (lanes) RETURNING coalesce(id, seq) AS id, lane_id, attempt, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id),
     late AS (
@@ -394,15 +404,11 @@ BEGIN
     FROM (SELECT * FROM gone UNION ALL SELECT * FROM late UNION ALL SELECT * FROM aside) m;
     GET DIAGNOSTICS cancelled = ROW_COUNT;
   END IF;
-  waiting := (SELECT count(*) FROM public.pgflow_ready WHERE lane_id = ANY (lanes)) + (SELECT count(*) FROM public.pgflow_scheduled WHERE lane_id = ANY (lanes))
-           + (SELECT count(*) FROM public.pgflow_parked WHERE queue_id = q);
-  running := (SELECT count(*) FROM public.pgflow_active WHERE lane_id = ANY (lanes));
-  IF waiting + running > 0 THEN
-    RAISE EXCEPTION 'queue "%" has % waiting and % running messages: %', a_name, waiting, running,
-      CASE WHEN a_cancel THEN 'pause it and wait for the running ones' ELSE 'let them finish, or delete it with its messages cancelled' END
-      USING ERRCODE = '55000'; END IF;
-  DELETE FROM public.pgflow_keys  WHERE queue_id = q;
+  -- In the order of whoever publishes: see pgflow_hold_dedup.
+  PERFORM 1 FROM public.pgflow_dedup WHERE queue_id = q ORDER BY dedup_key FOR UPDATE;
+  PERFORM 1 FROM public.pgflow_keys WHERE queue_id = q ORDER BY ordering_key FOR UPDATE;
   DELETE FROM public.pgflow_dedup WHERE queue_id = q;
+  DELETE FROM public.pgflow_keys  WHERE queue_id = q;
   PERFORM pg_notify('pgflow_{space}_ctl', '');
   RETURN cancelled;
 END $function$

@@ -121,8 +121,8 @@ impl Admin {
     /// # Errors
     /// [`Error::is_input`] when the queue is unknown; a plain error while it has unfinished messages.
     pub async fn delete_queue(&self, queue: &str) -> Result<()> {
-        self.store.delete_queue(&self.connection().await?, queue, false).await?;
-        Ok(())
+        let deleted = self.store.delete_queue(&self.connection().await?, queue, false).await;
+        self.told(deleted).await.map(drop)
     }
 
     /// Deletes a queue and cancels its waiting messages; answers how many. See [`Self::delete_queue`].
@@ -130,7 +130,8 @@ impl Admin {
     /// # Errors
     /// [`Error::is_input`] when the queue is unknown; a plain error while messages of it are being processed.
     pub async fn delete_queue_cancelling(&self, queue: &str) -> Result<u64> {
-        Ok(self.store.delete_queue(&self.connection().await?, queue, true).await?.unsigned_abs())
+        let deleted = self.store.delete_queue(&self.connection().await?, queue, true).await;
+        self.told(deleted).await.map(i64::unsigned_abs)
     }
 
     /// Cancels a message that waits (pending, scheduled or parked); its key goes to the next one.
@@ -138,7 +139,8 @@ impl Admin {
     /// # Errors
     /// [`Error::is_input`] when there is no such message; a plain error when it is being processed or finished.
     pub async fn cancel_message(&self, id: i64) -> Result<()> {
-        self.store.cancel(&self.connection().await?, id).await
+        let cancelled = self.store.cancel(&self.connection().await?, id).await;
+        self.told(cancelled).await
     }
 
     /// What befell a message, in time order: at most [`LIST_MAX`] events, from the database alone.
@@ -224,6 +226,20 @@ impl Admin {
         tx.batch_execute(&format!("SET LOCAL lock_timeout = {MODE_LOCK_MS}")).await.map_err(failed)?;
         self.store.set_mode(&tx, mode.as_str()).await?;
         tx.commit().await.map_err(failed)
+    }
+
+    /// A change that failed (not: one that was refused) may have hidden rows from a runtime's scan: all are told to look again.
+    async fn told<T>(&self, changed: Result<T>) -> Result<T> {
+        if changed.as_ref().is_err_and(|e| e.is_closed() || e.sqlstate().is_some()) {
+            let told = match self.connection().await {
+                Ok(c) => self.store.notify_ctl(&c).await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = told {
+                tracing::warn!(target: "pgflow::wake", error = %e, "runtimes could not be told to look again");
+            }
+        }
+        changed
     }
 
     async fn connection(&self) -> Result<Object> {

@@ -1,5 +1,9 @@
 -- What an operator does to messages and queues: retry, cancel, delete. Each moves a row from one table to another in
 -- one transaction, so that a message is in exactly one at any time.
+--
+-- A ready row that one of them has locked is skipped by the scan before a runtime's sleep, and is there again if the transaction
+-- rolls back, which tells nobody. So each first tries the wake keys' locks as a silent publisher does: until its transaction
+-- ends nobody falls asleep on them (W2). What that leaves: ARCHITECTURE.md, "Where the code falls short".
 
 -- The way timestamps are shown in JSON: RFC 3339, UTC.
 CREATE FUNCTION {schema}.pgflow_rfc3339(a_at timestamptz) RETURNS text
@@ -76,15 +80,16 @@ END $$;
 CREATE FUNCTION {schema}.pgflow_cancel(a_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  m    record;
-  head boolean := true;
-  f    record;
+  place record;
+  m     record;
+  head  boolean := true;
+  f     record;
 BEGIN
   FOR look IN 1..2 LOOP
-    WITH found AS MATERIALIZED (
-      SELECT r.ctid AS place FROM {schema}.pgflow_lanes l JOIN {schema}.pgflow_ready r ON r.lane_id = l.lane_id AND r.seq = a_id AND r.id IS NULL
-      UNION ALL SELECT r.ctid FROM {schema}.pgflow_ready r WHERE r.id = a_id)
-    DELETE FROM {schema}.pgflow_ready r USING found WHERE r.ctid = found.place
+    SELECT r.lane_id, r.seq, pg_try_advisory_xact_lock_shared({space}, r.lane_id % 1024) INTO place FROM (
+      SELECT r.lane_id, r.seq FROM {schema}.pgflow_lanes l JOIN {schema}.pgflow_ready r ON r.lane_id = l.lane_id AND r.seq = a_id AND r.id IS NULL
+      UNION ALL SELECT r.lane_id, r.seq FROM {schema}.pgflow_ready r WHERE r.id = a_id) r;
+    DELETE FROM {schema}.pgflow_ready r WHERE r.lane_id = place.lane_id AND r.seq = place.seq
       RETURNING r.lane_id, r.attempt, r.version, r.codec, r.message_id, r.created_at, r.kind, r.body, r.headers, r.ordering_key, r.source, r.broadcast_id INTO m;
     EXIT WHEN FOUND;
     DELETE FROM {schema}.pgflow_scheduled r WHERE r.id = a_id
@@ -116,7 +121,7 @@ END $$;
 
 -- Marks a queue as deleted and closes its lanes; answers how many waiting messages were cancelled. Refused while messages are
 -- unfinished, or, when they are to be cancelled, while some are being processed. A publisher whose transaction is open now does
--- not see it: what it commits later is a stray, which the sweep buries (queue_deleted).
+-- not see it, nor does a claim: what they commit later is a stray, which is handled or which the sweep buries (queue_deleted).
 CREATE FUNCTION {schema}.pgflow_delete_queue(a_name text, a_cancel boolean) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -131,7 +136,16 @@ BEGIN
     RAISE EXCEPTION 'unknown queue "%"', a_name USING ERRCODE = '42704'; END IF;
   UPDATE {schema}.pgflow_lanes SET open = false WHERE queue_id = q;
   lanes := ARRAY(SELECT lane_id FROM {schema}.pgflow_lanes WHERE queue_id = q);
+  -- A refusal comes before any ready row is locked.
+  waiting := (SELECT count(*) FROM {schema}.pgflow_ready WHERE lane_id = ANY (lanes)) + (SELECT count(*) FROM {schema}.pgflow_scheduled WHERE lane_id = ANY (lanes))
+           + (SELECT count(*) FROM {schema}.pgflow_parked WHERE queue_id = q);
+  running := (SELECT count(*) FROM {schema}.pgflow_active WHERE lane_id = ANY (lanes));
+  IF running > 0 OR (waiting > 0 AND NOT a_cancel) THEN
+    RAISE EXCEPTION 'queue "%" has % waiting and % running messages: %', a_name, waiting, running,
+      CASE WHEN a_cancel THEN 'pause it and wait for the running ones' ELSE 'let them finish, or delete it with its messages cancelled' END
+      USING ERRCODE = '55000'; END IF;
   IF a_cancel THEN
+    PERFORM pg_try_advisory_xact_lock_shared({space}, key) FROM (SELECT DISTINCT lane % 1024 AS key FROM unnest(lanes) AS lane) k;
     WITH gone AS (
       DELETE FROM {schema}.pgflow_ready WHERE lane_id = ANY (lanes) RETURNING coalesce(id, seq) AS id, lane_id, attempt, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id),
     late AS (
@@ -143,15 +157,11 @@ BEGIN
     FROM (SELECT * FROM gone UNION ALL SELECT * FROM late UNION ALL SELECT * FROM aside) m;
     GET DIAGNOSTICS cancelled = ROW_COUNT;
   END IF;
-  waiting := (SELECT count(*) FROM {schema}.pgflow_ready WHERE lane_id = ANY (lanes)) + (SELECT count(*) FROM {schema}.pgflow_scheduled WHERE lane_id = ANY (lanes))
-           + (SELECT count(*) FROM {schema}.pgflow_parked WHERE queue_id = q);
-  running := (SELECT count(*) FROM {schema}.pgflow_active WHERE lane_id = ANY (lanes));
-  IF waiting + running > 0 THEN
-    RAISE EXCEPTION 'queue "%" has % waiting and % running messages: %', a_name, waiting, running,
-      CASE WHEN a_cancel THEN 'pause it and wait for the running ones' ELSE 'let them finish, or delete it with its messages cancelled' END
-      USING ERRCODE = '55000'; END IF;
-  DELETE FROM {schema}.pgflow_keys  WHERE queue_id = q;
+  -- In the order of whoever publishes: see pgflow_hold_dedup.
+  PERFORM 1 FROM {schema}.pgflow_dedup WHERE queue_id = q ORDER BY dedup_key FOR UPDATE;
+  PERFORM 1 FROM {schema}.pgflow_keys WHERE queue_id = q ORDER BY ordering_key FOR UPDATE;
   DELETE FROM {schema}.pgflow_dedup WHERE queue_id = q;
+  DELETE FROM {schema}.pgflow_keys  WHERE queue_id = q;
   PERFORM pg_notify('pgflow_{space}_ctl', '');
   RETURN cancelled;
 END $$;

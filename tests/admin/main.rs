@@ -8,6 +8,7 @@ mod letters;
 mod messages;
 mod queues;
 mod traces;
+mod undone;
 
 use std::time::Duration;
 
