@@ -6,6 +6,12 @@ use crate::{Error, Result, message};
 
 /// The slowest heartbeat allowed, in ms. The sweep trigger's horizon (120 s) is twice this: see W8.
 pub const HEARTBEAT_MS_MAX: u64 = 60_000;
+/// The longest [`Config::rescue_grace_ms`]: an hour, in ms.
+pub const RESCUE_GRACE_MS_MAX: u64 = 3_600_000;
+/// The longest [`Config::unknown_grace_ms`]: 30 days, in ms.
+pub const UNKNOWN_GRACE_MS_MAX: u64 = 2_592_000_000;
+/// The longest [`Config::addressee_ttl_ms`]: 10 years, in ms.
+pub const ADDRESSEE_TTL_MS_MAX: u64 = 315_360_000_000;
 /// Most workers of one queue.
 pub const WORKERS_MAX: usize = 10_000;
 
@@ -28,11 +34,12 @@ pub struct Config {
     /// Without a written heartbeat for so long in ms, an instance's messages are rescued (default 60,000). At least two written
     /// heartbeats, one of which is `heartbeat_ms` or 5,000 ms, whichever is longer.
     pub lease_ms: u64,
-    /// No rescue by a free lock within so many ms of a server start or of our own reconnect (default 5,000).
+    /// No rescue by a free lock within so many ms of a server start or of our own reconnect, at most [`RESCUE_GRACE_MS_MAX`]
+    /// (default 5,000).
     pub rescue_grace_ms: u64,
-    /// A message that nobody live can decode is dead after so many ms (default 60,000).
+    /// A message that nobody live can decode is dead after so many ms, 1 to [`UNKNOWN_GRACE_MS_MAX`] (default 60,000).
     pub unknown_grace_ms: u64,
-    /// An addressed message whose addressee is not live is dead after so many ms (default 24 h).
+    /// An addressed message whose addressee is not live is dead after so many ms, 1,000 to [`ADDRESSEE_TTL_MS_MAX`] (default 24 h).
     pub addressee_ttl_ms: u64,
     /// Connections for claim and settle, which handlers cannot touch, 2 to 1,000 (default 4). One is reserved for high.
     pub control_connections: usize,
@@ -86,8 +93,15 @@ impl Config {
     /// Checks every field alone and against the others.
     pub(crate) fn validate(&self) -> Result<()> {
         let fail = |what: &str, why: String| Err(Error::config(format!("setting {what}"), why));
-        if !(50..=HEARTBEAT_MS_MAX).contains(&self.heartbeat_ms) {
-            return fail("heartbeat_ms", format!("{} is not in 50..={HEARTBEAT_MS_MAX}", self.heartbeat_ms));
+        for (what, value, min, max) in [
+            ("heartbeat_ms", self.heartbeat_ms, 50, HEARTBEAT_MS_MAX),
+            ("rescue_grace_ms", self.rescue_grace_ms, 0, RESCUE_GRACE_MS_MAX),
+            ("unknown_grace_ms", self.unknown_grace_ms, 1, UNKNOWN_GRACE_MS_MAX),
+            ("addressee_ttl_ms", self.addressee_ttl_ms, 1_000, ADDRESSEE_TTL_MS_MAX),
+        ] {
+            if !(min..=max).contains(&value) {
+                return fail(what, format!("{value} is not in {min}..={max}"));
+            }
         }
         if self.lease_ms < 2 * self.heartbeat_ms.max(HEARTBEAT_WRITE_MS) {
             return fail(
@@ -214,9 +228,48 @@ impl Queue {
 }
 
 pub(crate) fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .ok()
-        .map(|s| s.trim().to_owned())
+    Some(gethostname::gethostname().to_string_lossy().into_owned())
         .filter(|s| !s.is_empty())
         .unwrap_or_else(|| "instance".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fear: a time that the server cannot add to its clock passes, and every sweep fails from then on.
+    #[test]
+    fn the_edges_of_every_time() {
+        type Field = fn(&mut Config) -> &mut u64;
+        let fields: [(&str, Field, u64, u64); 4] = [
+            ("heartbeat_ms", |c| &mut c.heartbeat_ms, 50, HEARTBEAT_MS_MAX),
+            ("rescue_grace_ms", |c| &mut c.rescue_grace_ms, 0, RESCUE_GRACE_MS_MAX),
+            ("unknown_grace_ms", |c| &mut c.unknown_grace_ms, 1, UNKNOWN_GRACE_MS_MAX),
+            ("addressee_ttl_ms", |c| &mut c.addressee_ttl_ms, 1_000, ADDRESSEE_TTL_MS_MAX),
+        ];
+        for (what, field, min, max) in fields {
+            let with = |value| {
+                let mut config = Config::new("postgresql://localhost/x");
+                config.lease_ms = 2 * HEARTBEAT_MS_MAX;
+                *field(&mut config) = value;
+                config.validate()
+            };
+            assert!(with(min).is_ok() && with(max).is_ok(), "{what}");
+            for bad in [min.checked_sub(1), Some(max + 1), Some(u64::MAX)].into_iter().flatten() {
+                let e = with(bad).unwrap_err();
+                assert!(
+                    e.is_config() && e.to_string().contains(&format!("setting {what}: {bad} is not in {min}..={max}")),
+                    "{e}"
+                );
+            }
+        }
+    }
+
+    /// Fear: off Linux every instance is called "instance", and two hosts meet under one name.
+    #[test]
+    fn the_default_name_tells_the_host() {
+        let told = std::process::Command::new("uname").arg("-n").output().expect("uname runs").stdout;
+        let config = Config::new("");
+        assert_eq!(config.instance, format!("{}-{}", String::from_utf8_lossy(&told).trim(), std::process::id()));
+    }
 }

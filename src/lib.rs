@@ -118,7 +118,9 @@ pub use message::{Message, Outgoing, Priority};
 /// Every limit that a user can meet.
 pub mod limits {
     pub use crate::admin::LIST_MAX;
-    pub use crate::config::{HEARTBEAT_MS_MAX, WORKERS_MAX};
+    pub use crate::config::{
+        ADDRESSEE_TTL_MS_MAX, HEARTBEAT_MS_MAX, RESCUE_GRACE_MS_MAX, UNKNOWN_GRACE_MS_MAX, WORKERS_MAX,
+    };
     pub use crate::message::{
         DELAY_MAX, HEADERS_BYTES_MAX, INSTANCE_BYTES_MAX, KEY_BYTES_MAX, KIND_BYTES_MAX, QUEUE_BYTES_MAX,
     };
