@@ -27,6 +27,8 @@ pub struct QueueInfo {
     pub created_at: String,
     /// Messages that could be started now.
     pub pending: i64,
+    /// The age of the oldest pending message in seconds, of those first in a lane; none when nothing is pending.
+    pub oldest_pending_age_s: Option<f64>,
     /// Messages that wait for a time.
     pub scheduled: i64,
     /// Messages that wait for their key's turn, or for an instance that decodes them.

@@ -45,7 +45,7 @@ function queueCells(q) {
   return [
     element("td", q.queue_name),
     count(q.pending), count(q.processing), count(q.scheduled), count(q.parked), count(q.dead, "bad"),
-    element("td", age(q.oldest_pending_s), q.oldest_pending_s > 5 ? "wait" : "zero"),
+    element("td", age(q.oldest_pending_age_s), q.oldest_pending_age_s > 5 ? "wait" : "zero"),
     q.paused ? element("td", "paused", "wait") : element("td", "open", "zero"),
   ];
 }

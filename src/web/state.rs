@@ -48,16 +48,18 @@ impl Look {
     /// Adds its gauges to a page of metrics.
     pub(super) fn gauges(&self, page: &mut String) {
         append(page, &up(1.0));
-        let of = |value: fn(&QueueInfo) -> i64| {
-            self.queues.iter().map(|q| (q.queue_name.as_str(), value(q) as f64)).collect::<Vec<_>>()
+        let of = |value: fn(&QueueInfo) -> f64| {
+            self.queues.iter().map(|q| (q.queue_name.as_str(), value(q))).collect::<Vec<_>>()
         };
+        let oldest = of(|q| q.oldest_pending_age_s.unwrap_or_default());
         for (name, help, values) in [
-            ("pgflow_queue_pending", "Messages that could be started now.", of(|q| q.pending)),
-            ("pgflow_queue_scheduled", "Messages that wait for a time.", of(|q| q.scheduled)),
-            ("pgflow_queue_parked", "Messages that wait for their key or for a decoder.", of(|q| q.parked)),
-            ("pgflow_queue_processing", "Messages that are being handled.", of(|q| q.processing)),
-            ("pgflow_queue_dead", "Dead letters.", of(|q| q.dead)),
+            ("pgflow_queue_pending", "Messages that could be started now.", of(|q| q.pending as f64)),
+            ("pgflow_queue_scheduled", "Messages that wait for a time.", of(|q| q.scheduled as f64)),
+            ("pgflow_queue_parked", "Messages that wait for their key or for a decoder.", of(|q| q.parked as f64)),
+            ("pgflow_queue_processing", "Messages that are being handled.", of(|q| q.processing as f64)),
+            ("pgflow_queue_dead", "Dead letters.", of(|q| q.dead as f64)),
             ("pgflow_queue_paused", "1 while the queue is paused.", of(|q| q.paused.into())),
+            ("pgflow_queue_oldest_pending_seconds", "Age of the oldest pending message; 0 without one.", oldest),
         ] {
             append(page, &Family { name, help, label: "queue", values });
         }

@@ -101,6 +101,7 @@ async fn the_figures_are_those_of_the_queue() {
     eventually(SOON, || async { s.admin.get_queue_stats("probe").await.unwrap().workers == 4 }).await;
     let listed = &s.admin.list_queues().await.unwrap()[1];
     assert_eq!((listed.pending, listed.scheduled, listed.parked, listed.processing, listed.dead), (1, 1, 1, 1, 1));
+    assert!(listed.oldest_pending_age_s.is_some_and(|age| age >= stats.oldest_pending_age_s.unwrap()), "{listed:?}");
     let live = s.admin.tree().await.unwrap();
     assert_eq!((live.len(), live[0].name.as_str()), (1, "a"));
     assert!(live[0].tree.is_some() && live[0].decodes["probe"].is_object());

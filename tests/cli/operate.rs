@@ -63,6 +63,7 @@ async fn the_keys_are_those_of_the_documented_queries() {
             "created_at",
             "dead",
             "max_retries",
+            "oldest_pending_age_s",
             "parked",
             "paused",
             "payload_bytes_max",

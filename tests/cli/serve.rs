@@ -40,8 +40,15 @@ async fn the_site_shows_queues_dead_letters_and_instances() {
     let state: Value = serde_json::from_str(&get(&at, "/api/state").1).expect("JSON");
     assert_eq!(keys(&state), ["dlq", "instances", "queues"]);
     assert_eq!(state["queues"][0]["pending"], 1);
+    // The page shows no figure of a queue that nobody sends.
+    let script = get(&at, "/page.js").1;
+    for part in script.split("q.").skip(1) {
+        let figure = part.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default();
+        assert!(keys(&state["queues"][0]).contains(&figure), "page.js shows q.{figure}");
+    }
     let (_, metrics) = get(&at, "/metrics");
     assert!(metrics.contains("\npgflow_queue_pending{queue=\"mail\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("\npgflow_queue_oldest_pending_seconds{queue=\"mail\"} 0."), "{metrics}");
     assert!(metrics.contains("\npgflow_database_up 1\n"), "{metrics}");
     site.signal("TERM");
     assert_eq!(site.ended().code, Some(0));

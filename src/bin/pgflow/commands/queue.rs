@@ -14,7 +14,8 @@ use crate::{
 };
 
 /// What a person sees of a queue.
-const COLUMNS: [&str; 7] = ["queue_name", "pending", "processing", "scheduled", "parked", "dead", "paused"];
+const COLUMNS: [&str; 8] =
+    ["queue_name", "pending", "oldest_pending_age_s", "processing", "scheduled", "parked", "dead", "paused"];
 /// Between two looks of `top`.
 const TOP: Duration = Duration::from_secs(2);
 
