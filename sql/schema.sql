@@ -758,41 +758,6 @@ BEGIN
 END $function$
 ;
 
-CREATE OR REPLACE FUNCTION public.pgflow_retry_dead(a_id bigint)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-DECLARE
-  d    public.pgflow_dlq;
-  q    int;
-  head boolean := true;
-BEGIN
-  DELETE FROM public.pgflow_dlq WHERE id = a_id RETURNING * INTO d;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'no dead letter %', a_id USING ERRCODE = '42704'; END IF;
-  SELECT queue_id INTO q FROM public.pgflow_lanes JOIN public.pgflow_queues USING (queue_id) WHERE lane_id = d.lane_id AND deleted_at IS NULL;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'its queue "%" is deleted: make it again first', d.queue_name USING ERRCODE = '55000'; END IF;
-  -- A rescue's death was not settled by the token's holder, who may still ask: see find_settled.
-  INSERT INTO public.pgflow_attempts (id, at, event, attempt, token, session_id, claimed_at, detail) VALUES
-    (d.id, public.pgflow_kept_time('pgflow_attempts', d.created_at), 'dead', d.attempt,
-     CASE WHEN d.error_kind <> 'process_died' THEN d.token END, d.session_id, d.claimed_at, d.error_kind || ': ' || d.error),
-    (d.id, clock_timestamp(), 'retried', 0, NULL, NULL, NULL, NULL);
-  IF d.ordering_key IS NOT NULL THEN
-    INSERT INTO public.pgflow_keys AS k (queue_id, ordering_key) VALUES (q, d.ordering_key)
-      ON CONFLICT (queue_id, ordering_key) DO UPDATE SET ordering_key = excluded.ordering_key RETURNING k.xmax = 0 INTO head;
-  END IF;
-  IF head THEN
-    INSERT INTO public.pgflow_ready (id, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
-      VALUES (d.id, d.lane_id, d.version, d.codec, d.message_id, d.published_at, d.kind, d.body, d.headers, d.ordering_key, d.source, d.broadcast_id);
-  ELSE
-    INSERT INTO public.pgflow_parked (id, reason, queue_id, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
-      VALUES (d.id, 'key', q, d.lane_id, d.version, d.codec, d.message_id, d.published_at, d.kind, d.body, d.headers, d.ordering_key, d.source, d.broadcast_id);
-  END IF;
-END $function$
-;
-
 CREATE OR REPLACE FUNCTION public.pgflow_rfc3339(a_at timestamp with time zone)
  RETURNS text
  LANGUAGE sql

@@ -1,4 +1,4 @@
--- What an operator does to messages and queues: retry, cancel, delete. Each moves a row from one table to another in
+-- What an operator does to messages and queues: cancel, delete. Each moves a row from one table to another in
 -- one transaction, so that a message is in exactly one at any time.
 --
 -- A ready row that one of them has locked is skipped by the scan before a runtime's sleep, and is there again if the transaction
@@ -41,39 +41,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT r.id, 'dead', r.lane_id, r.attempt, r.kind, r.version, r.message_id, r.published_at, NULL, r.claimed_at, r.created_at, r.session_id, r.ordering_key, r.source, r.error_kind, r.error
   FROM {schema}.pgflow_dlq r WHERE r.id = a_id
 $$;
-
--- Sends a dead letter round again, its tries counted from nothing; its death stays in the audit trail. It keeps its id, so
--- a keyed one is the next of its key after an unfinished head. The key's row is locked as at publish.
-CREATE FUNCTION {schema}.pgflow_retry_dead(a_id bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  d    {schema}.pgflow_dlq;
-  q    int;
-  head boolean := true;
-BEGIN
-  DELETE FROM {schema}.pgflow_dlq WHERE id = a_id RETURNING * INTO d;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'no dead letter %', a_id USING ERRCODE = '42704'; END IF;
-  SELECT queue_id INTO q FROM {schema}.pgflow_lanes JOIN {schema}.pgflow_queues USING (queue_id) WHERE lane_id = d.lane_id AND deleted_at IS NULL;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'its queue "%" is deleted: make it again first', d.queue_name USING ERRCODE = '55000'; END IF;
-  -- A rescue's death was not settled by the token's holder, who may still ask: see find_settled.
-  INSERT INTO {schema}.pgflow_attempts (id, at, event, attempt, token, session_id, claimed_at, detail) VALUES
-    (d.id, {schema}.pgflow_kept_time('pgflow_attempts', d.created_at), 'dead', d.attempt,
-     CASE WHEN d.error_kind <> 'process_died' THEN d.token END, d.session_id, d.claimed_at, d.error_kind || ': ' || d.error),
-    (d.id, clock_timestamp(), 'retried', 0, NULL, NULL, NULL, NULL);
-  IF d.ordering_key IS NOT NULL THEN
-    INSERT INTO {schema}.pgflow_keys AS k (queue_id, ordering_key) VALUES (q, d.ordering_key)
-      ON CONFLICT (queue_id, ordering_key) DO UPDATE SET ordering_key = excluded.ordering_key RETURNING k.xmax = 0 INTO head;
-  END IF;
-  IF head THEN
-    INSERT INTO {schema}.pgflow_ready (id, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
-      VALUES (d.id, d.lane_id, d.version, d.codec, d.message_id, d.published_at, d.kind, d.body, d.headers, d.ordering_key, d.source, d.broadcast_id);
-  ELSE
-    INSERT INTO {schema}.pgflow_parked (id, reason, queue_id, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
-      VALUES (d.id, 'key', q, d.lane_id, d.version, d.codec, d.message_id, d.published_at, d.kind, d.body, d.headers, d.ordering_key, d.source, d.broadcast_id);
-  END IF;
-END $$;
 
 -- Cancels one message that nobody works on; its key goes to the next one. Looks twice, for a message may move on
 -- between two of the statements.

@@ -7,8 +7,8 @@ use super::LIST_MAX;
 use super::{Admin, DeadLetter, unknown};
 use crate::{Error, Result};
 
-/// Dead letters purged in one transaction.
-const PURGE_BATCH: i32 = 5_000;
+/// Dead letters purged, or sent round again, in one transaction.
+const BATCH: i32 = 5_000;
 
 impl Admin {
     /// Up to `limit` (at most [`LIST_MAX`]) dead letters, of one queue or of all, the newest first.
@@ -50,7 +50,36 @@ impl Admin {
     /// # Errors
     /// [`Error::is_input`] when there is no such dead letter; a plain error when its queue is deleted.
     pub async fn retry_dlq_message(&self, id: i64) -> Result<()> {
-        self.store.retry_dead(&self.connection().await?, id).await
+        let c = self.connection().await?;
+        if self.store.retry_dlq(&c, None, 1, Some(id), None).await?.0 == 1 {
+            return Ok(());
+        }
+        let found = self.store.list_dlq(&c, None, 1, Some(id)).await?.pop();
+        let queue = found.ok_or_else(|| no_dead_letter("retry", id))?.queue_name;
+        self.check_standing(&c, &queue).await?;
+        Err(Error::state(format!("retry dead letter {id}"), "somebody else retries or removes it just now: look again"))
+    }
+
+    /// Sends the dead letters of one queue or of all round again, the oldest first; answers how many. See
+    /// [`Self::retry_dlq_message`]. One that dies again meanwhile stays, and so do those of deleted queues. Works in batches: a call
+    /// that was cut short has retried some.
+    ///
+    /// # Errors
+    /// [`Error::is_input`] when the queue never was; a plain error when it is deleted.
+    pub async fn retry_dlq(&self, queue: Option<&str>) -> Result<u64> {
+        let c = self.connection().await?;
+        if let Some(queue) = queue {
+            self.check_named(&c, "retry", Some(queue)).await?;
+            self.check_standing(&c, queue).await?;
+        }
+        let (mut retried, mut before) = (0, None);
+        loop {
+            let (batch, began) = self.store.retry_dlq(&c, queue, BATCH, None, before).await?;
+            (retried, before) = (retried + batch.unsigned_abs(), Some(began));
+            if batch < i64::from(BATCH) {
+                return Ok(retried);
+            }
+        }
     }
 
     /// Empties the dead letters of one queue or of all; answers how many. They stay in the history as `dead` for its
@@ -62,9 +91,9 @@ impl Admin {
         let c = self.connection().await?;
         let mut purged = 0;
         loop {
-            let batch = self.store.purge_dlq(&c, queue, PURGE_BATCH, None).await?;
+            let batch = self.store.purge_dlq(&c, queue, BATCH, None).await?;
             purged += batch.unsigned_abs();
-            if batch < i64::from(PURGE_BATCH) {
+            if batch < i64::from(BATCH) {
                 break;
             }
         }
@@ -72,6 +101,17 @@ impl Admin {
             self.check_named(&c, "purge", queue).await?;
         }
         Ok(purged)
+    }
+
+    /// Nobody would ever start a message of a deleted queue.
+    async fn check_standing(&self, c: &Object, queue: &str) -> Result<()> {
+        match self.store.find_queue(c, queue).await? {
+            Some(_) => Ok(()),
+            None => {
+                let why = format!("its queue \"{queue}\" is deleted: make it again first");
+                Err(Error::state("retry a dead letter", why))
+            }
+        }
     }
 
     /// An empty list is no answer for a name that nobody ever gave to a queue.

@@ -1,5 +1,7 @@
 //! Messages as an operator sees them, and what he can do to them.
 
+use std::time::SystemTime;
+
 use deadpool_postgres::GenericClient;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -108,10 +110,19 @@ impl Store {
         self.objects(c, || "list dead letters".into(), &self.sql.list_dlq, &[&queue, &limit, &id]).await
     }
 
-    /// Sends a dead letter round again.
-    pub(crate) async fn retry_dead<C: GenericClient>(&self, c: &C, id: i64) -> Result<()> {
-        self.query(c, || "retry a dead letter".into(), &self.sql.retry_dead, &[&id]).await.map_err(Error::plain)?;
-        Ok(())
+    /// Sends up to `limit` dead letters round again that died before that time, of a queue or of all; or the one with this id.
+    /// Answers how many, and the time: without one, it is now.
+    pub(crate) async fn retry_dlq<C: GenericClient>(
+        &self,
+        c: &C,
+        queue: Option<&str>,
+        limit: i32,
+        id: Option<i64>,
+        before: Option<SystemTime>,
+    ) -> Result<(i64, SystemTime)> {
+        let phase = || "retry dead letters".into();
+        let row = &self.query(c, phase, &self.sql.retry_dlq, &[&queue, &limit, &id, &before]).await?[0];
+        Ok((row.get(0), row.get(1)))
     }
 
     /// Moves up to `limit` dead letters into history, of a queue or of all; or the one with this id. Answers how many.

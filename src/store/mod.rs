@@ -98,7 +98,7 @@ queries!(
     release_keys,
     rescue,
     retention,
-    retry_dead,
+    retry_dlq,
     save_tree,
     set_mode,
     settle_dead,

@@ -115,7 +115,7 @@ async fn purged_letters_stay_in_the_history() {
         assert_eq!(events, ["dead", "published", "purged", "started"]);
     }
     let e = s.admin.retry_dlq_message(1).await.unwrap_err();
-    assert!(e.is_input() && e.to_string().contains("no dead letter 1"), "{e}");
+    assert!(e.is_input() && e.to_string().contains("retry dead letter 1: there is none with this id"), "{e}");
 }
 
 /// Fear: a retry that races with a purge or another retry makes two of one message, or none.
@@ -144,4 +144,66 @@ async fn racing_retries_and_purges_leave_each_letter_once() {
     assert_eq!(s.text(heads).await, Vec::<String>::new());
     let kept = "SELECT count(*) FROM pgflow_keys WHERE ordering_key NOT IN (SELECT ordering_key FROM pgflow_messages WHERE status = 'pending' AND ordering_key IS NOT NULL)";
     assert_eq!(s.text(kept).await, ["0"]);
+}
+
+/// Dead letters as settles would have left them, more than one batch of them: `n` from 1, every fifth with a key of its tenth.
+async fn buried(s: &Scene, count: i32) {
+    let sql = format!(
+        "INSERT INTO pgflow_dlq (id, queue_name, error, error_kind, lane_id, attempt, published_at, version, codec, message_id, kind, body, ordering_key) \
+         SELECT nextval('pgflow_seq'), 'probe', 'asked to', 'rejected', lane_id, 1, now() - interval '1 h', 1, 1, gen_random_uuid(), 'probe', \
+                convert_to(format('{{\"n\":%s,\"act\":\"Done\",\"key\":null}}', n), 'UTF8'), CASE WHEN n % 5 = 0 THEN 'k' || n % 10 END \
+         FROM pgflow_lanes, generate_series(1, {count}) n WHERE class = 0 AND target IS NULL ORDER BY n"
+    );
+    s.sql.batch_execute(&sql).await.unwrap();
+}
+
+/// Fear: of many letters some are left out, sent twice, or out of order; or two of one key run at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_letters_of_a_queue_are_retried_in_their_order() {
+    let s = Scene::new().await;
+    let count = 5_003;
+    buried(&s, count).await;
+    s.admin.create_queue(pgflow::Queue::new("other")).await.unwrap();
+    assert_eq!(s.admin.retry_dlq(Some("other")).await.unwrap(), 0);
+    assert_eq!(s.admin.retry_dlq(Some("probe")).await.unwrap(), u64::try_from(count).unwrap());
+    let order = "SELECT bool_and(id > before) FROM (SELECT id, lag(id, 1, 0) OVER (ORDER BY seq) AS before FROM pgflow_ready) r";
+    assert_eq!(s.text(order).await, ["t"]);
+    assert_eq!(s.text("SELECT count(*) FROM pgflow_ready WHERE ordering_key IS NULL").await, ["4003"]);
+    let heads = "SELECT ordering_key || ' ' || (payload->>'n') FROM pgflow_messages WHERE status = 'pending' AND ordering_key IS NOT NULL ORDER BY 1";
+    assert_eq!(s.text(heads).await, ["k0 10", "k5 5"]);
+    assert_eq!(s.text("SELECT count(*) FROM pgflow_parked").await, ["998"]);
+    assert_eq!(s.text("SELECT string_agg(DISTINCT event, ' ') FROM pgflow_attempts").await, ["dead retried"]);
+    assert_eq!(s.admin.retry_dlq(None).await.unwrap(), 0);
+    let e = s.admin.retry_dlq(Some("nobody")).await.unwrap_err();
+    assert!(e.is_input() && e.to_string().contains("unknown queue \"nobody\""), "{e}");
+}
+
+/// Fear: letters that die again at once are sent round for ever by one call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_that_dies_again_is_not_retried_by_the_same_call() {
+    let s = Scene::new().await;
+    buried(&s, 6_000).await;
+    // Every retried letter dies in the same moment.
+    let dies = "CREATE FUNCTION dies() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        INSERT INTO pgflow_dlq (id, queue_name, error, error_kind, lane_id, attempt, published_at, version, codec, message_id, kind, body) \
+        VALUES (NEW.id, 'probe', 'again', 'rejected', NEW.lane_id, 1, NEW.created_at, 1, 1, NEW.message_id, NEW.kind, NEW.body); RETURN NULL; END $$; \
+        CREATE TRIGGER dies BEFORE INSERT ON pgflow_ready FOR EACH ROW EXECUTE FUNCTION dies()";
+    s.sql.batch_execute(dies).await.unwrap();
+    s.sql.batch_execute("UPDATE pgflow_dlq SET ordering_key = NULL").await.unwrap();
+    assert_eq!(s.admin.retry_dlq(None).await.unwrap(), 6_000);
+    assert_eq!(s.text("SELECT count(*) || ' ' || min(error) FROM pgflow_dlq").await, ["6000 again"]);
+}
+
+/// Fear: a letter of a deleted queue stops all others, or is sent where nobody looks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_of_a_deleted_queue_stay() {
+    let s = Scene::new().await;
+    buried(&s, 3).await;
+    s.admin.create_queue(pgflow::Queue::new("other")).await.unwrap();
+    s.sql.batch_execute("UPDATE pgflow_dlq SET queue_name = 'other', lane_id = (SELECT min(lane_id) FROM pgflow_lanes JOIN pgflow_queues USING (queue_id) WHERE name = 'other') WHERE body LIKE '%:2,%'").await.unwrap();
+    s.admin.delete_queue("other").await.unwrap();
+    assert_eq!(s.admin.retry_dlq(None).await.unwrap(), 2);
+    assert_eq!(s.statuses().await, ["1:pending", "2:dead", "3:pending"]);
+    let e = s.admin.retry_dlq(Some("other")).await.unwrap_err();
+    assert!(!e.is_input() && e.to_string().contains("queue \"other\" is deleted: make it again first"), "{e}");
 }

@@ -1,8 +1,6 @@
 //! `pgflow dlq`: dead letters, looked at, sent round again, removed.
 
-use std::collections::HashSet;
-
-use pgflow::{Admin, limits::LIST_MAX};
+use pgflow::Admin;
 use serde::Serialize;
 
 use crate::{
@@ -49,26 +47,9 @@ async fn purge(admin: &Admin, chosen: &Chosen) -> Result<u64, Fault> {
     }
 }
 
-/// Each once, though one may be dead again before we end; one that is gone meanwhile is somebody else's doing.
 async fn retry(admin: &Admin, chosen: &Chosen) -> Result<u64, Fault> {
-    if let Some(id) = chosen.id {
-        return Ok(admin.retry_dlq_message(id).await.map(|()| 1)?);
-    }
-    let mut seen = HashSet::new();
-    let mut retried = 0;
-    loop {
-        let dead = admin.list_dlq_messages(chosen.queue.as_deref(), LIST_MAX).await?;
-        let fresh: Vec<i64> = dead.iter().map(|d| d.id).filter(|id| seen.insert(*id)).collect();
-        if fresh.is_empty() {
-            return Ok(retried);
-        }
-        // The oldest first, as they were published.
-        for id in fresh.into_iter().rev() {
-            match admin.retry_dlq_message(id).await {
-                Ok(()) => retried += 1,
-                Err(e) if e.is_input() => {}
-                Err(e) => return Err(Fault::from(e).at(format!("after {retried} dead letter(s)"))),
-            }
-        }
+    match chosen.id {
+        Some(id) => Ok(admin.retry_dlq_message(id).await.map(|()| 1)?),
+        None => Ok(admin.retry_dlq(chosen.queue.as_deref()).await?),
     }
 }
