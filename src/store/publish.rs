@@ -4,7 +4,10 @@
 //! and prepare nothing, so that they also work behind a transaction pooler and keep nothing that a rollback makes untrue.
 
 use deadpool_postgres::GenericClient;
-use tokio_postgres::types::Type;
+use tokio_postgres::{
+    Row as PgRow,
+    types::{ToSql, Type},
+};
 use uuid::Uuid;
 
 use super::Store;
@@ -29,6 +32,18 @@ pub(super) fn unanswered(out: &Outgoing) -> impl Fn(tokio_postgres::Error) -> Er
         let e = Error::database(phase(out)(), e);
         if e.is_closed() { e.in_phase(format!("publish to \"{}\" (outcome unknown)", out.queue)) } else { e }
     }
+}
+
+/// Runs a statement that writes one message. A failure before it was sent leaves no doubt; one of it may.
+async fn published<C: GenericClient>(
+    c: &C,
+    out: &Outgoing,
+    sql: &str,
+    row: &[&(dyn ToSql + Sync)],
+) -> Result<Option<PgRow>> {
+    let unprepared = |e| Error::database(format!("prepare to publish to \"{}\"", out.queue), e);
+    let statement = c.prepare_cached(sql).await.map_err(unprepared)?;
+    c.query_opt(&statement, row).await.map_err(unanswered(out))
 }
 
 impl Outgoing {
@@ -73,27 +88,10 @@ impl Store {
         out: &Outgoing,
         source: &str,
     ) -> Result<Option<i64>> {
-        let statement = c
-            .prepare_cached(&self.sql.insert_ready)
-            .await
-            .map_err(|e| Error::database(format!("prepare to publish to \"{}\"", out.queue), e))?;
-        let row = c
-            .query_opt(
-                &statement,
-                &[
-                    &lane,
-                    &out.message_id,
-                    &out.kind,
-                    &out.version_code(),
-                    &out.codec_code(),
-                    &out.body,
-                    &out.headers,
-                    &source,
-                ],
-            )
-            .await
-            .map_err(unanswered(out))?;
-        Ok(row.map(|r| r.get(0)))
+        let (version, codec) = (out.version_code(), out.codec_code());
+        let row: [&(dyn ToSql + Sync); 8] =
+            [&lane, &out.message_id, &out.kind, &version, &codec, &out.body, &out.headers, &source];
+        Ok(published(c, out, &self.sql.insert_ready, &row).await?.map(|r| r.get(0)))
     }
 
     /// One message with a key, a dedup key or a delay: its id and message id (a repeat answers the first one's).
@@ -105,30 +103,21 @@ impl Store {
         out: &Outgoing,
         source: &str,
     ) -> Result<Option<(i64, Uuid)>> {
-        let statement = c
-            .prepare_cached(&self.sql.put)
-            .await
-            .map_err(|e| Error::database(format!("prepare to publish to \"{}\"", out.queue), e))?;
-        let row = c
-            .query_opt(
-                &statement,
-                &[
-                    &lane,
-                    &out.message_id,
-                    &out.kind,
-                    &out.version_code(),
-                    &out.codec_code(),
-                    &out.body,
-                    &out.headers,
-                    &out.ordering_key,
-                    &out.dedup_key,
-                    &out.delay_ms(),
-                    &source,
-                ],
-            )
-            .await
-            .map_err(unanswered(out))?;
-        Ok(row.map(|r| (r.get(0), r.get(1))))
+        let (version, codec, delay_ms) = (out.version_code(), out.codec_code(), out.delay_ms());
+        let row: [&(dyn ToSql + Sync); 11] = [
+            &lane,
+            &out.message_id,
+            &out.kind,
+            &version,
+            &codec,
+            &out.body,
+            &out.headers,
+            &out.ordering_key,
+            &out.dedup_key,
+            &delay_ms,
+            &source,
+        ];
+        Ok(published(c, out, &self.sql.put, &row).await?.map(|r| (r.get(0), r.get(1))))
     }
 
     /// Like [`Self::insert_ready`], inside the caller's transaction. None: unknown queue, or body over its limit.
