@@ -107,7 +107,6 @@ impl Target {
     }
 
     /// Asks the server to give up what the token's connection is running. It may have finished meanwhile.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what a deadline cuts; nobody calls it yet"))]
     pub(crate) async fn cancel(&self, token: tokio_postgres::CancelToken) -> Result<()> {
         let phase = || format!("cancel a statement on {}", self.label);
         let limit = self.connect_limit();

@@ -4,6 +4,8 @@
 //! statements and nothing else: a listener inside a transaction would pin every other session's vacuum horizon.
 //! Order at every connect (W7): LISTEN → liveness lock → registration → full scan.
 
+mod turns;
+
 use std::{
     collections::HashSet,
     sync::{
@@ -17,6 +19,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::runtime::Handle;
 use tokio_postgres::AsyncMessage;
 
+use self::turns::{News, Stand, Turns};
 use crate::{
     Error, Result,
     address::{Address, Outlet},
@@ -58,6 +61,8 @@ pub(crate) enum Msg {
     Lost(u64),
     /// Try to connect again.
     Reconnect,
+    /// News of a turn in a key's lock queue (W6).
+    Turn(News),
     /// Let the liveness lock go: the last step of a stop.
     Stop(ractor::RpcReplyPort<()>),
 }
@@ -98,6 +103,13 @@ pub(crate) struct Wiring {
     pub(crate) stood: AtomicBool,
 }
 
+impl Wiring {
+    /// The name of the listener's connections, by which an earlier one is found and ended.
+    fn application(&self) -> String {
+        format!("pgflow listener {}", self.session)
+    }
+}
+
 /// The actor.
 pub(crate) struct Listener {
     pub(crate) wiring: Arc<Wiring>,
@@ -108,6 +120,7 @@ pub(crate) struct State {
     session: Option<Session>,
     generation: u64,
     held: HashSet<i32>,
+    turns: Turns,
     leads: bool,
     written: Option<Instant>,
     reconnect_ms: u64,
@@ -120,11 +133,14 @@ impl Actor for Listener {
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<Msg>, (): ()) -> Result<State, ActorProcessingErr> {
-        self.wiring.address.occupy(myself.clone());
+        let w = &self.wiring;
+        w.address.occupy(myself.clone());
+        let turns = Turns::new(w.target.clone(), w.store.clone(), w.application(), w.address.outlet(Msg::Turn));
         let mut state = State {
             session: None,
             generation: 0,
             held: HashSet::new(),
+            turns,
             leads: false,
             written: None,
             reconnect_ms: RECONNECT_MS,
@@ -141,7 +157,7 @@ impl Actor for Listener {
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         let done = match message {
-            Msg::Dispatcher(ToListener::Arm(keys)) => self.arm(&keys, state).await,
+            Msg::Dispatcher(ToListener::Arm { number, keys }) => self.arm(number, &keys, state).await,
             Msg::Dispatcher(ToListener::Disarm(keys)) => self.disarm(keys, state).await,
             Msg::Dispatcher(ToListener::Beat { followed, slept_on }) => self.beat(&followed, &slept_on, state).await,
             Msg::Dispatcher(ToListener::Notify(keys)) => self.notify(&keys, state).await,
@@ -158,8 +174,10 @@ impl Actor for Listener {
             }
             Msg::Lost(_) => Ok(()),
             Msg::Reconnect => self.connect(&myself, state).await,
+            Msg::Turn(news) => self.turned(news, state).await,
             Msg::Stop(reply) => {
                 state.stopped = true;
+                state.turns.left().await;
                 state.session = None;
                 let _ = reply.send(());
                 Ok(())
@@ -193,12 +211,9 @@ impl Listener {
         let closed = myself.clone();
         let client = w
             .target
-            .connect(
-                &Handle::current(),
-                &format!("pgflow listener {}", w.session),
-                self.on_message(own_pid.clone()),
-                move |_| drop(closed.cast(Msg::Lost(generation))),
-            )
+            .connect(&Handle::current(), &w.application(), self.on_message(own_pid.clone()), move |_| {
+                drop(closed.cast(Msg::Lost(generation)))
+            })
             .await?;
         let mut session = limited("prepare", Session::open(&w.store, client)).await?;
         own_pid.store(session.backend_pid().await?, Ordering::Relaxed);
@@ -273,6 +288,7 @@ impl Listener {
         metrics::counter!("pgflow_listener_lost_total").increment(1);
         state.session = None;
         state.held.clear();
+        state.turns.leave();
         w.dispatcher.signal(dispatch::Msg::ListenerLost);
         // Jitter: after a server restart all instances come back at once.
         let wait = Duration::from_millis(state.reconnect_ms).mul_f64(0.75 + rand::random::<f64>() / 2.0);
@@ -280,23 +296,41 @@ impl Listener {
         myself.send_after(wait, || Msg::Reconnect);
     }
 
-    async fn arm(&self, keys: &[i32], state: &mut State) -> Result<()> {
+    async fn arm(&self, number: u64, keys: &[i32], state: &mut State) -> Result<()> {
         let Some(session) = &state.session else { return Ok(()) };
-        // An advisory lock counts its takers: one that we hold (a takeover came between) must not be taken twice.
-        let (held, missing): (Vec<i32>, Vec<i32>) = keys.iter().partition(|k| state.held.contains(k));
-        let mut answers: Vec<(i32, Armed)> = held.into_iter().map(|k| (k, Armed::Held)).collect();
-        if !missing.is_empty() {
-            let armed = limited("arm", session.arm(&missing)).await?;
-            state.held.extend(armed.iter().filter(|(_, a)| *a == Armed::Held).map(|(k, _)| k));
-            answers.extend(armed);
+        let mut answers = Vec::with_capacity(keys.len());
+        let mut missing = Vec::new();
+        for key in keys.iter().copied() {
+            // An advisory lock counts its takers: one that we hold (a takeover came between) must not be taken twice.
+            let known = if state.held.contains(&key) { Some(Armed::Held) } else { state.turns.stand(key) };
+            known.map_or_else(|| missing.push(key), |answer| answers.push((key, answer)));
         }
-        self.wiring.dispatcher.signal(dispatch::Msg::Armed(answers));
+        if !missing.is_empty() {
+            let now = Instant::now();
+            for (key, answer) in limited("arm", session.arm(&missing)).await? {
+                if answer == Armed::Held {
+                    state.held.insert(key);
+                }
+                answers.push((key, state.turns.answered(key, answer, now)));
+            }
+        }
+        self.wiring.dispatcher.signal(dispatch::Msg::Armed(number, answers));
         Ok(())
+    }
+
+    async fn turned(&self, news: News, state: &mut State) -> Result<()> {
+        if !state.turns.heard(news, Instant::now()) {
+            return Ok(());
+        }
+        let held = news.stand == Stand::Granted;
+        self.wiring.dispatcher.signal(dispatch::Msg::Turned { key: news.key, held });
+        // A turn that ended by itself told everybody; of one that failed nobody knows whether it did.
+        if news.stand == Stand::Failed { self.notify(&[news.key], state).await } else { Ok(()) }
     }
 
     async fn disarm(&self, keys: Vec<i32>, state: &mut State) -> Result<()> {
         let Some(session) = &state.session else { return Ok(()) };
-        let held: Vec<i32> = keys.into_iter().filter(|k| state.held.remove(k)).collect();
+        let held: Vec<i32> = keys.into_iter().filter(|k| !state.turns.let_go(*k) && state.held.remove(k)).collect();
         if held.is_empty() {
             return Ok(());
         }
@@ -313,7 +347,8 @@ impl Listener {
         if state.session.is_none() {
             return Ok(());
         }
-        let held: Vec<i32> = state.held.iter().copied().filter(|k| *k != SWEEP_KEY).collect();
+        let own = state.held.iter().copied().filter(|k| *k != SWEEP_KEY);
+        let held: Vec<i32> = own.chain(state.turns.held()).collect();
         self.disarm(held, state).await?;
         self.wiring.dispatcher.signal(dispatch::Msg::ListenerReady);
         Ok(())
@@ -324,7 +359,8 @@ impl Listener {
         let w = &self.wiring;
         let write = state.written.is_none_or(|at| at.elapsed() >= Duration::from_millis(HEARTBEAT_WRITE_MS));
         // What we hold already must not be taken twice.
-        let followed: Vec<i32> = followed.iter().copied().filter(|k| !state.held.contains(k)).collect();
+        let ours = |k: &i32| state.held.contains(k) || state.turns.stand(*k).is_some();
+        let followed: Vec<i32> = followed.iter().copied().filter(|k| !ours(k)).collect();
         let beat = Heartbeat {
             session: w.session,
             followed: &followed,

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::store::Armed;
+
 /// Between two looks while lingering, in ms (W5).
 pub(super) const LINGER_POLL_MS: u64 = 2;
 /// How long to linger after a full claim or two wakes in quick succession, in ms (W5).
@@ -13,6 +15,8 @@ pub(super) const LINGER_MS: u64 = 20;
 /// First and longest wait between two looks while silent publishers are in flight, in ms (W2).
 pub(super) const SILENT_MS: u64 = 2;
 pub(super) const SILENT_MS_MAX: u64 = 50;
+/// Longest wait between two looks while queueing behind them: those that come later notify (W6), in ms.
+pub(super) const QUEUED_MS_MAX: u64 = 1_000;
 /// First and longest wait after a claim that failed, in ms.
 pub(super) const CLAIM_RETRY_MS: u64 = 50;
 pub(super) const CLAIM_RETRY_MS_MAX: u64 = 2_000;
@@ -62,6 +66,8 @@ pub(super) struct Gate {
     last_wake: Option<Instant>,
     /// A wake came between the arm request and its answer: it may have been the disarm of the sentinel that refused us.
     woken_while_arming: bool,
+    /// The number of the last arm request: an answer to an older one says what was.
+    asked: u64,
     silent_ms: u64,
     failures: u32,
     /// Counts everything that may have changed what a look would find; tells a lost wake from a late one.
@@ -78,6 +84,7 @@ impl Default for Gate {
             next_look: None,
             last_wake: None,
             woken_while_arming: false,
+            asked: 0,
             silent_ms: SILENT_MS,
             failures: 0,
             events: 0,
@@ -206,27 +213,42 @@ impl Gate {
         self.next_look = Some(now + Duration::from_millis(POLL_MS));
     }
 
-    pub(super) fn arming(&mut self) {
+    /// An arm request of this number goes out.
+    pub(super) fn arming(&mut self, number: u64) {
         self.phase = Phase::Arming;
+        self.asked = number;
         self.woken_while_arming = false;
     }
 
-    /// The arm request answered: any key silent, any followed. The scan comes after it, as a later statement (W1).
-    pub(super) fn armed(&mut self, now: Instant, silent: bool, followed: bool) {
+    /// Whether the answer to the arm request of this number is awaited.
+    pub(super) fn awaits(&self, number: u64) -> bool {
+        self.phase == Phase::Arming && self.asked == number
+    }
+
+    /// The arm request answered, with this for the most wakeful of its keys. The scan comes after it, as a later statement (W1).
+    pub(super) fn armed(&mut self, now: Instant, answer: Armed) {
         self.dirty = true;
-        self.phase = if silent {
-            let at = now + Duration::from_millis(self.silent_ms);
-            self.silent_ms = (self.silent_ms * 2).min(SILENT_MS_MAX);
-            Phase::Silent(at)
-        } else {
-            self.silent_ms = SILENT_MS;
-            match followed {
-                false => Phase::Armed,
-                // The refusal is older than the wake: nobody may be sentinel any more, so arm anew after the scan (W2).
-                true if self.woken_while_arming => Phase::Awake,
-                true => Phase::Following,
-            }
+        let mut silent = |most: u64| {
+            let wait = self.silent_ms.min(most);
+            self.silent_ms = (wait * 2).min(most);
+            Phase::Silent(now + Duration::from_millis(wait))
         };
+        self.phase = match answer {
+            Armed::Silent => silent(SILENT_MS_MAX),
+            Armed::Queued => silent(QUEUED_MS_MAX),
+            Armed::Held => Phase::Armed,
+            // The refusal is older than the wake: nobody may be sentinel any more, so arm anew after the scan (W2).
+            Armed::Followed if self.woken_while_arming => Phase::Awake,
+            Armed::Followed => Phase::Following,
+        };
+        if matches!(answer, Armed::Held | Armed::Followed) {
+            self.silent_ms = SILENT_MS;
+        }
+    }
+
+    /// Whether a claim that failed is waited after: nothing is claimed meanwhile.
+    pub(super) fn retries(&self, now: Instant) -> bool {
+        self.failures > 0 && self.next_look.is_some_and(|at| at > now)
     }
 
     /// The keys were let go, or lost with the connection.
@@ -244,8 +266,8 @@ mod tests {
         g.claim_started();
         g.claimed(now, 4, 0, true);
         assert_eq!(g.step(now, true, true, true), Step::Arm);
-        g.arming();
-        g.armed(now, false, false);
+        g.arming(1);
+        g.armed(now, Armed::Held);
         assert_eq!(g.step(now, true, true, true), Step::Claim, "W1: the scan comes after the arm");
         g.claim_started();
         g.claimed(now, 4, 0, true);
@@ -291,9 +313,9 @@ mod tests {
         let mut g = Gate::default();
         g.claim_started();
         g.claimed(now, 4, 0, true);
-        g.arming();
+        g.arming(1);
         g.woken(now);
-        g.armed(now, false, true);
+        g.armed(now, Armed::Followed);
         g.claim_started();
         g.claimed(now, 4, 0, true);
         assert_eq!(g.step(now, true, true, true), Step::Arm);
@@ -313,8 +335,8 @@ mod tests {
         let mut g = Gate::default();
         g.claim_started();
         g.claimed(now, 4, 0, true);
-        g.arming();
-        g.armed(now, true, false);
+        g.arming(1);
+        g.armed(now, Armed::Silent);
         g.claim_started();
         g.claimed(now, 4, 0, true);
         let Step::At(at) = g.step(now, true, true, true) else { panic!("must look again") };

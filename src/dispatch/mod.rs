@@ -43,8 +43,8 @@ const LATE_WAKE_MS: u64 = 100;
 /// Sent down to the listener, by a type of this file.
 #[derive(Debug)]
 pub(crate) enum ToListener {
-    /// Become sentinel of these keys if possible (W1).
-    Arm(Vec<i32>),
+    /// Become sentinel of these keys if possible (W1); the answer carries the number.
+    Arm { number: u64, keys: Vec<i32> },
     /// Let these keys go and notify (W3).
     Disarm(Vec<i32>),
     /// Do the heartbeat now, with what we follow and sleep on (W8).
@@ -77,8 +77,10 @@ pub(crate) enum Msg {
     Woken,
     /// This process published into a lane (W11).
     Nudged(i32),
-    /// The listener answers an arm request.
-    Armed(Vec<(i32, Armed)>),
+    /// The listener answers the arm request of this number.
+    Armed(u64, Vec<(i32, Armed)>),
+    /// A turn in a key's lock queue ended (W6): we are sentinel, or not, or no more.
+    Turned { key: i32, held: bool },
     /// The listener is connected anew: nothing is armed, everything must be looked at (W7).
     ListenerReady,
     /// The listener lost its connection: no claims until it is back.
@@ -124,6 +126,14 @@ struct Credits {
 impl Credits {
     fn all(self) -> usize {
         self.general + self.reserved
+    }
+
+    /// Those that may take a group's messages.
+    fn of(self, group: Group) -> usize {
+        match group {
+            Group::High => self.all(),
+            Group::Rest => self.general,
+        }
     }
 }
 
@@ -207,6 +217,10 @@ pub(crate) struct State {
     held: HashSet<i32>,
     /// Keys whose sentinel is another runtime.
     followed: HashSet<i32>,
+    /// Numbers the arm requests.
+    asked: u64,
+    /// The last arm request before each key was let go: what that one is answered of the key is void.
+    let_go: HashMap<i32, u64>,
     listening: bool,
     stopped: bool,
     /// Who waits for the last claim's answer.
@@ -231,6 +245,8 @@ impl Actor for Dispatcher {
             by_key: HashMap::new(),
             held: HashSet::new(),
             followed: HashSet::new(),
+            asked: 0,
+            let_go: HashMap::new(),
             listening: false,
             stopped: false,
             stopping: None,
@@ -254,7 +270,8 @@ impl Actor for Dispatcher {
             Msg::Demand(demand) => state.demand(&myself, demand),
             Msg::Woken => state.woken(&myself),
             Msg::Nudged(lane) => state.nudged(&myself, lane),
-            Msg::Armed(answers) => state.armed(&myself, &answers),
+            Msg::Armed(number, answers) => state.armed(&myself, number, &answers),
+            Msg::Turned { key, held } => state.turned(&myself, key, held),
             Msg::ListenerReady => state.listener_ready(&myself),
             Msg::ListenerLost => state.listener_lost(),
             Msg::BeatDue => state.beat_due(),

@@ -25,7 +25,7 @@ pub use queues::{InstanceInfo, QueueInfo, QueueStats};
 pub(crate) use settle::{Failed, Judged};
 pub(crate) use trace::Facts;
 pub use trace::TraceEvent;
-pub(crate) use wake::{Armed, Beat, Heartbeat, Session};
+pub(crate) use wake::{Armed, Beat, Heartbeat, Session, Turn};
 
 use deadpool_postgres::GenericClient;
 use tokio_postgres::{Row as PgRow, types::ToSql};
@@ -79,6 +79,7 @@ queries!(
     name_holder,
     next_due,
     notify_ctl,
+    notify_keys,
     orphans,
     park_undecodable,
     pause_queue,
@@ -89,6 +90,7 @@ queries!(
     put_many,
     queue_exists,
     queue_facts,
+    queue_for_key,
     queue_stats,
     readdress,
     register,
@@ -105,6 +107,7 @@ queries!(
     stranded,
     trace,
     tree,
+    try_liveness,
 );
 
 /// The statements of one schema.
