@@ -15,8 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Notify};
 use tokio_postgres::AsyncMessage;
 
 use self::turns::{News, Stand, Turns};
@@ -36,6 +37,8 @@ const RECONNECT_MS: u64 = 50;
 const RECONNECT_MS_MAX: u64 = 2_000;
 /// How long an earlier connection's liveness lock is waited for, in ms.
 const LIVENESS_WAIT_MS: u64 = 10_000;
+/// How long a notification from another connection may take, in ms; then the connection is no session (W10).
+const PROBE_MS_MAX: u64 = 3_000;
 /// The key that the sweeper's leader is armed on: the lane of scheduled rows.
 const SWEEP_KEY: i32 = WAKE_KEYS;
 
@@ -71,12 +74,24 @@ pub(crate) enum Msg {
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     listening: AtomicBool,
+    polls: AtomicBool,
     leads: AtomicBool,
 }
 
 impl Health {
     pub(crate) fn listening(&self) -> bool {
         self.listening.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection is no session: nobody wakes us (W10).
+    pub(crate) fn polls(&self) -> bool {
+        self.polls.load(Ordering::Relaxed)
+    }
+
+    /// The tree has ended, and with it whoever would say so.
+    pub(crate) fn down(&self) {
+        self.listening.store(false, Ordering::Relaxed);
+        self.leads.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn leads(&self) -> bool {
@@ -87,6 +102,10 @@ impl Health {
 /// What the listener needs from the rest of the runtime.
 pub(crate) struct Wiring {
     pub(crate) target: Target,
+    /// Whether the target is the listener's alone: then it must be a session.
+    pub(crate) direct: bool,
+    /// Other connections to the database: whether a notification of theirs arrives.
+    pub(crate) pool: Pool,
     pub(crate) store: Arc<Store>,
     pub(crate) session: i32,
     pub(crate) registration: Registration,
@@ -118,6 +137,8 @@ pub(crate) struct Listener {
 /// Its state: the session, and which locks it holds.
 pub(crate) struct State {
     session: Option<Session>,
+    /// Whether the connection is a session (W10): else nothing is locked on it.
+    holds: bool,
     generation: u64,
     held: HashSet<i32>,
     turns: Turns,
@@ -138,6 +159,7 @@ impl Actor for Listener {
         let turns = Turns::new(w.target.clone(), w.store.clone(), w.application(), w.address.outlet(Msg::Turn));
         let mut state = State {
             session: None,
+            holds: true,
             generation: 0,
             held: HashSet::new(),
             turns,
@@ -208,12 +230,16 @@ impl Listener {
         state.generation += 1;
         let generation = state.generation;
         let own_pid = Arc::new(AtomicI32::new(0));
+        let reached = Arc::new(Notify::new());
         let closed = myself.clone();
         let client = w
             .target
-            .connect(&Handle::current(), &w.application(), self.on_message(own_pid.clone()), move |_| {
-                drop(closed.cast(Msg::Lost(generation)))
-            })
+            .connect(
+                &Handle::current(),
+                &w.application(),
+                self.on_message(own_pid.clone(), reached.clone()),
+                move |_| drop(closed.cast(Msg::Lost(generation))),
+            )
             .await?;
         let mut session = limited("prepare", Session::open(&w.store, client)).await?;
         own_pid.store(session.backend_pid().await?, Ordering::Relaxed);
@@ -221,25 +247,38 @@ impl Listener {
         let mut channels: Vec<String> = w.keys.iter().map(|k| format!("pgflow_{space}_{k}")).collect();
         channels.push(format!("pgflow_{space}_{SWEEP_KEY}"));
         channels.push(format!("pgflow_{space}_ctl"));
+        channels.push(format!("pgflow_{space}_probe_{}", w.session));
         limited("LISTEN", session.listen(&channels)).await?;
-        self.take_liveness(&session).await?;
-        limited("register", w.store.register(session.client_mut(), w.session, &w.registration)).await?;
+        // Before any lock: on a pooled connection it would stay behind with nobody to let it go.
+        let holds = self.is_reached(&reached).await?;
+        if holds {
+            self.take_liveness(&session).await?;
+        } else if w.direct {
+            let why =
+                "no notification arrives from the database of url: it is another one, or a pooler in transaction mode";
+            return Err(Error::config("listen_url", why));
+        } else {
+            tracing::warn!(target: "pgflow::listen", "the connection is no session (a pooler in transaction mode?): polling; set listen_url to a direct one");
+        }
+        limited("register", w.store.register(session.client_mut(), w.session, &w.registration, holds)).await?;
         state.session = Some(session);
+        state.holds = holds;
         state.held.clear();
         state.leads = false;
         state.written = Some(Instant::now());
         state.reconnect_ms = RECONNECT_MS;
+        w.health.polls.store(!holds, Ordering::Relaxed);
         w.health.listening.store(true, Ordering::Relaxed);
         tracing::info!(target: "pgflow::listen", instance = %w.registration.name, session = w.session, "listening");
         w.sweep.send(Signal::Connected);
-        w.dispatcher.signal(dispatch::Msg::ListenerReady);
+        w.dispatcher.signal(dispatch::Msg::ListenerReady { session: holds });
         // The first heartbeat at once: due rows wait for a leader.
         w.dispatcher.signal(dispatch::Msg::BeatDue);
         Ok(())
     }
 
     /// Notifications go straight to the dispatcher: as flags, so that a flood of them is one message.
-    fn on_message(&self, own_pid: Arc<AtomicI32>) -> impl FnMut(AsyncMessage) + Send + 'static {
+    fn on_message(&self, own_pid: Arc<AtomicI32>, reached: Arc<Notify>) -> impl FnMut(AsyncMessage) + Send + 'static {
         let w = self.wiring.clone();
         let prefix = format!("pgflow_{}_", w.store.space);
         move |message| {
@@ -255,9 +294,18 @@ impl Listener {
                         w.dispatcher.signal(dispatch::Msg::Woken);
                     }
                 }
+                Err(_) if what.starts_with("probe_") => reached.notify_one(),
                 Err(_) => w.dispatcher.signal(dispatch::Msg::QueuesChanged),
             }
         }
+    }
+
+    /// Whether a notification of another connection arrives here. Through a pooler in transaction mode none does.
+    async fn is_reached(&self, reached: &Notify) -> Result<bool> {
+        let w = &self.wiring;
+        let c = w.pool.get().await.map_err(|e| Error::pool("probe the listener's session", e))?;
+        limited("probe", w.store.probe(&c, w.session)).await?;
+        Ok(tokio::time::timeout(Duration::from_millis(PROBE_MS_MAX), reached.notified()).await.is_ok())
     }
 
     /// An earlier connection of this session may still hold the lock: it is ended where permitted, then waited for.
@@ -350,7 +398,7 @@ impl Listener {
         let own = state.held.iter().copied().filter(|k| *k != SWEEP_KEY);
         let held: Vec<i32> = own.chain(state.turns.held()).collect();
         self.disarm(held, state).await?;
-        self.wiring.dispatcher.signal(dispatch::Msg::ListenerReady);
+        self.wiring.dispatcher.signal(dispatch::Msg::ListenerReady { session: state.holds });
         Ok(())
     }
 
@@ -369,13 +417,14 @@ impl Listener {
             leads: state.leads,
             lease_ms: w.lease_ms,
             heartbeat_ms: i64::try_from(w.heartbeat.as_millis()).unwrap_or(i64::MAX),
+            session_held: state.holds,
         };
         let beat = limited("heartbeat", session.heartbeat(&beat)).await?;
         if write {
             state.written = Some(Instant::now());
         }
         state.held.extend(&beat.taken);
-        if beat.leader && !state.held.contains(&SWEEP_KEY) {
+        if beat.leader && state.holds && !state.held.contains(&SWEEP_KEY) {
             // The leader's timer is the only one that sleeps on scheduled rows. Refused for a silent publisher: next beat.
             let armed = limited("arm", session.arm(&[SWEEP_KEY])).await?;
             state.held.extend(armed.iter().filter(|(_, a)| *a == Armed::Held).map(|(k, _)| k));

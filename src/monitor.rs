@@ -11,10 +11,30 @@ use deadpool_postgres::Pool;
 use metrics::gauge;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use crate::{Error, Result, listen::Health, settle::Settler, store::Store, supervise};
+use crate::{
+    Error, Result,
+    listen::Health,
+    settle::Settler,
+    store::Store,
+    supervise::{self, TreeNode},
+};
 
 /// Time between two looks, in ms.
 const LOOK_MS: u64 = 2_000;
+
+/// The tree as it stands, with what is wrong with the listener.
+pub(crate) async fn tree(root: &ActorRef<supervise::Msg>, health: &Health) -> Vec<TreeNode> {
+    let mut nodes = supervise::snapshot(root).await;
+    let note = match (health.listening(), health.polls()) {
+        (false, _) => Some("not connected: nothing is claimed"),
+        (true, true) => Some("polls: its connection is no session"),
+        (true, false) => None,
+    };
+    for node in nodes.iter_mut().filter(|node| node.id == "listener") {
+        node.note = note.map(str::to_owned);
+    }
+    nodes
+}
 
 /// The monitor's protocol.
 pub(crate) enum Msg {
@@ -64,7 +84,7 @@ impl Monitor {
     async fn save_tree(&self, saved: &mut Option<serde_json::Value>) -> Result<()> {
         let w = &self.wiring;
         let Some(root) = w.root.get() else { return Ok(()) };
-        let tree = serde_json::to_value(supervise::snapshot(root).await)
+        let tree = serde_json::to_value(tree(root, &w.health).await)
             .map_err(|e| Error::state("save the tree", e.to_string()))?;
         if saved.as_ref() == Some(&tree) || !w.health.listening() {
             return Ok(());

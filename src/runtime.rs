@@ -107,6 +107,7 @@ impl Builder {
             }
         }
         let target = Target::parse(&self.config.url)?;
+        let listen = self.config.listen_url.as_deref().map(Target::parse).transpose()?;
         let control = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
             .thread_name("pgflow")
@@ -117,7 +118,7 @@ impl Builder {
         let control = ControlPlane(Some(control));
         let user = Handle::current();
         let handle = control.handle();
-        let start = Start { config: self.config, queues: self.queues, target, user };
+        let start = Start { config: self.config, queues: self.queues, target, listen, user };
         let started = handle.spawn(start.run()).await;
         match started {
             Ok(started) => started.map(|parts| Runtime { parts, control }),
@@ -184,13 +185,19 @@ impl Runtime {
 
     /// The supervision tree as it stands. A supervisor that does not answer within 5 s is shown without children.
     pub async fn tree(&self) -> TreeNode {
-        let children = supervise::snapshot(&self.parts.root).await;
+        let children = monitor::tree(&self.parts.root, &self.parts.health).await;
         TreeNode::root(format!("runtime {}", self.parts.instance), !self.parts.ended.is_cancelled(), children)
     }
 
     /// Whether the listener's connection stands: a wake can arrive. While it does not, nothing is claimed.
     pub fn is_listening(&self) -> bool {
         self.parts.health.listening()
+    }
+
+    /// Whether this instance looks for messages by itself, four times a second, since its connection is no session: nobody can
+    /// wake it, and only its lease tells others that it is gone. [`Config::listen_url`] mends that.
+    pub fn is_polling(&self) -> bool {
+        self.parts.health.polls()
     }
 
     /// Whether this instance does the leader's sweeping.
@@ -262,12 +269,14 @@ struct Start {
     config: Config,
     queues: Vec<(Queue, Registry)>,
     target: Target,
+    /// The listener's own way, if it has one.
+    listen: Option<Target>,
     user: Handle,
 }
 
 impl Start {
     async fn run(self) -> Result<Parts> {
-        let Self { config, queues, target, user } = self;
+        let Self { config, queues, target, listen, user } = self;
         let store = Arc::new(Store::new(&config.schema));
         let handle = Handle::current();
         let pool_of = |size, name: &str, settings| target.pool(&handle, size, &format!("pgflow {name}"), settings);
@@ -345,7 +354,9 @@ impl Start {
         });
         children.push(ChildSpec::actor("sweeper", move || (Sweeper { wiring: sweep_wiring.clone() }, ())));
         let listen_wiring = Arc::new(listen::Wiring {
-            target,
+            direct: listen.is_some(),
+            target: listen.unwrap_or(target),
+            pool: control_pool.clone(),
             store: store.clone(),
             session,
             registration: Registration {
@@ -386,9 +397,10 @@ impl Start {
         let _ = root_slot.set(root.clone());
         let ended = CancellationToken::new();
         tokio::spawn({
-            let ended = ended.clone();
+            let (ended, health) = (ended.clone(), health.clone());
             async move {
                 let _ = root_ended.await;
+                health.down();
                 ended.cancel();
             }
         });

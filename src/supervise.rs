@@ -96,13 +96,16 @@ pub struct TreeNode {
     pub running: bool,
     /// How often it was restarted since its supervisor started.
     pub restarts: u64,
+    /// What is wrong with it though it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What it supervises.
     pub children: Vec<TreeNode>,
 }
 
 impl TreeNode {
     pub(crate) fn root(id: String, running: bool, children: Vec<Self>) -> Self {
-        Self { id, running, restarts: 0, children }
+        Self { id, running, restarts: 0, note: None, children }
     }
 }
 
@@ -185,6 +188,7 @@ impl Child {
             id: self.spec.id.clone(),
             running: self.cell.is_some(),
             restarts: self.restarts,
+            note: None,
             children: Vec::new(),
         };
         (node, self.cell.clone())

@@ -86,6 +86,14 @@ fn wake_up(s: &Symptoms) -> Finding {
     let mode = &s.mode;
     match (mode.as_str(), s.wake_triggers) {
         ("poll", _) => finding("wake-up", Health::Warn, "mode poll: nobody is woken, instances look 4 times a second"),
+        (_, 2) if !s.polling.is_empty() => finding(
+            "wake-up",
+            Health::Warn,
+            format!(
+                "{} cannot be woken and look 4 times a second: their connection is no session (a pooler in transaction mode?), set listen_url to a direct one",
+                s.polling.join(", ")
+            ),
+        ),
         (_, 2) => finding("wake-up", Health::Ok, format!("mode {mode}")),
         _ => finding(
             "wake-up",
@@ -235,6 +243,7 @@ mod tests {
         assert_eq!(with(|s| s.synchronous_commit = false), fail("durability"));
         assert_eq!(with(|s| s.wake_triggers = 1), fail("wake-up"));
         assert_eq!(with(|s| s.mode = "poll".into()), warn("wake-up"));
+        assert_eq!(with(|s| s.polling = vec!["a".into()]), warn("wake-up"));
         assert_eq!(with(|s| s.partitions_missing = 1), fail("partitions"));
         assert_eq!(with(|s| s.prepared = 1), warn("transactions"));
         assert_eq!(with(|s| s.open_seconds = Some(61.0)), warn("transactions"));

@@ -12,8 +12,8 @@ use crate::store::{Armed, Beat, Mode};
 
 impl State {
     pub(super) fn arm(&mut self, queue: usize, group: Group) {
-        if self.mode == Mode::Poll {
-            // Nobody notifies in this mode (W10).
+        if self.mode == Mode::Poll || !self.session {
+            // Nobody notifies in this mode, or nobody can notify us (W10).
             return self.gate(queue, group).poll(Instant::now());
         }
         let keys = self.keys(queue, group);
@@ -111,8 +111,8 @@ impl State {
         }
     }
 
-    pub(super) fn listener_ready(&mut self, myself: &ActorRef<Msg>) {
-        self.listening = true;
+    pub(super) fn listener_ready(&mut self, myself: &ActorRef<Msg>, session: bool) {
+        (self.listening, self.session) = (true, session);
         // A listener that was killed said nothing: whatever it held is gone with its session.
         self.held.clear();
         self.followed.clear();

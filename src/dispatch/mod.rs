@@ -81,8 +81,9 @@ pub(crate) enum Msg {
     Armed(u64, Vec<(i32, Armed)>),
     /// A turn in a key's lock queue ended (W6): we are sentinel, or not, or no more.
     Turned { key: i32, held: bool },
-    /// The listener is connected anew: nothing is armed, everything must be looked at (W7).
-    ListenerReady,
+    /// The listener is connected anew: nothing is armed, everything must be looked at (W7). Whether its connection is a
+    /// session, which can hold a lock and be notified (W10).
+    ListenerReady { session: bool },
     /// The listener lost its connection: no claims until it is back.
     ListenerLost,
     /// Time for a heartbeat: say what we follow and sleep on.
@@ -222,6 +223,8 @@ pub(crate) struct State {
     /// The last arm request before each key was let go: what that one is answered of the key is void.
     let_go: HashMap<i32, u64>,
     listening: bool,
+    /// Whether the listener's connection is a session: without one nobody wakes us (W10).
+    session: bool,
     stopped: bool,
     /// Who waits for the last claim's answer.
     stopping: Option<tokio::sync::oneshot::Sender<()>>,
@@ -248,6 +251,7 @@ impl Actor for Dispatcher {
             asked: 0,
             let_go: HashMap::new(),
             listening: false,
+            session: true,
             stopped: false,
             stopping: None,
             mode: Mode::Eventcount,
@@ -272,7 +276,7 @@ impl Actor for Dispatcher {
             Msg::Nudged(lane) => state.nudged(&myself, lane),
             Msg::Armed(number, answers) => state.armed(&myself, number, &answers),
             Msg::Turned { key, held } => state.turned(&myself, key, held),
-            Msg::ListenerReady => state.listener_ready(&myself),
+            Msg::ListenerReady { session } => state.listener_ready(&myself, session),
             Msg::ListenerLost => state.listener_lost(),
             Msg::BeatDue => state.beat_due(),
             Msg::Beat(beat) => state.beat(&myself, &beat),

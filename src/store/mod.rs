@@ -83,6 +83,7 @@ queries!(
     orphans,
     park_undecodable,
     pause_queue,
+    probe,
     promote,
     purge_dlq,
     put,

@@ -29,6 +29,8 @@ pub(crate) struct Heartbeat<'a> {
     pub(crate) leads: bool,
     pub(crate) lease_ms: i64,
     pub(crate) heartbeat_ms: i64,
+    /// Whether the connection is a session (W10).
+    pub(crate) session_held: bool,
 }
 
 /// What a heartbeat found.
@@ -139,7 +141,16 @@ impl Session {
             .client
             .query_one(
                 &self.heartbeat,
-                &[&h.session, &h.followed, &h.slept_on, &h.write, &h.leads, &h.lease_ms, &h.heartbeat_ms],
+                &[
+                    &h.session,
+                    &h.followed,
+                    &h.slept_on,
+                    &h.write,
+                    &h.leads,
+                    &h.lease_ms,
+                    &h.heartbeat_ms,
+                    &h.session_held,
+                ],
             )
             .await
             .map_err(|e| Error::database("listener: heartbeat", e))?;
