@@ -8,18 +8,23 @@ mod gate;
 mod hold;
 mod keys;
 mod plan;
+mod queues;
 mod turn;
+mod woken;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(crate) use self::plan::Group;
+pub(crate) use self::woken::{Counters, WokenKeys};
 use self::{gate::Gate, hold::Hold, plan::Lanes};
 use crate::{
     Result,
@@ -154,36 +159,8 @@ pub(crate) struct Wiring {
     pub(crate) woken: Arc<WokenKeys>,
     pub(crate) address: Address<Msg>,
     pub(crate) counters: Arc<Counters>,
-}
-
-/// Finds that no wake announced (W9).
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) found_by_heartbeat: std::sync::atomic::AtomicU64,
-    pub(crate) found_by_takeover: std::sync::atomic::AtomicU64,
-}
-
-/// Keys notified and not yet handled. A flood of notifications sets flags; one message is on its way at most.
-pub(crate) struct WokenKeys {
-    keys: std::sync::Mutex<HashSet<i32>>,
-}
-
-impl WokenKeys {
-    pub(crate) fn new() -> Self {
-        Self { keys: std::sync::Mutex::default() }
-    }
-
-    /// Notes a key; true when the dispatcher must be told.
-    pub(crate) fn note(&self, key: i32) -> bool {
-        let mut keys = self.keys.lock().unwrap_or_else(|e| e.into_inner());
-        let first = keys.is_empty();
-        keys.insert(key);
-        first
-    }
-
-    fn take(&self) -> HashSet<i32> {
-        std::mem::take(&mut *self.keys.lock().unwrap_or_else(|e| e.into_inner()))
-    }
+    /// Set when the runtime stops: a dispatcher that is restarted from then on claims nothing.
+    pub(crate) stopping: Arc<AtomicBool>,
 }
 
 /// One queue as it is served.
@@ -252,7 +229,7 @@ impl Actor for Dispatcher {
             let_go: HashMap::new(),
             listening: false,
             session: true,
-            stopped: false,
+            stopped: wiring.stopping.load(Ordering::Relaxed),
             stopping: None,
             mode: Mode::Eventcount,
             death_beats: 0,
@@ -295,45 +272,6 @@ impl Actor for Dispatcher {
 }
 
 impl State {
-    /// Takes queues as they are now; those known keep their gates, to be looked at anew.
-    fn adopt(&mut self, facts: Vec<QueueFacts>) {
-        for fact in facts {
-            let lanes = Lanes::new(&fact);
-            match self.queues.iter_mut().find(|q| *q.name == *fact.name) {
-                Some(q) => {
-                    q.lanes = lanes;
-                    q.facts = fact;
-                    q.high.look();
-                    q.rest.look();
-                }
-                None => self.queues.push(QueueState {
-                    name: fact.name.as_str().into(),
-                    lanes,
-                    facts: fact,
-                    credits: Credits::default(),
-                    in_flight: Credits::default(),
-                    epoch: 0,
-                    high: Gate::default(),
-                    rest: Gate::default(),
-                    hold: Hold::default(),
-                    origin: (Origin::Normal, Origin::Normal),
-                    timer: None,
-                }),
-            }
-        }
-        self.by_key.clear();
-        for (i, q) in self.queues.iter().enumerate() {
-            for group in [Group::High, Group::Rest] {
-                for lane in q.lanes.of(group) {
-                    let at = self.by_key.entry(lane % WAKE_KEYS).or_default();
-                    if !at.contains(&(i, group)) {
-                        at.push((i, group));
-                    }
-                }
-            }
-        }
-    }
-
     fn demand(&mut self, myself: &ActorRef<Msg>, demand: Demand) {
         let (queue, regained) = match demand {
             Demand::Reset { queue } => {
@@ -391,47 +329,6 @@ impl State {
     fn look(&mut self, myself: &ActorRef<Msg>, queue: usize) {
         self.queues[queue].timer = None;
         self.turn(myself, queue);
-    }
-
-    fn read_queues(&mut self, myself: &ActorRef<Msg>) {
-        self.questions += 1;
-        let asked = self.questions;
-        let (store, pool, instance) =
-            (self.wiring.store.clone(), self.wiring.pool.clone(), self.wiring.instance.clone());
-        let names: Vec<String> = self.queues.iter().map(|q| q.facts.name.clone()).collect();
-        let myself = myself.clone();
-        tokio::spawn(async move {
-            let facts = async {
-                let c = pool.get().await.map_err(|e| crate::Error::pool("read the queues", e))?;
-                Ok((store.mode(&c).await?, store.queue_facts(&c, &names, &instance).await?))
-            }
-            .await;
-            let _ = myself.cast(Msg::Queues(asked, facts));
-        });
-    }
-
-    fn queues_read(&mut self, myself: &ActorRef<Msg>, facts: Result<(Mode, Vec<QueueFacts>)>) {
-        match facts {
-            Ok((mode, facts)) => {
-                if std::mem::replace(&mut self.mode, mode) != mode {
-                    // Those that sleep were promised wakes that may not come any more (W10).
-                    for queue in 0..self.queues.len() {
-                        for group in [Group::High, Group::Rest] {
-                            self.release(queue, group);
-                            self.gate(queue, group).released();
-                        }
-                    }
-                }
-                self.adopt(facts);
-                for queue in 0..self.queues.len() {
-                    self.turn(myself, queue);
-                }
-            }
-            Err(e) => {
-                tracing::warn!(target: "pgflow::dispatch", error = %e, "could not read the queues, will try again");
-                myself.send_after(Duration::from_millis(gate::CLAIM_RETRY_MS_MAX), || Msg::QueuesChanged);
-            }
-        }
     }
 
     fn stop(&mut self, reply: tokio::sync::oneshot::Sender<()>) {
