@@ -47,6 +47,8 @@ pub struct Config {
     pub dead_days: u16,
     /// Days that a dedup key is remembered (default 7).
     pub dedup_days: u16,
+    /// An alert is raised when pgflow's tables take more bytes than this (default: none).
+    pub alert_bytes: Option<u64>,
 }
 
 impl Config {
@@ -67,6 +69,7 @@ impl Config {
             history_days: 7,
             dead_days: 30,
             dedup_days: 7,
+            alert_bytes: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::Symptoms;
+use crate::store::{Alert, AlertLevel, Symptoms};
 
 /// More dead letters than this want somebody's eye.
 const DEAD_MAX: i64 = 10;
@@ -10,6 +10,8 @@ const DEAD_MAX: i64 = 10;
 const LATE_S: f64 = 5.0;
 /// A transaction that is open longer than this, in s, keeps deleted rows in every scan.
 const OPEN_S: f64 = 60.0;
+/// So many alerts are told in words.
+const ALERTS_SHOWN: usize = 10;
 /// The oldest server that the statements run on.
 const SERVER_MIN: i32 = 150_000;
 
@@ -57,6 +59,20 @@ pub(super) fn judge(s: &Symptoms) -> Vec<Finding> {
         dead(s),
         undecodable(s),
     ]
+}
+
+/// What others have found, and keep saying.
+pub(super) fn alerts(standing: &[Alert]) -> Finding {
+    let health = match standing.iter().map(|a| a.level).max() {
+        None => return finding("alerts", Health::Ok, "none"),
+        Some(AlertLevel::Warn) => Health::Warn,
+        Some(AlertLevel::Page) => Health::Fail,
+    };
+    let said =
+        standing.iter().take(ALERTS_SHOWN).map(|a| format!("{} {} ({}): {}", a.alert, a.subject, a.source, a.detail));
+    let more = standing.len().saturating_sub(ALERTS_SHOWN);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    finding("alerts", health, said.collect::<Vec<_>>().join("; ") + &more)
 }
 
 fn server(s: &Symptoms) -> Finding {

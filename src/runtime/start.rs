@@ -159,6 +159,7 @@ impl Start {
             health: health.clone(),
             session,
             root: root_slot.clone(),
+            alert_bytes: config.alert_bytes,
         });
         children.push(ChildSpec::actor("monitor", move || (Monitor { wiring: monitor_wiring.clone() }, ())));
 

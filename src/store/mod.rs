@@ -2,6 +2,7 @@
 //!
 //! A function takes the connection it runs on, so that the caller decides on pool and transaction. Nothing here retries.
 
+mod alerts;
 mod batch;
 mod claim;
 mod doctor;
@@ -14,6 +15,8 @@ mod sweep;
 mod trace;
 mod wake;
 
+pub use alerts::{Alert, AlertLevel};
+pub(crate) use alerts::{QueueSample, Said};
 pub(crate) use batch::Way;
 pub(crate) use claim::{Claim, Row};
 pub(crate) use doctor::Symptoms;
@@ -53,6 +56,7 @@ queries!(
     bury_undecodable,
     cancel,
     claim,
+    clear_alert,
     copy_ready,
     create_queue,
     delete_queue,
@@ -71,10 +75,12 @@ queries!(
     insert_ready,
     insert_ready_in,
     lane,
+    list_alerts,
     list_dlq,
     list_pending,
     list_queues,
     lock_ready,
+    measure,
     mode,
     name_holder,
     next_due,
@@ -93,13 +99,16 @@ queries!(
     queue_facts,
     queue_for_key,
     queue_stats,
+    raise_alert,
     readdress,
     register,
     release_keys,
     rescue,
     retention,
     retry_dead,
+    sample,
     save_tree,
+    set_alerts,
     set_mode,
     settle_dead,
     settle_done,
