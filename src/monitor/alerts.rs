@@ -86,8 +86,8 @@ fn size(s: Sizes) -> Option<Said> {
         let detail = format!("pgflow's tables take {} MiB, {} are allowed (alert_bytes)", mib(s.now), mib(limit));
         return Some(alert("size", "", AlertLevel::Page, detail));
     }
-    let before =
-        s.day_ago.filter(|before| s.now >= GROWTH_BYTES_MIN && s.now - before > before / 100 * GROWTH_PERCENT)?;
+    let grew = |before: i64| i128::from(s.now - before) * 100 > i128::from(before) * i128::from(GROWTH_PERCENT);
+    let before = s.day_ago.filter(|before| s.now >= GROWTH_BYTES_MIN && grew(*before))?;
     let detail = format!("pgflow's tables grew from {} to {} MiB in a day: `pgflow doctor`", mib(before), mib(s.now));
     Some(alert("size", "", AlertLevel::Warn, detail))
 }
