@@ -29,6 +29,21 @@ CREATE TABLE public.pgflow_active (
 ) WITH (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000);
 CREATE INDEX pgflow_active_session ON public.pgflow_active USING btree (session_id);
 
+CREATE TABLE public.pgflow_alerts (
+  source text NOT NULL,
+  alert text NOT NULL,
+  subject text NOT NULL,
+  level text NOT NULL,
+  detail text NOT NULL,
+  raised_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT pgflow_alerts_alert CHECK (((octet_length(alert) >= 1) AND (octet_length(alert) <= 128))),
+  CONSTRAINT pgflow_alerts_detail CHECK ((octet_length(detail) <= 4096)),
+  CONSTRAINT pgflow_alerts_level CHECK ((level = ANY (ARRAY['warn'::text, 'page'::text]))),
+  CONSTRAINT pgflow_alerts_pkey PRIMARY KEY (source, alert, subject),
+  CONSTRAINT pgflow_alerts_source CHECK (((octet_length(source) >= 1) AND (octet_length(source) <= 128))),
+  CONSTRAINT pgflow_alerts_subject CHECK ((octet_length(subject) <= 512))
+);
+
 CREATE TABLE public.pgflow_attempts (
   id bigint NOT NULL,
   at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -249,6 +264,12 @@ CREATE TABLE public.pgflow_scheduled (
 CREATE INDEX pgflow_scheduled_due ON public.pgflow_scheduled USING btree (run_at, id);
 CREATE TRIGGER pgflow_wake AFTER INSERT ON public.pgflow_scheduled FOR EACH ROW WHEN (((new.run_at < (clock_timestamp() + '00:02:00'::interval)) AND (NOT pg_try_advisory_xact_lock_shared({space}, 1024)))) EXECUTE FUNCTION public.pgflow_notify_sweep();
 ALTER TABLE public.pgflow_scheduled ENABLE ALWAYS TRIGGER pgflow_wake;
+
+CREATE TABLE public.pgflow_sizes (
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  bytes bigint NOT NULL,
+  CONSTRAINT pgflow_sizes_pkey PRIMARY KEY (at)
+);
 
 CREATE OR REPLACE FUNCTION public.pgflow_apply_queue(a_queue_id integer, a_max_retries integer, a_retry_delay_ms integer, a_retry_delay_ms_max integer, a_payload_bytes_max integer)
  RETURNS void
@@ -787,6 +808,15 @@ BEGIN
   END IF;
   PERFORM pg_notify('pgflow_{space}_ctl', '');
 END $function$
+;
+
+CREATE OR REPLACE FUNCTION public.pgflow_size()
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c
+  WHERE c.relnamespace = '"public"'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'pgflow\_%' $function$
 ;
 
 CREATE VIEW public.pgflow_messages AS

@@ -12,12 +12,14 @@ use deadpool_postgres::{Object, Pool};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-pub use crate::store::{DeadLetter, InstanceInfo, MessageInfo, Mode, QueueInfo, QueueStats, TraceEvent};
+pub use crate::store::{
+    Alert, AlertLevel, DeadLetter, InstanceInfo, MessageInfo, Mode, QueueInfo, QueueStats, TraceEvent,
+};
 use crate::{
     Config, Error, Queue, Result,
     connect::{Target, redacted},
-    migrate,
-    store::Store,
+    migrate, monitor,
+    store::{Said, Store},
 };
 pub use doctor::{Finding, Health};
 pub use explain::Explanation;
@@ -204,7 +206,48 @@ impl Admin {
     pub async fn doctor(&self) -> Result<Vec<Finding>> {
         let c = self.connection().await?;
         migrate::check(&c, &self.store.schema).await?;
-        Ok(doctor::judge(&self.store.doctor(&c).await?))
+        let mut findings = doctor::judge(&self.store.doctor(&c).await?);
+        findings.push(doctor::alerts(&self.store.list_alerts(&c, limit(LIST_MAX)).await?));
+        Ok(findings)
+    }
+
+    /// The alerts that stand, the gravest and oldest first, at most [`LIST_MAX`]. pgflow's own (source `pgflow`) are judged
+    /// once a minute by the leading instance: `dead_letters` (over 10 in a queue; over 100: page), `latency` (over 5 s),
+    /// `lag` (a late backlog that grew three times in a row), `size` (over 20 % in a day, or over a limit).
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn list_alerts(&self) -> Result<Vec<Alert>> {
+        self.store.list_alerts(&self.connection().await?, limit(LIST_MAX)).await
+    }
+
+    /// Raises an alert of an application's own, until [`Self::clear_alert`]. One that stands keeps its time, and takes the new
+    /// level and detail. `source` and `alert` have 1 to 128 bytes, `subject` up to 512, `detail` up to 4,096.
+    ///
+    /// # Errors
+    /// [`Error::is_input`] when a text is over its limit, or the source is `pgflow`.
+    pub async fn raise_alert(
+        &self,
+        source: &str,
+        alert: &str,
+        subject: &str,
+        level: AlertLevel,
+        detail: &str,
+    ) -> Result<()> {
+        if source == monitor::SOURCE {
+            let why = "its own alerts are judged by the leading instance: choose another source";
+            return Err(Error::input("raise an alert of source \"pgflow\"", why));
+        }
+        let said = Said { alert: alert.into(), subject: subject.into(), level, detail: detail.into() };
+        self.store.raise_alert(&self.connection().await?, source, &said).await
+    }
+
+    /// Clears an alert; nothing happens when it does not stand. One of pgflow's own is raised again when its cause lasts.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn clear_alert(&self, source: &str, alert: &str, subject: &str) -> Result<()> {
+        self.store.clear_alert(&self.connection().await?, source, alert, subject).await
     }
 
     /// How publishers wake runtimes.

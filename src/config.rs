@@ -20,9 +20,12 @@ pub const WORKERS_MAX: usize = 10_000;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where Postgres is: `postgresql://user@host/db`, with libpq's `sslmode`, `sslrootcert`, several hosts. A runtime needs a
-    /// direct connection or a session pooler; a [`crate::Publisher`] may sit behind any pooler.
+    /// Where Postgres is: `postgresql://user@host/db`, with libpq's `sslmode`, `sslrootcert`, several hosts. Behind a pooler in
+    /// transaction mode (PgBouncer from 1.21 on, with `max_prepared_statements`) a runtime also wants [`Self::listen_url`].
     pub url: String,
+    /// A direct way to the same database for the runtime's one connection that listens, when `url` leads through a pooler in
+    /// transaction mode (default: `url`). Without, such a runtime cannot be woken: it looks four times a second.
+    pub listen_url: Option<String>,
     /// The schema of pgflow's tables (default `public`): at most 63 of `a-z`, `0-9` and `_`, no digit first.
     pub schema: String,
     /// This instance's name, 1 to 128 bytes, unique among live ones (default: host name and process id). Messages can be
@@ -52,6 +55,8 @@ pub struct Config {
     pub dead_days: u16,
     /// Days that a dedup key is remembered (default 7).
     pub dedup_days: u16,
+    /// An alert is raised when pgflow's tables take more bytes than this (default: none).
+    pub alert_bytes: Option<u64>,
 }
 
 impl Config {
@@ -59,6 +64,7 @@ impl Config {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            listen_url: None,
             schema: "public".into(),
             instance: format!("{}-{}", host_name(), std::process::id()),
             heartbeat_ms: 500,
@@ -71,12 +77,19 @@ impl Config {
             history_days: 7,
             dead_days: 30,
             dedup_days: 7,
+            alert_bytes: None,
         }
     }
 
     /// Names this instance; addressed messages find it by this name.
     pub fn instance(mut self, name: impl Into<String>) -> Self {
         self.instance = name.into();
+        self
+    }
+
+    /// Says where the listener connects to, past a pooler.
+    pub fn listen_url(mut self, url: impl Into<String>) -> Self {
+        self.listen_url = Some(url.into());
         self
     }
 

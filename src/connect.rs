@@ -106,6 +106,22 @@ impl Target {
         }
     }
 
+    /// Asks the server to give up what the token's connection is running. It may have finished meanwhile.
+    pub(crate) async fn cancel(&self, token: tokio_postgres::CancelToken) -> Result<()> {
+        let phase = || format!("cancel a statement on {}", self.label);
+        let limit = self.connect_limit();
+        let ask = async {
+            match &self.tls {
+                Some(tls) => token.cancel_query(tls.clone()).await,
+                None => token.cancel_query(NoTls).await,
+            }
+        };
+        match tokio::time::timeout(limit, ask).await {
+            Ok(done) => done.map_err(|e| Error::database(phase(), e)),
+            Err(_) => Err(Error::timeout(phase(), millis(limit))),
+        }
+    }
+
     /// Ours comes first, and the URL's after it in brackets: a listener's backend is told by its name (end_old_listener.sql).
     fn named(&self, application_name: &str) -> Config {
         let mut config = self.config.clone();

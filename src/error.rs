@@ -152,6 +152,10 @@ fn write_database(f: &mut fmt::Formatter<'_>, e: &tokio_postgres::Error) -> fmt:
         if let Some(detail) = db.detail() {
             write!(f, ", {detail}")?;
         }
+        // Another client's session answers: a pooler took it away between two statements.
+        if ["26000", "42P05"].contains(&db.code().code()) {
+            f.write_str(": a pooler in transaction mode must keep prepared statements (PgBouncer 1.21, max_prepared_statements), else connect directly")?;
+        }
         return Ok(());
     }
     match std::error::Error::source(e) {

@@ -4,19 +4,25 @@
 //! statements and nothing else: a listener inside a transaction would pin every other session's vacuum horizon.
 //! Order at every connect (W7): LISTEN → liveness lock → registration → full scan.
 
+mod life;
+mod turns;
+
 use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::runtime::Handle;
-use tokio_postgres::AsyncMessage;
 
+use self::{
+    life::RECONNECT_MS,
+    turns::{News, Stand, Turns},
+};
 use crate::{
     Error, Result,
     address::{Address, Outlet},
@@ -28,11 +34,6 @@ use crate::{
 
 /// Longest wait for one statement of the listener, in ms; then its connection counts as lost.
 const STATEMENT_MS_MAX: u64 = 5_000;
-/// First and longest wait between two tries to connect, in ms.
-const RECONNECT_MS: u64 = 50;
-const RECONNECT_MS_MAX: u64 = 2_000;
-/// How long an earlier connection's liveness lock is waited for, in ms.
-const LIVENESS_WAIT_MS: u64 = 10_000;
 /// The key that the sweeper's leader is armed on: the lane of scheduled rows.
 const SWEEP_KEY: i32 = WAKE_KEYS;
 
@@ -58,6 +59,8 @@ pub(crate) enum Msg {
     Lost(u64),
     /// Try to connect again.
     Reconnect,
+    /// News of a turn in a key's lock queue (W6).
+    Turn(News),
     /// Let the liveness lock go: the last step of a stop.
     Stop(ractor::RpcReplyPort<()>),
 }
@@ -66,12 +69,24 @@ pub(crate) enum Msg {
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     listening: AtomicBool,
+    polls: AtomicBool,
     leads: AtomicBool,
 }
 
 impl Health {
     pub(crate) fn listening(&self) -> bool {
         self.listening.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection is no session: nobody wakes us (W10).
+    pub(crate) fn polls(&self) -> bool {
+        self.polls.load(Ordering::Relaxed)
+    }
+
+    /// The tree has ended, and with it whoever would say so.
+    pub(crate) fn down(&self) {
+        self.listening.store(false, Ordering::Relaxed);
+        self.leads.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn leads(&self) -> bool {
@@ -82,6 +97,10 @@ impl Health {
 /// What the listener needs from the rest of the runtime.
 pub(crate) struct Wiring {
     pub(crate) target: Target,
+    /// Whether the target is the listener's alone: then it must be a session.
+    pub(crate) direct: bool,
+    /// Other connections to the database: whether a notification of theirs arrives.
+    pub(crate) pool: Pool,
     pub(crate) store: Arc<Store>,
     pub(crate) session: i32,
     pub(crate) registration: Registration,
@@ -98,6 +117,13 @@ pub(crate) struct Wiring {
     pub(crate) stood: AtomicBool,
 }
 
+impl Wiring {
+    /// The name of the listener's connections, by which an earlier one is found and ended.
+    fn application(&self) -> String {
+        format!("pgflow listener {}", self.session)
+    }
+}
+
 /// The actor.
 pub(crate) struct Listener {
     pub(crate) wiring: Arc<Wiring>,
@@ -106,10 +132,13 @@ pub(crate) struct Listener {
 /// Its state: the session, and which locks it holds.
 pub(crate) struct State {
     session: Option<Session>,
+    /// Whether the connection is a session (W10): else nothing is locked on it.
+    holds: bool,
     generation: u64,
     /// Keys that every connection LISTENs to; those of lanes made later come with their first arm.
     heard: HashSet<i32>,
     held: HashSet<i32>,
+    turns: Turns,
     leads: bool,
     written: Option<Instant>,
     reconnect_ms: u64,
@@ -122,12 +151,16 @@ impl Actor for Listener {
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<Msg>, (): ()) -> Result<State, ActorProcessingErr> {
-        self.wiring.address.occupy(myself.clone());
+        let w = &self.wiring;
+        w.address.occupy(myself.clone());
+        let turns = Turns::new(w.target.clone(), w.store.clone(), w.application(), w.address.outlet(Msg::Turn));
         let mut state = State {
             session: None,
+            holds: true,
             generation: 0,
             heard: self.wiring.keys.iter().copied().collect(),
             held: HashSet::new(),
+            turns,
             leads: false,
             written: None,
             reconnect_ms: RECONNECT_MS,
@@ -144,7 +177,7 @@ impl Actor for Listener {
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         let done = match message {
-            Msg::Dispatcher(ToListener::Arm(keys)) => self.arm(&keys, state).await,
+            Msg::Dispatcher(ToListener::Arm { number, keys }) => self.arm(number, &keys, state).await,
             Msg::Dispatcher(ToListener::Disarm(keys)) => self.disarm(keys, state).await,
             Msg::Dispatcher(ToListener::Beat { followed, slept_on }) => self.beat(&followed, &slept_on, state).await,
             Msg::Dispatcher(ToListener::Notify(keys)) => self.notify(&keys, state).await,
@@ -161,8 +194,10 @@ impl Actor for Listener {
             }
             Msg::Lost(_) => Ok(()),
             Msg::Reconnect => self.connect(&myself, state).await,
+            Msg::Turn(news) => self.turned(news, state).await,
             Msg::Stop(reply) => {
                 state.stopped = true;
+                state.turns.left().await;
                 state.session = None;
                 let _ = reply.send(());
                 Ok(())
@@ -184,112 +219,15 @@ async fn limited<T>(what: &str, statement: impl Future<Output = Result<T>>) -> R
 }
 
 impl Listener {
-    async fn connect(&self, myself: &ActorRef<Msg>, state: &mut State) -> Result<()> {
-        if state.stopped {
-            return Ok(());
-        }
-        let w = &self.wiring;
-        state.session = None;
-        state.generation += 1;
-        let generation = state.generation;
-        let own_pid = Arc::new(AtomicI32::new(0));
-        let closed = myself.clone();
-        let client = w
-            .target
-            .connect(
-                &Handle::current(),
-                &format!("pgflow listener {}", w.session),
-                self.on_message(own_pid.clone()),
-                move |_| drop(closed.cast(Msg::Lost(generation))),
-            )
-            .await?;
-        let mut session = limited("prepare", Session::open(&w.store, client)).await?;
-        own_pid.store(session.backend_pid().await?, Ordering::Relaxed);
-        let mut channels: Vec<String> = state.heard.iter().map(|k| self.channel(k)).collect();
-        channels.extend([self.channel(SWEEP_KEY), self.channel("ctl")]);
-        limited("LISTEN", session.listen(&channels)).await?;
-        self.take_liveness(&session).await?;
-        limited("register", w.store.register(session.client_mut(), w.session, &w.registration)).await?;
-        state.session = Some(session);
-        state.held.clear();
-        state.leads = false;
-        state.written = Some(Instant::now());
-        state.reconnect_ms = RECONNECT_MS;
-        w.health.listening.store(true, Ordering::Relaxed);
-        tracing::info!(target: "pgflow::listen", instance = %w.registration.name, session = w.session, "listening");
-        w.sweep.send(Signal::Connected);
-        w.dispatcher.signal(dispatch::Msg::ListenerReady);
-        // The first heartbeat at once: due rows wait for a leader.
-        w.dispatcher.signal(dispatch::Msg::BeatDue);
-        Ok(())
-    }
-
-    fn channel(&self, what: impl std::fmt::Display) -> String {
-        format!("pgflow_{}_{what}", self.wiring.store.space)
-    }
-
-    /// Notifications go straight to the dispatcher: as flags, so that a flood of them is one message.
-    fn on_message(&self, own_pid: Arc<AtomicI32>) -> impl FnMut(AsyncMessage) + Send + 'static {
-        let w = self.wiring.clone();
-        let prefix = self.channel("");
-        move |message| {
-            let AsyncMessage::Notification(n) = message else { return };
-            let Some(what) = n.channel().strip_prefix(&prefix) else { return };
-            match what.parse::<i32>() {
-                Ok(SWEEP_KEY) => w.sweep.send(Signal::Due),
-                // Our own disarm tells others, not us.
-                Ok(_) if n.process_id() == own_pid.load(Ordering::Relaxed) => {}
-                Ok(key) => {
-                    tracing::trace!(target: "pgflow::wake", key, "woken");
-                    if w.woken.note(key) {
-                        w.dispatcher.signal(dispatch::Msg::Woken);
-                    }
-                }
-                Err(_) => w.dispatcher.signal(dispatch::Msg::QueuesChanged),
-            }
-        }
-    }
-
-    /// An earlier connection of this session may still hold the lock: it is ended where permitted, then waited for.
-    async fn take_liveness(&self, session: &Session) -> Result<()> {
-        let w = &self.wiring;
-        let begun = Instant::now();
-        let mut tried = false;
-        while !limited("liveness lock", session.try_liveness(&w.store, w.session)).await? {
-            if !std::mem::replace(&mut tried, true) {
-                limited("end the earlier backend", session.end_old_listener(&w.store, w.session)).await?;
-            }
-            if begun.elapsed() > Duration::from_millis(LIVENESS_WAIT_MS) {
-                return Err(Error::timeout("listener: liveness lock of an earlier connection", LIVENESS_WAIT_MS));
-            }
-            tokio::time::sleep(Duration::from_millis(RECONNECT_MS)).await;
-        }
-        Ok(())
-    }
-
-    fn lost(&self, myself: &ActorRef<Msg>, state: &mut State, why: &Error) {
-        if state.stopped {
-            return;
-        }
-        let w = &self.wiring;
-        tracing::warn!(target: "pgflow::listen", error = %why, retry_ms = state.reconnect_ms, "not listening");
-        w.health.listening.store(false, Ordering::Relaxed);
-        w.health.leads.store(false, Ordering::Relaxed);
-        metrics::counter!("pgflow_listener_lost_total").increment(1);
-        state.session = None;
-        state.held.clear();
-        w.dispatcher.signal(dispatch::Msg::ListenerLost);
-        // Jitter: after a server restart all instances come back at once.
-        let wait = Duration::from_millis(state.reconnect_ms).mul_f64(0.75 + rand::random::<f64>() / 2.0);
-        state.reconnect_ms = (state.reconnect_ms * 2).min(RECONNECT_MS_MAX);
-        myself.send_after(wait, || Msg::Reconnect);
-    }
-
-    async fn arm(&self, keys: &[i32], state: &mut State) -> Result<()> {
+    async fn arm(&self, number: u64, keys: &[i32], state: &mut State) -> Result<()> {
         let Some(session) = &state.session else { return Ok(()) };
-        // An advisory lock counts its takers: one that we hold (a takeover came between) must not be taken twice.
-        let (held, missing): (Vec<i32>, Vec<i32>) = keys.iter().partition(|k| state.held.contains(k));
-        let mut answers: Vec<(i32, Armed)> = held.into_iter().map(|k| (k, Armed::Held)).collect();
+        let mut answers = Vec::with_capacity(keys.len());
+        let mut missing = Vec::new();
+        for key in keys.iter().copied() {
+            // An advisory lock counts its takers: one that we hold (a takeover came between) must not be taken twice.
+            let known = if state.held.contains(&key) { Some(Armed::Held) } else { state.turns.stand(key) };
+            known.map_or_else(|| missing.push(key), |answer| answers.push((key, answer)));
+        }
         if !missing.is_empty() {
             // W7, of a lane made since the connect: LISTEN before the first arm.
             let unheard: Vec<String> =
@@ -297,17 +235,31 @@ impl Listener {
             if !unheard.is_empty() {
                 limited("LISTEN", session.listen(&unheard)).await?;
             }
-            let armed = limited("arm", session.arm(&missing)).await?;
-            state.held.extend(armed.iter().filter(|(_, a)| *a == Armed::Held).map(|(k, _)| k));
-            answers.extend(armed);
+            let now = Instant::now();
+            for (key, answer) in limited("arm", session.arm(&missing)).await? {
+                if answer == Armed::Held {
+                    state.held.insert(key);
+                }
+                answers.push((key, state.turns.answered(key, answer, now)));
+            }
         }
-        self.wiring.dispatcher.signal(dispatch::Msg::Armed(answers));
+        self.wiring.dispatcher.signal(dispatch::Msg::Armed(number, answers));
         Ok(())
+    }
+
+    async fn turned(&self, news: News, state: &mut State) -> Result<()> {
+        if !state.turns.heard(news, Instant::now()) {
+            return Ok(());
+        }
+        let held = news.stand == Stand::Granted;
+        self.wiring.dispatcher.signal(dispatch::Msg::Turned { key: news.key, held });
+        // A turn that ended by itself told everybody; of one that failed nobody knows whether it did.
+        if news.stand == Stand::Failed { self.notify(&[news.key], state).await } else { Ok(()) }
     }
 
     async fn disarm(&self, keys: Vec<i32>, state: &mut State) -> Result<()> {
         let Some(session) = &state.session else { return Ok(()) };
-        let held: Vec<i32> = keys.into_iter().filter(|k| state.held.remove(k)).collect();
+        let held: Vec<i32> = keys.into_iter().filter(|k| !state.turns.let_go(*k) && state.held.remove(k)).collect();
         if held.is_empty() {
             return Ok(());
         }
@@ -324,9 +276,10 @@ impl Listener {
         if state.session.is_none() {
             return Ok(());
         }
-        let held: Vec<i32> = state.held.iter().copied().filter(|k| *k != SWEEP_KEY).collect();
+        let own = state.held.iter().copied().filter(|k| *k != SWEEP_KEY);
+        let held: Vec<i32> = own.chain(state.turns.held()).collect();
         self.disarm(held, state).await?;
-        self.wiring.dispatcher.signal(dispatch::Msg::ListenerReady);
+        self.wiring.dispatcher.signal(dispatch::Msg::ListenerReady { session: state.holds });
         Ok(())
     }
 
@@ -335,7 +288,8 @@ impl Listener {
         let w = &self.wiring;
         let write = state.written.is_none_or(|at| at.elapsed() >= Duration::from_millis(HEARTBEAT_WRITE_MS));
         // What we hold already must not be taken twice.
-        let followed: Vec<i32> = followed.iter().copied().filter(|k| !state.held.contains(k)).collect();
+        let ours = |k: &i32| state.held.contains(k) || state.turns.stand(*k).is_some();
+        let followed: Vec<i32> = followed.iter().copied().filter(|k| !ours(k)).collect();
         let beat = Heartbeat {
             session: w.session,
             followed: &followed,
@@ -344,13 +298,14 @@ impl Listener {
             leads: state.leads,
             lease_ms: w.lease_ms,
             heartbeat_ms: i64::try_from(w.heartbeat.as_millis()).unwrap_or(i64::MAX),
+            session_held: state.holds,
         };
         let beat = limited("heartbeat", session.heartbeat(&beat)).await?;
         if write {
             state.written = Some(Instant::now());
         }
         state.held.extend(&beat.taken);
-        if beat.leader && !state.held.contains(&SWEEP_KEY) {
+        if beat.leader && state.holds && !state.held.contains(&SWEEP_KEY) {
             // The leader's timer is the only one that sleeps on scheduled rows. Refused for a silent publisher: next beat.
             let armed = limited("arm", session.arm(&[SWEEP_KEY])).await?;
             state.held.extend(armed.iter().filter(|(_, a)| *a == Armed::Held).map(|(k, _)| k));

@@ -31,6 +31,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "tables", sql: include_str!("../sql/migrations/0001_tables.sql") },
     Migration { version: 2, name: "functions", sql: include_str!("../sql/migrations/0002_functions.sql") },
     Migration { version: 3, name: "admin", sql: include_str!("../sql/migrations/0003_admin.sql") },
+    Migration { version: 4, name: "alerts", sql: include_str!("../sql/migrations/0004_alerts.sql") },
 ];
 
 /// A migration that has just been applied.

@@ -3,48 +3,42 @@
 //! The control plane runs on threads of its own, so that handlers which block the user's runtime delay neither
 //! heartbeat, nor settle, nor a rollback.
 
+mod start;
+
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use deadpool_postgres::Pool;
-use ractor::{Actor, ActorRef};
+use ractor::ActorRef;
 use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::start::Start;
 use crate::{
     Config, Error, Publisher, Queue, Result,
     address::Address,
-    connect::{Target, redacted},
-    dispatch::{self, Counters, Dispatcher, WAKE_KEYS, WokenKeys},
-    handler::{AnyHandler, Handler, Lent, Registry},
-    listen::{self, Health, Listener},
+    connect::Target,
+    dispatch::{self, Counters},
+    handler::{AnyHandler, Handler, Registry},
+    listen::{self, Health},
     message::Message,
-    migrate,
-    monitor::{self, Monitor},
-    pool::{self, Pool as WorkerPool},
-    settle::{Settler, SettlerActor},
-    store::{Ended, QueueFacts, Registration, Store},
-    supervise::{self, ChildSpec, Plan, Strategy, Supervisor, TreeNode},
-    sweep::{self, Sweeper},
-    worker::{self, Worker},
+    migrate, monitor,
+    settle::Settler,
+    store::{Ended, Store},
+    supervise::{self, TreeNode},
 };
 
 /// Threads of the control plane.
 const CONTROL_THREADS: usize = 2;
+/// How long a stop waits for the answers of claims under way, in ms: their statement's limit is 10 s.
+const STOP_CLAIM_MS_MAX: u64 = 12_000;
 /// How long the last settles of a stop may take, in ms.
 const STOP_SETTLE_MS_MAX: u64 = 5_000;
-/// Settings of the connections that claim and settle: plans that stay right whatever the statistics say.
-const CONTROL_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-     SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET default_transaction_isolation = 'read committed'; SET statement_timeout = '10s'; \
-     SET idle_in_transaction_session_timeout = '60s'";
-/// Settings of the connections that publishers and handlers use.
-const HANDLER_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan";
-
 /// Collects queues and handlers; [`Builder::start`] runs them.
 pub struct Builder {
     config: Config,
@@ -107,6 +101,7 @@ impl Builder {
             }
         }
         let target = Target::parse(&self.config.url)?;
+        let listen = self.config.listen_url.as_deref().map(Target::parse).transpose()?;
         let control = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
             .thread_name("pgflow")
@@ -117,7 +112,7 @@ impl Builder {
         let control = ControlPlane(Some(control));
         let user = Handle::current();
         let handle = control.handle();
-        let start = Start { config: self.config, queues: self.queues, target, user };
+        let start = Start { config: self.config, queues: self.queues, target, listen, user };
         let started = handle.spawn(start.run()).await;
         match started {
             Ok(started) => started.map(|parts| Runtime { parts, control }),
@@ -164,6 +159,7 @@ struct Parts {
     cut: CancellationToken,
     health: Arc<Health>,
     counters: Arc<Counters>,
+    stopping: Arc<AtomicBool>,
 }
 
 impl Runtime {
@@ -184,13 +180,19 @@ impl Runtime {
 
     /// The supervision tree as it stands. A supervisor that does not answer within 5 s is shown without children.
     pub async fn tree(&self) -> TreeNode {
-        let children = supervise::snapshot(&self.parts.root).await;
+        let children = monitor::tree(&self.parts.root, &self.parts.health).await;
         TreeNode::root(format!("runtime {}", self.parts.instance), !self.parts.ended.is_cancelled(), children)
     }
 
     /// Whether the listener's connection stands: a wake can arrive. While it does not, nothing is claimed.
     pub fn is_listening(&self) -> bool {
         self.parts.health.listening()
+    }
+
+    /// Whether this instance looks for messages by itself, four times a second, since its connection is no session: nobody can
+    /// wake it, and only its lease tells others that it is gone. [`Config::listen_url`] mends that.
+    pub fn is_polling(&self) -> bool {
+        self.parts.health.polls()
     }
 
     /// Whether this instance does the leader's sweeping.
@@ -231,9 +233,11 @@ impl Runtime {
 
 impl Parts {
     async fn stop(self, grace: Duration) -> Result<()> {
+        self.stopping.store(true, Ordering::Relaxed);
         let (reply, stopped) = oneshot::channel();
         if self.dispatcher.cast(dispatch::Msg::Stop(reply)).is_ok() {
-            let _ = tokio::time::timeout(Duration::from_millis(STOP_SETTLE_MS_MAX), stopped).await;
+            // The dispatcher may die over it, and with it the reply; what its claims take is found as orphans, or rescued.
+            let _ = tokio::time::timeout(Duration::from_millis(STOP_CLAIM_MS_MAX), stopped).await;
         }
         if tokio::time::timeout(grace, self.settler.idle()).await.is_err() {
             self.cut.cancel();
@@ -241,6 +245,7 @@ impl Parts {
         let settled = tokio::time::timeout(Duration::from_millis(STOP_SETTLE_MS_MAX), self.settler.idle()).await;
         let ended = async {
             let c = self.pool.get().await.map_err(|e| Error::pool("stop", e))?;
+            // Only with nothing active: else others find it dead within a heartbeat, and rescue what it leaves.
             self.store.end_instance(&c, self.session, Ended::Stopped).await
         };
         let ended = ended.await;
@@ -255,223 +260,4 @@ impl Parts {
             Err(_) => Err(Error::timeout("stop: write the last outcomes", STOP_SETTLE_MS_MAX)),
         }
     }
-}
-
-/// What a start needs on the control plane.
-struct Start {
-    config: Config,
-    queues: Vec<(Queue, Registry)>,
-    target: Target,
-    user: Handle,
-}
-
-impl Start {
-    async fn run(self) -> Result<Parts> {
-        let Self { config, queues, target, user } = self;
-        let store = Arc::new(Store::new(&config.schema));
-        let handle = Handle::current();
-        let pool_of = |size, name: &str, settings| target.pool(&handle, size, &format!("pgflow {name}"), settings);
-        let control_pool = pool_of(config.control_connections - 1, "control", CONTROL_SETTINGS)?;
-        let high_pool = pool_of(1, "high", CONTROL_SETTINGS)?;
-        let handler_pool = pool_of(config.handler_connections, "handlers", HANDLER_SETTINGS)?;
-        let publish_pool = pool_of(config.handler_connections, "publish", HANDLER_SETTINGS)?;
-
-        let (session, facts) = prepare(&store, &control_pool, &config, &queues).await?;
-        let settler = Settler::new(store.clone(), control_pool.clone());
-        let dispatcher: Address<dispatch::Msg> = Address::default();
-        let listener: Address<listen::Msg> = Address::default();
-        let sweeper: Address<sweep::Msg> = Address::default();
-        let nudge = {
-            let dispatcher = dispatcher.clone();
-            move |lane| dispatcher.signal(dispatch::Msg::Nudged(lane))
-        };
-        let instance: Arc<str> = config.instance.as_str().into();
-        let publisher = Publisher::new(store.clone(), publish_pool, &config).with_nudge(Arc::new(nudge));
-        let lent = Lent { pool: handler_pool, publisher: publisher.clone(), instance: instance.clone() };
-        let cut = CancellationToken::new();
-        let woken = Arc::new(WokenKeys::new());
-        let (health, counters) = (Arc::new(Health::default()), Arc::new(Counters::default()));
-
-        let pools: Vec<Address<pool::Msg>> = queues.iter().map(|_| Address::default()).collect();
-        let mut children = vec![{
-            let settler = settler.clone();
-            ChildSpec::actor("settler", move || (SettlerActor, settler.clone()))
-        }];
-        let mut decodes = serde_json::Map::new();
-        for (i, (queue, registry)) in queues.iter().enumerate() {
-            decodes.insert(queue.name.clone(), registry.decodes());
-            let shared = worker::Shared {
-                queue: queue.name.as_str().into(),
-                registry: registry.clone(),
-                lent: lent.clone(),
-                deadline: queue.deadline,
-                user: user.clone(),
-                cut: cut.clone(),
-                finished: pools[i].outlet(pool::Msg::Finished),
-            };
-            children.push(queue_subtree(i, queue, Arc::new(shared), &pools[i], &dispatcher));
-        }
-        let wiring: <Dispatcher as Actor>::Arguments = {
-            let (store, pool, settler, dispatcher) =
-                (store.clone(), control_pool.clone(), settler.clone(), dispatcher.clone());
-            let (to_listener, doubt) =
-                (listener.outlet(listen::Msg::Dispatcher), sweeper.outlet(|_| sweep::Msg::Doubt));
-            let (woken, counters, instance) = (woken.clone(), counters.clone(), config.instance.clone());
-            let facts = facts.clone();
-            Arc::new(move || dispatch::Wiring {
-                store: store.clone(),
-                pool: pool.clone(),
-                high_pool: high_pool.clone(),
-                settler: settler.clone(),
-                session,
-                instance: instance.clone(),
-                pools: pools.clone(),
-                queues: facts.clone(),
-                to_listener: to_listener.clone(),
-                doubt: doubt.clone(),
-                woken: woken.clone(),
-                address: dispatcher.clone(),
-                counters: counters.clone(),
-            })
-        };
-        children.push(ChildSpec::actor("dispatcher", move || (Dispatcher, wiring.clone())));
-        let sweep_wiring = Arc::new(sweep::Wiring {
-            store: store.clone(),
-            pool: control_pool.clone(),
-            settler: settler.clone(),
-            session,
-            config: config.clone(),
-            address: sweeper.clone(),
-        });
-        children.push(ChildSpec::actor("sweeper", move || (Sweeper { wiring: sweep_wiring.clone() }, ())));
-        let listen_wiring = Arc::new(listen::Wiring {
-            target,
-            store: store.clone(),
-            session,
-            registration: Registration {
-                name: config.instance.clone(),
-                decodes: decodes.into(),
-                host: Some(crate::config::host_name()),
-                pid: i32::try_from(std::process::id()).unwrap_or(0),
-            },
-            keys: keys(&facts),
-            heartbeat: config.heartbeat(),
-            lease_ms: i64::try_from(config.lease_ms).unwrap_or(i64::MAX),
-            dispatcher: dispatcher.clone(),
-            woken,
-            sweep: sweeper.outlet(sweep::Msg::Signal),
-            address: listener.clone(),
-            health: health.clone(),
-            stood: AtomicBool::new(false),
-        });
-        children.push(ChildSpec::actor("listener", move || (Listener { wiring: listen_wiring.clone() }, ())));
-
-        let root_slot = Arc::new(OnceLock::new());
-        let monitor_wiring = Arc::new(monitor::Wiring {
-            store: store.clone(),
-            pool: control_pool.clone(),
-            settler: settler.clone(),
-            health: health.clone(),
-            session,
-            root: root_slot.clone(),
-        });
-        children.push(ChildSpec::actor("monitor", move || (Monitor { wiring: monitor_wiring.clone() }, ())));
-
-        let (root, root_ended) = Actor::spawn(None, Supervisor, plan("runtime", Strategy::OneForOne, 20, children))
-            .await
-            .map_err(|e| match e {
-                ractor::SpawnErr::StartupFailed(why) => Error::state("start", why.to_string()),
-                other => Error::state("start", other.to_string()),
-            })?;
-        let _ = root_slot.set(root.clone());
-        let ended = CancellationToken::new();
-        tokio::spawn({
-            let ended = ended.clone();
-            async move {
-                let _ = root_ended.await;
-                ended.cancel();
-            }
-        });
-        Ok(Parts {
-            instance,
-            session,
-            store,
-            pool: control_pool,
-            publisher,
-            settler,
-            dispatcher,
-            listener,
-            root,
-            ended,
-            cut,
-            health,
-            counters,
-        })
-    }
-}
-
-/// Checks the schema, makes missing queues, draws a session.
-async fn prepare(
-    store: &Store,
-    pool: &Pool,
-    config: &Config,
-    queues: &[(Queue, Registry)],
-) -> Result<(i32, Vec<QueueFacts>)> {
-    let c = pool.get().await.map_err(|e| Error::pool(format!("start: connect to {}", redacted(&config.url)), e))?;
-    migrate::check(&c, &config.schema).await?;
-    store.ensure_partitions(&c).await?;
-    for (queue, _) in queues {
-        store.create_queue(&c, queue).await?;
-    }
-    let names: Vec<String> = queues.iter().map(|(q, _)| q.name.clone()).collect();
-    let mut facts = store.queue_facts(&c, &names, &config.instance).await?;
-    // The pools are numbered by the builder's order.
-    facts.sort_by_key(|f| names.iter().position(|n| *n == f.name));
-    Ok((store.new_session(&c).await?, facts))
-}
-
-/// A queue's supervisor: its pool, and behind it the workers, which are restarted with it.
-fn queue_subtree(
-    number: usize,
-    queue: &Queue,
-    shared: Arc<worker::Shared>,
-    address: &Address<pool::Msg>,
-    dispatcher: &Address<dispatch::Msg>,
-) -> ChildSpec {
-    let (general, reserved) = (queue.workers, usize::from(queue.high_reserve));
-    let (address, demand) = (address.clone(), dispatcher.outlet(dispatch::Msg::Demand));
-    let pool = ChildSpec::actor("pool", move || {
-        let (demand, address) = (demand.clone(), address.clone());
-        (WorkerPool { queue: number, general, reserved, demand, address }, ())
-    });
-    let workers = (0..general + reserved)
-        .map(|slot| {
-            let shared = shared.clone();
-            let id = if slot < general { format!("worker {slot}") } else { "worker high".into() };
-            ChildSpec::actor(id, move || (Worker { shared: shared.clone(), slot }, ()))
-        })
-        .collect();
-    let workers = ChildSpec::supervisor(plan("workers", Strategy::OneForOne, 1_000, workers));
-    ChildSpec::supervisor(plan(&format!("queue {}", queue.name), Strategy::RestForOne, 20, vec![pool, workers]))
-}
-
-/// Restart budgets: what ends a child is our own bug or a kill; so many within a minute mean that restarting is no cure.
-fn plan(id: &str, strategy: Strategy, restarts_max: usize, children: Vec<ChildSpec>) -> Plan {
-    Plan {
-        id: id.into(),
-        strategy,
-        restarts_max,
-        window: Duration::from_secs(60),
-        backoff: Duration::from_millis(10),
-        backoff_max: Duration::from_secs(5),
-        children,
-    }
-}
-
-/// The wake keys of all lanes served.
-fn keys(facts: &[QueueFacts]) -> Vec<i32> {
-    let mut keys: Vec<i32> = facts.iter().flat_map(|f| f.lanes.iter().map(|(lane, ..)| lane % WAKE_KEYS)).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
 }

@@ -1,6 +1,6 @@
 -- The symptoms that a doctor judges, in one row; it only reads. $1: lease in ms.
 -- Index: pgflow_ready_pkey (the first row of each lane), pgflow_dlq_created, pgflow_instances_live.
-WITH live AS (SELECT name, heartbeat_at, decodes FROM {schema}.pgflow_instances WHERE ended_at IS NULL),
+WITH live AS (SELECT name, heartbeat_at, decodes, listener_pid FROM {schema}.pgflow_instances WHERE ended_at IS NULL),
 firsts AS (
   SELECT q.name, min(r.created_at) AS oldest FROM {schema}.pgflow_queues q JOIN {schema}.pgflow_lanes l USING (queue_id)
   CROSS JOIN LATERAL (SELECT created_at FROM {schema}.pgflow_ready WHERE lane_id = l.lane_id ORDER BY seq LIMIT 1) r
@@ -26,6 +26,7 @@ SELECT to_jsonb(x) FROM (SELECT
   current_setting('max_connections')::int AS connections_max,
   (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
   (SELECT count(*) FROM live) AS instances,
+  ARRAY(SELECT name FROM live WHERE listener_pid IS NULL ORDER BY name LIMIT 10) AS polling,
   ARRAY(SELECT name FROM live WHERE heartbeat_at < clock_timestamp() - $1::bigint * interval '1 millisecond' ORDER BY name LIMIT 10) AS silent,
   ARRAY(SELECT f.name FROM firsts f WHERE NOT EXISTS (SELECT 1 FROM live WHERE live.decodes ? f.name) ORDER BY f.name LIMIT 10) AS unserved,
   (SELECT name FROM firsts ORDER BY oldest LIMIT 1) AS slowest_queue,

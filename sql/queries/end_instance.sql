@@ -4,7 +4,7 @@
 WITH ended AS (
   UPDATE {schema}.pgflow_instances i SET ended_at = clock_timestamp(), died = $3
   WHERE session_id = $1 AND ended_at IS NULL
-    AND ($2 OR NOT $3 OR pg_try_advisory_xact_lock_shared({space}, 65536 + $1::int))
+    AND ($2 OR NOT $3 OR listener_pid IS NOT NULL AND pg_try_advisory_xact_lock_shared({space}, 65536 + $1::int))
     AND NOT EXISTS (SELECT 1 FROM {schema}.pgflow_active a WHERE a.session_id = i.session_id)
   RETURNING listener_pid, heartbeat_at)
 SELECT CASE WHEN $2 THEN (

@@ -1,9 +1,11 @@
--- Takes the active messages of session $1 back, if its liveness lock is free or its heartbeat is older than $2 ms; at most $3.
+-- Takes the active messages of session $1 back, if its liveness lock is free (one that polls without a session has none) or
+-- its heartbeat is older than $2 ms; at most $3.
 -- A message at its last try goes to the DLQ (process_died): what kills its process must not go round for ever.
 -- Answers (id, dead, queue_id, ordering_key). Index: pgflow_active_session. SKIP LOCKED: a settle in flight wins.
 WITH judge AS MATERIALIZED (
   SELECT $1::int AS session_id
-  WHERE pg_try_advisory_xact_lock_shared({space}, 65536 + $1::int)
+  WHERE (pg_try_advisory_xact_lock_shared({space}, 65536 + $1::int)
+         AND NOT EXISTS (SELECT 1 FROM {schema}.pgflow_instances WHERE session_id = $1 AND ended_at IS NULL AND listener_pid IS NULL))
      OR EXISTS (SELECT 1 FROM {schema}.pgflow_instances
                 WHERE session_id = $1 AND heartbeat_at < clock_timestamp() - $2::bigint * interval '1 millisecond')),
 gone AS (

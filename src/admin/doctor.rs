@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::Symptoms;
+use crate::store::{Alert, AlertLevel, Symptoms};
 
 /// More dead letters than this want somebody's eye.
 const DEAD_MAX: i64 = 10;
@@ -10,6 +10,8 @@ const DEAD_MAX: i64 = 10;
 const LATE_S: f64 = 5.0;
 /// A transaction that is open longer than this, in s, keeps deleted rows in every scan.
 const OPEN_S: f64 = 60.0;
+/// So many alerts are told in words.
+const ALERTS_SHOWN: usize = 10;
 /// The oldest server that the statements run on.
 const SERVER_MIN: i32 = 150_000;
 
@@ -59,6 +61,20 @@ pub(super) fn judge(s: &Symptoms) -> Vec<Finding> {
     ]
 }
 
+/// What others have found, and keep saying.
+pub(super) fn alerts(standing: &[Alert]) -> Finding {
+    let health = match standing.iter().map(|a| a.level).max() {
+        None => return finding("alerts", Health::Ok, "none"),
+        Some(AlertLevel::Warn) => Health::Warn,
+        Some(AlertLevel::Page) => Health::Fail,
+    };
+    let said =
+        standing.iter().take(ALERTS_SHOWN).map(|a| format!("{} {} ({}): {}", a.alert, a.subject, a.source, a.detail));
+    let more = standing.len().saturating_sub(ALERTS_SHOWN);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    finding("alerts", health, said.collect::<Vec<_>>().join("; ") + &more)
+}
+
 fn server(s: &Symptoms) -> Finding {
     let version = &s.server_version;
     match () {
@@ -86,6 +102,14 @@ fn wake_up(s: &Symptoms) -> Finding {
     let mode = &s.mode;
     match (mode.as_str(), s.wake_triggers) {
         ("poll", _) => finding("wake-up", Health::Warn, "mode poll: nobody is woken, instances look 4 times a second"),
+        (_, 2) if !s.polling.is_empty() => finding(
+            "wake-up",
+            Health::Warn,
+            format!(
+                "{} cannot be woken and look 4 times a second: their connection is no session (a pooler in transaction mode?), set listen_url to a direct one",
+                s.polling.join(", ")
+            ),
+        ),
         (_, 2) => finding("wake-up", Health::Ok, format!("mode {mode}")),
         _ => finding(
             "wake-up",
@@ -235,6 +259,7 @@ mod tests {
         assert_eq!(with(|s| s.synchronous_commit = false), fail("durability"));
         assert_eq!(with(|s| s.wake_triggers = 1), fail("wake-up"));
         assert_eq!(with(|s| s.mode = "poll".into()), warn("wake-up"));
+        assert_eq!(with(|s| s.polling = vec!["a".into()]), warn("wake-up"));
         assert_eq!(with(|s| s.partitions_missing = 1), fail("partitions"));
         assert_eq!(with(|s| s.prepared = 1), warn("transactions"));
         assert_eq!(with(|s| s.open_seconds = Some(61.0)), warn("transactions"));

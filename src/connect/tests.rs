@@ -106,6 +106,27 @@ fn a_server_that_accepts_but_never_answers_is_given_up() {
     assert!(!error.to_string().contains("s3cret") && error.to_string().contains("u:***@127.0.0.1"), "{error}");
 }
 
+#[test]
+fn a_running_statement_is_cancelled() {
+    let server = server();
+    let home = runtime();
+    let target = Target::parse(&server.url()).unwrap();
+    let client = home.block_on(target.connect(home.handle(), "t", |_| (), |_| ())).unwrap();
+    let token = client.cancel_token();
+    let cancelled = home.block_on(async {
+        let statement = client.batch_execute("SELECT pg_sleep(60)");
+        let cancel = async {
+            // Until the statement has begun there is nothing to cancel: so again and again.
+            loop {
+                target.cancel(token.clone()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! { done = statement => done, () = cancel => unreachable!() }
+    });
+    assert_eq!(cancelled.unwrap_err().code(), Some(&tokio_postgres::error::SqlState::QUERY_CANCELED));
+}
+
 /// A server that speaks TLS on the loopback with this certificate, and its port.
 fn tls_server(certificate: &str) -> (DevPg, u16, std::path::PathBuf) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().port();

@@ -4,7 +4,12 @@
 //! Invariant: a group with demand is asleep (Armed or Following) only after a claim that found less than it asked for,
 //! issued after its keys were armed or found followed, and with no wake since.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, Instant};
+
+use crate::store::Armed;
 
 /// Between two looks while lingering, in ms (W5).
 pub(super) const LINGER_POLL_MS: u64 = 2;
@@ -13,6 +18,8 @@ pub(super) const LINGER_MS: u64 = 20;
 /// First and longest wait between two looks while silent publishers are in flight, in ms (W2).
 pub(super) const SILENT_MS: u64 = 2;
 pub(super) const SILENT_MS_MAX: u64 = 50;
+/// Longest wait between two looks while queueing behind them: those that come later notify (W6), in ms.
+pub(super) const QUEUED_MS_MAX: u64 = 1_000;
 /// First and longest wait after a claim that failed, in ms.
 pub(super) const CLAIM_RETRY_MS: u64 = 50;
 pub(super) const CLAIM_RETRY_MS_MAX: u64 = 2_000;
@@ -62,6 +69,8 @@ pub(super) struct Gate {
     last_wake: Option<Instant>,
     /// A wake came between the arm request and its answer: it may have been the disarm of the sentinel that refused us.
     woken_while_arming: bool,
+    /// The number of the last arm request: an answer to an older one says what was.
+    asked: u64,
     silent_ms: u64,
     failures: u32,
     /// Counts everything that may have changed what a look would find; tells a lost wake from a late one.
@@ -78,6 +87,7 @@ impl Default for Gate {
             next_look: None,
             last_wake: None,
             woken_while_arming: false,
+            asked: 0,
             silent_ms: SILENT_MS,
             failures: 0,
             events: 0,
@@ -206,146 +216,46 @@ impl Gate {
         self.next_look = Some(now + Duration::from_millis(POLL_MS));
     }
 
-    pub(super) fn arming(&mut self) {
+    /// An arm request of this number goes out.
+    pub(super) fn arming(&mut self, number: u64) {
         self.phase = Phase::Arming;
+        self.asked = number;
         self.woken_while_arming = false;
     }
 
-    /// The arm request answered: any key silent, any followed. The scan comes after it, as a later statement (W1).
-    pub(super) fn armed(&mut self, now: Instant, silent: bool, followed: bool) {
+    /// Whether the answer to the arm request of this number is awaited.
+    pub(super) fn awaits(&self, number: u64) -> bool {
+        self.phase == Phase::Arming && self.asked == number
+    }
+
+    /// The arm request answered, with this for the most wakeful of its keys. The scan comes after it, as a later statement (W1).
+    pub(super) fn armed(&mut self, now: Instant, answer: Armed) {
         self.dirty = true;
-        self.phase = if silent {
-            let at = now + Duration::from_millis(self.silent_ms);
-            self.silent_ms = (self.silent_ms * 2).min(SILENT_MS_MAX);
-            Phase::Silent(at)
-        } else {
-            self.silent_ms = SILENT_MS;
-            match followed {
-                false => Phase::Armed,
-                // The refusal is older than the wake: nobody may be sentinel any more, so arm anew after the scan (W2).
-                true if self.woken_while_arming => Phase::Awake,
-                true => Phase::Following,
-            }
+        let mut silent = |most: u64| {
+            let wait = self.silent_ms.min(most);
+            self.silent_ms = (wait * 2).min(most);
+            Phase::Silent(now + Duration::from_millis(wait))
         };
+        self.phase = match answer {
+            Armed::Silent => silent(SILENT_MS_MAX),
+            Armed::Queued => silent(QUEUED_MS_MAX),
+            Armed::Held => Phase::Armed,
+            // The refusal is older than the wake: nobody may be sentinel any more, so arm anew after the scan (W2).
+            Armed::Followed if self.woken_while_arming => Phase::Awake,
+            Armed::Followed => Phase::Following,
+        };
+        if matches!(answer, Armed::Held | Armed::Followed) {
+            self.silent_ms = SILENT_MS;
+        }
+    }
+
+    /// Whether a claim that failed is waited after: nothing is claimed meanwhile.
+    pub(super) fn retries(&self, now: Instant) -> bool {
+        self.failures > 0 && self.next_look.is_some_and(|at| at > now)
     }
 
     /// The keys were let go, or lost with the connection.
     pub(super) fn released(&mut self) {
         self.phase = Phase::Awake;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asleep(now: Instant) -> Gate {
-        let mut g = Gate::default();
-        g.claim_started();
-        g.claimed(now, 4, 0, true);
-        assert_eq!(g.step(now, true, true, true), Step::Arm);
-        g.arming();
-        g.armed(now, false, false);
-        assert_eq!(g.step(now, true, true, true), Step::Claim, "W1: the scan comes after the arm");
-        g.claim_started();
-        g.claimed(now, 4, 0, true);
-        assert!(g.asleep());
-        g
-    }
-
-    /// Fear (W1): sleep without a scan after arming.
-    #[test]
-    fn sleeps_only_after_arm_then_empty_scan() {
-        let now = Instant::now();
-        assert_eq!(asleep(now).step(now, true, true, true), Step::Rest);
-    }
-
-    /// Fear: a wake that arrives while a claim is under way is forgotten.
-    #[test]
-    fn a_wake_during_a_claim_asks_for_another_look() {
-        let now = Instant::now();
-        let mut g = asleep(now);
-        g.woken(now);
-        g.claim_started();
-        g.woken(now + Duration::from_millis(500));
-        g.claimed(now, 4, 1, true);
-        assert_eq!(g.step(now, true, true, true), Step::Claim);
-    }
-
-    /// Fear (W3): a follower that was woken by a disarm goes back to sleep with nobody as sentinel.
-    #[test]
-    fn a_woken_follower_arms_anew() {
-        let now = Instant::now();
-        let mut g = asleep(now);
-        g.phase = Phase::Following;
-        g.woken(now);
-        g.claim_started();
-        g.claimed(now, 4, 0, true);
-        assert_eq!(g.step(now, true, true, true), Step::Arm);
-    }
-
-    /// Fear (W2): the sentinel that refused us disarms before its refusal is read, and nobody is sentinel while we sleep.
-    #[test]
-    fn a_wake_that_overtakes_a_refusal_is_not_slept_upon() {
-        let now = Instant::now();
-        let mut g = Gate::default();
-        g.claim_started();
-        g.claimed(now, 4, 0, true);
-        g.arming();
-        g.woken(now);
-        g.armed(now, false, true);
-        g.claim_started();
-        g.claimed(now, 4, 0, true);
-        assert_eq!(g.step(now, true, true, true), Step::Arm);
-    }
-
-    /// Fear (W3): a saturated runtime stays sentinel.
-    #[test]
-    fn lost_demand_releases() {
-        let now = Instant::now();
-        assert_eq!(asleep(now).step(now, false, false, true), Step::Release);
-    }
-
-    /// Fear (W2): silent publishers in flight are slept upon.
-    #[test]
-    fn silent_publishers_are_looked_for_again() {
-        let now = Instant::now();
-        let mut g = Gate::default();
-        g.claim_started();
-        g.claimed(now, 4, 0, true);
-        g.arming();
-        g.armed(now, true, false);
-        g.claim_started();
-        g.claimed(now, 4, 0, true);
-        let Step::At(at) = g.step(now, true, true, true) else { panic!("must look again") };
-        assert_eq!(g.step(at, true, true, true), Step::Arm);
-    }
-
-    /// Fear (W5): at full load every publish notifies.
-    #[test]
-    fn a_full_claim_lets_go_and_lingers() {
-        let now = Instant::now();
-        let mut g = asleep(now);
-        g.woken(now);
-        g.claim_started();
-        assert!(g.claimed(now, 4, 4, true), "let go");
-        assert_eq!(g.step(now, true, true, true), Step::Claim);
-        g.claim_started();
-        g.claimed(now, 4, 0, true);
-        assert_eq!(g.step(now, true, true, true), Step::At(now + Duration::from_millis(LINGER_POLL_MS)));
-        let later = now + Duration::from_millis(LINGER_MS);
-        assert_eq!(g.step(later, true, true, true), Step::Arm);
-    }
-
-    /// Fear: a failed claim leaves rows unlooked for, or is repeated without pause.
-    #[test]
-    fn a_failed_claim_is_repeated_after_a_pause() {
-        let now = Instant::now();
-        let mut g = asleep(now);
-        g.woken(now);
-        g.claim_started();
-        g.claim_failed(now);
-        let Step::At(at) = g.step(now, true, true, true) else { panic!("must wait") };
-        assert_eq!(g.step(at, true, true, true), Step::Claim);
     }
 }

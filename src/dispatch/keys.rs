@@ -1,6 +1,9 @@
 //! A dispatcher's keys: armed, followed, let go; and what a heartbeat or a reconnect says of them.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use ractor::ActorRef;
 
@@ -9,46 +12,77 @@ use crate::store::{Armed, Beat, Mode};
 
 impl State {
     pub(super) fn arm(&mut self, queue: usize, group: Group) {
-        if self.mode == Mode::Poll {
-            // Nobody notifies in this mode (W10).
+        if self.mode == Mode::Poll || !self.session {
+            // Nobody notifies in this mode, or nobody can notify us (W10).
             return self.gate(queue, group).poll(Instant::now());
         }
         let keys = self.keys(queue, group);
-        self.gate(queue, group).arming();
+        self.asked += 1;
+        let number = self.asked;
+        self.gate(queue, group).arming(number);
         for key in &keys {
             self.followed.remove(key);
         }
         let missing: Vec<i32> = keys.into_iter().filter(|k| !self.held.contains(k)).collect();
         // Asked even for none: the answer is what starts the scan.
-        self.wiring.to_listener.send(ToListener::Arm(missing));
+        self.wiring.to_listener.send(ToListener::Arm { number, keys: missing });
     }
 
-    pub(super) fn armed(&mut self, myself: &ActorRef<Msg>, answers: &[(i32, Armed)]) {
-        for (key, state) in answers {
-            match state {
+    /// Takes the answer to one request, for the one gate that waits for it: an answer to an older request, or of a key that
+    /// was let go after this one went out, says what was.
+    pub(super) fn armed(&mut self, myself: &ActorRef<Msg>, number: u64, answers: &[(i32, Armed)]) {
+        let answers: HashMap<i32, Armed> =
+            answers.iter().filter(|(key, _)| self.let_go.get(key).is_none_or(|at| *at < number)).copied().collect();
+        for (key, answer) in &answers {
+            match answer {
                 Armed::Held => drop(self.held.insert(*key)),
                 Armed::Followed => drop(self.followed.insert(*key)),
-                Armed::Silent => {}
+                Armed::Queued | Armed::Silent => {}
             }
         }
-        let now = Instant::now();
         for queue in 0..self.queues.len() {
             for group in [Group::High, Group::Rest] {
-                if self.gate(queue, group).phase != Phase::Arming {
+                if !self.gate(queue, group).awaits(number) {
                     continue;
                 }
-                let keys = self.keys(queue, group);
-                let known = |k: &i32| self.held.contains(k) || self.followed.contains(k);
-                let answered = |k: &i32| known(k) || answers.iter().any(|(a, _)| a == k);
-                if !keys.iter().all(answered) {
-                    continue;
-                }
-                let silent = !keys.iter().all(known);
-                let followed = keys.iter().any(|k| self.followed.contains(k));
-                self.gate(queue, group).armed(now, silent, followed);
+                let stands = |key: &i32| match answers.get(key) {
+                    _ if self.held.contains(key) => Armed::Held,
+                    _ if self.followed.contains(key) => Armed::Followed,
+                    Some(Armed::Queued) => Armed::Queued,
+                    // Silent, or not asked for: a lane that is new to the group, or taken from us meanwhile.
+                    _ => Armed::Silent,
+                };
+                let answer = self.keys(queue, group).iter().map(stands).max().unwrap_or(Armed::Held);
+                self.gate(queue, group).armed(Instant::now(), answer);
                 self.turn(myself, queue);
             }
         }
+    }
+
+    /// A turn in the lock queue of this key ended: whoever waits for it looks, and arms anew (W6).
+    pub(super) fn turned(&mut self, myself: &ActorRef<Msg>, key: i32, held: bool) {
+        self.followed.remove(&key);
+        let users = self.by_key.get(&key).cloned().unwrap_or_default();
+        let wanted = users.iter().any(|(queue, group)| self.wants(*queue, *group));
+        match held {
+            true if wanted => drop(self.held.insert(key)),
+            true => self.let_go(vec![key]),
+            false => drop(self.held.remove(&key)),
+        }
+        for (queue, group) in users {
+            let gate = self.gate(queue, group);
+            match gate.phase {
+                Phase::Awake | Phase::Arming => {}
+                Phase::Silent(_) | Phase::Armed | Phase::Following => gate.released(),
+            }
+            gate.look();
+            self.turn(myself, queue);
+        }
+    }
+
+    fn let_go(&mut self, keys: Vec<i32>) {
+        self.let_go.extend(keys.iter().map(|key| (*key, self.asked)));
+        self.wiring.to_listener.send(ToListener::Disarm(keys));
     }
 
     /// Lets go of the group's keys that no other group is armed on (W3).
@@ -73,12 +107,12 @@ impl State {
             }
         }
         if !gone.is_empty() {
-            self.wiring.to_listener.send(ToListener::Disarm(gone));
+            self.let_go(gone);
         }
     }
 
-    pub(super) fn listener_ready(&mut self, myself: &ActorRef<Msg>) {
-        self.listening = true;
+    pub(super) fn listener_ready(&mut self, myself: &ActorRef<Msg>, session: bool) {
+        (self.listening, self.session) = (true, session);
         // A listener that was killed said nothing: whatever it held is gone with its session.
         self.held.clear();
         self.followed.clear();
@@ -145,11 +179,14 @@ impl State {
             }
             if !wanted {
                 self.held.remove(key);
-                self.wiring.to_listener.send(ToListener::Disarm(vec![*key]));
+                self.let_go(vec![*key]);
             }
         }
-        for lane in &beat.missed {
-            for (queue, group) in self.by_key.get(&(lane % WAKE_KEYS)).cloned().unwrap_or_default() {
+        // A followed key without a sentinel, which silent publishers keep from us, is as good as a row that was missed.
+        let suspects: HashSet<i32> =
+            beat.missed.iter().map(|lane| lane % WAKE_KEYS).chain(beat.silent.iter().copied()).collect();
+        for key in suspects {
+            for (queue, group) in self.by_key.get(&key).cloned().unwrap_or_default() {
                 let gate = self.gate(queue, group);
                 if gate.asleep() {
                     let events = gate.events;
@@ -163,7 +200,8 @@ impl State {
         }
     }
 
-    /// A lane that we sleep on held rows at the heartbeat and no wake has come since: look, and count what is found.
+    /// A lane that we sleep on held rows at the heartbeat, or had no sentinel, and no wake has come since: look, and count
+    /// what is found.
     pub(super) fn suspect(&mut self, myself: &ActorRef<Msg>, queue: usize, group: Group, events: u64) {
         let gate = self.gate(queue, group);
         if gate.asleep() && gate.events == events {

@@ -8,18 +8,23 @@ mod gate;
 mod hold;
 mod keys;
 mod plan;
+mod queues;
 mod turn;
+mod woken;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(crate) use self::plan::Group;
+pub(crate) use self::woken::{Counters, WokenKeys};
 use self::{gate::Gate, hold::Hold, plan::Lanes};
 use crate::{
     Result,
@@ -43,8 +48,8 @@ const LATE_WAKE_MS: u64 = 100;
 /// Sent down to the listener, by a type of this file.
 #[derive(Debug)]
 pub(crate) enum ToListener {
-    /// Become sentinel of these keys if possible (W1).
-    Arm(Vec<i32>),
+    /// Become sentinel of these keys if possible (W1); the answer carries the number.
+    Arm { number: u64, keys: Vec<i32> },
     /// Let these keys go and notify (W3).
     Disarm(Vec<i32>),
     /// Do the heartbeat now, with what we follow and sleep on (W8).
@@ -77,10 +82,13 @@ pub(crate) enum Msg {
     Woken,
     /// This process published into a lane (W11).
     Nudged(i32),
-    /// The listener answers an arm request.
-    Armed(Vec<(i32, Armed)>),
-    /// The listener is connected anew: nothing is armed, everything must be looked at (W7).
-    ListenerReady,
+    /// The listener answers the arm request of this number.
+    Armed(u64, Vec<(i32, Armed)>),
+    /// A turn in a key's lock queue ended (W6): we are sentinel, or not, or no more.
+    Turned { key: i32, held: bool },
+    /// The listener is connected anew: nothing is armed, everything must be looked at (W7). Whether its connection is a
+    /// session, which can hold a lock and be notified (W10).
+    ListenerReady { session: bool },
     /// The listener lost its connection: no claims until it is back.
     ListenerLost,
     /// Time for a heartbeat: say what we follow and sleep on.
@@ -125,6 +133,14 @@ impl Credits {
     fn all(self) -> usize {
         self.general + self.reserved
     }
+
+    /// Those that may take a group's messages.
+    fn of(self, group: Group) -> usize {
+        match group {
+            Group::High => self.all(),
+            Group::Rest => self.general,
+        }
+    }
 }
 
 /// What the dispatcher needs from the rest of the runtime.
@@ -143,36 +159,8 @@ pub(crate) struct Wiring {
     pub(crate) woken: Arc<WokenKeys>,
     pub(crate) address: Address<Msg>,
     pub(crate) counters: Arc<Counters>,
-}
-
-/// Finds that no wake announced (W9).
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) found_by_heartbeat: std::sync::atomic::AtomicU64,
-    pub(crate) found_by_takeover: std::sync::atomic::AtomicU64,
-}
-
-/// Keys notified and not yet handled. A flood of notifications sets flags; one message is on its way at most.
-pub(crate) struct WokenKeys {
-    keys: std::sync::Mutex<HashSet<i32>>,
-}
-
-impl WokenKeys {
-    pub(crate) fn new() -> Self {
-        Self { keys: std::sync::Mutex::default() }
-    }
-
-    /// Notes a key; true when the dispatcher must be told.
-    pub(crate) fn note(&self, key: i32) -> bool {
-        let mut keys = self.keys.lock().unwrap_or_else(|e| e.into_inner());
-        let first = keys.is_empty();
-        keys.insert(key);
-        first
-    }
-
-    fn take(&self) -> HashSet<i32> {
-        std::mem::take(&mut *self.keys.lock().unwrap_or_else(|e| e.into_inner()))
-    }
+    /// Set when the runtime stops: a dispatcher that is restarted from then on claims nothing.
+    pub(crate) stopping: Arc<AtomicBool>,
 }
 
 /// One queue as it is served.
@@ -207,7 +195,13 @@ pub(crate) struct State {
     held: HashSet<i32>,
     /// Keys whose sentinel is another runtime.
     followed: HashSet<i32>,
+    /// Numbers the arm requests.
+    asked: u64,
+    /// The last arm request before each key was let go: what that one is answered of the key is void.
+    let_go: HashMap<i32, u64>,
     listening: bool,
+    /// Whether the listener's connection is a session: without one nobody wakes us (W10).
+    session: bool,
     stopped: bool,
     /// Who waits for the last claim's answer.
     stopping: Option<tokio::sync::oneshot::Sender<()>>,
@@ -231,8 +225,11 @@ impl Actor for Dispatcher {
             by_key: HashMap::new(),
             held: HashSet::new(),
             followed: HashSet::new(),
+            asked: 0,
+            let_go: HashMap::new(),
             listening: false,
-            stopped: false,
+            session: true,
+            stopped: wiring.stopping.load(Ordering::Relaxed),
             stopping: None,
             mode: Mode::Eventcount,
             death_beats: 0,
@@ -254,8 +251,9 @@ impl Actor for Dispatcher {
             Msg::Demand(demand) => state.demand(&myself, demand),
             Msg::Woken => state.woken(&myself),
             Msg::Nudged(lane) => state.nudged(&myself, lane),
-            Msg::Armed(answers) => state.armed(&myself, &answers),
-            Msg::ListenerReady => state.listener_ready(&myself),
+            Msg::Armed(number, answers) => state.armed(&myself, number, &answers),
+            Msg::Turned { key, held } => state.turned(&myself, key, held),
+            Msg::ListenerReady { session } => state.listener_ready(&myself, session),
             Msg::ListenerLost => state.listener_lost(),
             Msg::BeatDue => state.beat_due(),
             Msg::Beat(beat) => state.beat(&myself, &beat),
@@ -274,50 +272,6 @@ impl Actor for Dispatcher {
 }
 
 impl State {
-    /// Takes queues as they are now; those known keep their gates, to be looked at anew.
-    fn adopt(&mut self, facts: Vec<QueueFacts>) {
-        for fact in facts {
-            let lanes = Lanes::new(&fact);
-            match self.queues.iter_mut().find(|q| *q.name == *fact.name) {
-                Some(q) => {
-                    // A new lane's key is not armed: to sleep on it, the gate must arm anew.
-                    if q.facts.lanes != fact.lanes {
-                        q.high.released();
-                        q.rest.released();
-                    }
-                    q.lanes = lanes;
-                    q.facts = fact;
-                    q.high.look();
-                    q.rest.look();
-                }
-                None => self.queues.push(QueueState {
-                    name: fact.name.as_str().into(),
-                    lanes,
-                    facts: fact,
-                    credits: Credits::default(),
-                    in_flight: Credits::default(),
-                    epoch: 0,
-                    high: Gate::default(),
-                    rest: Gate::default(),
-                    hold: Hold::default(),
-                    origin: (Origin::Normal, Origin::Normal),
-                    timer: None,
-                }),
-            }
-        }
-        self.by_key.clear();
-        for (i, q) in self.queues.iter().enumerate() {
-            for group in [Group::High, Group::Rest] {
-                for lane in q.lanes.of(group) {
-                    let at = self.by_key.entry(lane % WAKE_KEYS).or_default();
-                    if !at.contains(&(i, group)) {
-                        at.push((i, group));
-                    }
-                }
-            }
-        }
-    }
-
     fn demand(&mut self, myself: &ActorRef<Msg>, demand: Demand) {
         let (queue, regained) = match demand {
             Demand::Reset { queue } => {
@@ -375,47 +329,6 @@ impl State {
     fn look(&mut self, myself: &ActorRef<Msg>, queue: usize) {
         self.queues[queue].timer = None;
         self.turn(myself, queue);
-    }
-
-    fn read_queues(&mut self, myself: &ActorRef<Msg>) {
-        self.questions += 1;
-        let asked = self.questions;
-        let (store, pool, instance) =
-            (self.wiring.store.clone(), self.wiring.pool.clone(), self.wiring.instance.clone());
-        let names: Vec<String> = self.queues.iter().map(|q| q.facts.name.clone()).collect();
-        let myself = myself.clone();
-        tokio::spawn(async move {
-            let facts = async {
-                let c = pool.get().await.map_err(|e| crate::Error::pool("read the queues", e))?;
-                Ok((store.mode(&c).await?, store.queue_facts(&c, &names, &instance).await?))
-            }
-            .await;
-            let _ = myself.cast(Msg::Queues(asked, facts));
-        });
-    }
-
-    fn queues_read(&mut self, myself: &ActorRef<Msg>, facts: Result<(Mode, Vec<QueueFacts>)>) {
-        match facts {
-            Ok((mode, facts)) => {
-                if std::mem::replace(&mut self.mode, mode) != mode {
-                    // Those that sleep were promised wakes that may not come any more (W10).
-                    for queue in 0..self.queues.len() {
-                        for group in [Group::High, Group::Rest] {
-                            self.release(queue, group);
-                            self.gate(queue, group).released();
-                        }
-                    }
-                }
-                self.adopt(facts);
-                for queue in 0..self.queues.len() {
-                    self.turn(myself, queue);
-                }
-            }
-            Err(e) => {
-                tracing::warn!(target: "pgflow::dispatch", error = %e, "could not read the queues, will try again");
-                myself.send_after(Duration::from_millis(gate::CLAIM_RETRY_MS_MAX), || Msg::QueuesChanged);
-            }
-        }
     }
 
     fn stop(&mut self, reply: tokio::sync::oneshot::Sender<()>) {

@@ -32,14 +32,11 @@ impl State {
             loop {
                 let now = Instant::now();
                 let q = &self.queues[queue];
-                let (free, spent) = match group {
-                    Group::High => (q.credits.all(), q.in_flight.all()),
-                    Group::Rest => (q.credits.general, q.in_flight.general),
-                };
-                // Workers that a claim under way may give back still count: a look at high must not disarm the rest.
-                let demand = free + spent > 0 && !q.facts.paused;
+                let free = q.credits.of(group);
+                let demand = self.wants(queue, group);
                 // With every reserved worker busy and a flood of normal, arming high would be undone at once.
-                let may_arm = group == Group::Rest || q.credits.reserved > 0 || !q.rest.dirty();
+                let flood = q.rest.dirty() && !q.rest.retries(now);
+                let may_arm = group == Group::Rest || q.credits.reserved > 0 || !flood;
                 let gate = if group == Group::High { &q.high } else { &q.rest };
                 let held = if group == Group::Rest { q.hold.until(now, free) } else { None };
                 match gate.step(now, demand, free > 0, may_arm) {
@@ -67,6 +64,13 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Whether there is demand for a group's lanes. Workers that a claim under way may give back still count: a look at high
+    /// must not disarm the rest.
+    pub(super) fn wants(&self, queue: usize, group: Group) -> bool {
+        let q = &self.queues[queue];
+        q.credits.of(group) + q.in_flight.of(group) > 0 && !q.facts.paused
     }
 
     fn set_timer(&mut self, myself: &ActorRef<Msg>, queue: usize, at: Instant) {

@@ -27,6 +27,8 @@ pub(crate) struct Symptoms {
     pub(crate) connections_max: i64,
     pub(crate) connections: i64,
     pub(crate) instances: i64,
+    /// Instances whose connection is no session (W10).
+    pub(crate) polling: Vec<String>,
     pub(crate) silent: Vec<String>,
     pub(crate) unserved: Vec<String>,
     pub(crate) slowest_queue: Option<String>,

@@ -7,7 +7,13 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::Store;
-use crate::{Error, Result, config::Queue};
+use crate::{
+    Error, Result,
+    config::{HEARTBEAT_WRITE_MS, Queue},
+};
+
+/// An instance that polls without a session (W10) keeps its name for so long after its last written heartbeat, in ms.
+const NAME_KEPT_MS: i64 = 3 * HEARTBEAT_WRITE_MS as i64;
 
 /// What an instance tells about itself.
 #[derive(Clone, Debug)]
@@ -132,11 +138,20 @@ impl Store {
     }
 
     /// Writes an instance as live. Two starts under one name are told apart under a lock: the second is refused.
-    pub(crate) async fn register(&self, c: &mut Client, session: i32, r: &Registration) -> Result<()> {
+    /// `session_held`: whether this connection is a session, which holds the liveness lock (W10).
+    pub(crate) async fn register(
+        &self,
+        c: &mut Client,
+        session: i32,
+        r: &Registration,
+        session_held: bool,
+    ) -> Result<()> {
         let fail = |e| Error::database(format!("register instance \"{}\"", r.name), e);
         let tx = c.transaction().await.map_err(fail)?;
         tx.batch_execute(&self.sql.lock_names).await.map_err(fail)?;
-        if let Some(other) = tx.query_opt(&self.sql.name_holder, &[&r.name, &session]).await.map_err(fail)? {
+        if let Some(other) =
+            tx.query_opt(&self.sql.name_holder, &[&r.name, &session, &NAME_KEPT_MS]).await.map_err(fail)?
+        {
             let (host, pid): (Option<String>, Option<i32>) = (other.get(1), other.get(2));
             return Err(Error::state(
                 format!("register instance \"{}\"", r.name),
@@ -148,8 +163,16 @@ impl Store {
                 ),
             ));
         }
-        tx.execute(&self.sql.register, &[&session, &r.name, &r.decodes, &r.host, &r.pid]).await.map_err(fail)?;
+        let polls = !session_held;
+        tx.execute(&self.sql.register, &[&session, &r.name, &r.decodes, &r.host, &r.pid, &polls])
+            .await
+            .map_err(fail)?;
         tx.commit().await.map_err(fail)
+    }
+
+    /// Notifies the listener of `session`, which asks whether it can be reached (W10).
+    pub(crate) async fn probe<C: GenericClient>(&self, c: &C, session: i32) -> Result<()> {
+        self.query(c, || "probe the listener's session".into(), &self.sql.probe, &[&session]).await.map(drop)
     }
 
     /// Marks a session as ended, if it has nothing active.

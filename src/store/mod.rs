@@ -2,6 +2,7 @@
 //!
 //! A function takes the connection it runs on, so that the caller decides on pool and transaction. Nothing here retries.
 
+mod alerts;
 mod batch;
 mod claim;
 mod doctor;
@@ -14,6 +15,8 @@ mod sweep;
 mod trace;
 mod wake;
 
+pub use alerts::{Alert, AlertLevel};
+pub(crate) use alerts::{QueueSample, Said};
 pub(crate) use batch::Way;
 pub(crate) use claim::{Claim, Row};
 pub(crate) use doctor::Symptoms;
@@ -25,7 +28,7 @@ pub use queues::{InstanceInfo, QueueInfo, QueueStats};
 pub(crate) use settle::{Failed, Judged};
 pub(crate) use trace::Facts;
 pub use trace::TraceEvent;
-pub(crate) use wake::{Armed, Beat, Heartbeat, Session};
+pub(crate) use wake::{Armed, Beat, Heartbeat, Session, Turn};
 
 use deadpool_postgres::GenericClient;
 use tokio_postgres::{Row as PgRow, types::ToSql};
@@ -53,6 +56,7 @@ queries!(
     bury_undecodable,
     cancel,
     claim,
+    clear_alert,
     copy_ready,
     create_queue,
     delete_queue,
@@ -72,19 +76,23 @@ queries!(
     insert_ready,
     insert_ready_in,
     lane,
+    list_alerts,
     list_dlq,
     list_pending,
     list_queues,
     lock_names,
     lock_ready,
+    measure,
     mode,
     name_holder,
     new_session,
     next_due,
     notify_ctl,
+    notify_keys,
     orphans,
     park_undecodable,
     pause_queue,
+    probe,
     promote,
     purge_dlq,
     put,
@@ -92,14 +100,18 @@ queries!(
     put_many,
     queue_exists,
     queue_facts,
+    queue_for_key,
     queue_stats,
+    raise_alert,
     readdress,
     register,
     release_keys,
     rescue,
     retention,
     retry_dlq,
+    sample,
     save_tree,
+    set_alerts,
     set_mode,
     settle_dead,
     settle_done,
@@ -108,6 +120,7 @@ queries!(
     stranded,
     trace,
     tree,
+    try_liveness,
 );
 
 /// The statements of one schema.

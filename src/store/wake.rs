@@ -1,19 +1,22 @@
-//! The listener's session: LISTEN, arm, disarm, heartbeat. Short autocommit statements, nothing else.
+//! The listener's session: LISTEN, arm, disarm, heartbeat; short autocommit statements, nothing else. And the session
+//! beside it that queues for one key (W6).
 
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{CancelToken, Client, Statement, error::SqlState};
 
 use super::Store;
 use crate::{Error, Result};
 
-/// How an attempt to arm a key ended (W1, W2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How an attempt to arm a key ended (W1, W2, W6). Of several keys' answers the greatest holds: each is more wakeful than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Armed {
     /// We are sentinel: publishers on this key notify.
     Held,
-    /// Silent publishers are in flight: look again soon.
-    Silent,
     /// Another runtime is sentinel.
     Followed,
+    /// Silent publishers are in flight, and we queue behind them: those that come later notify.
+    Queued,
+    /// Silent publishers are in flight: look again soon.
+    Silent,
 }
 
 /// What a heartbeat asks.
@@ -26,6 +29,8 @@ pub(crate) struct Heartbeat<'a> {
     pub(crate) leads: bool,
     pub(crate) lease_ms: i64,
     pub(crate) heartbeat_ms: i64,
+    /// Whether the connection is a session (W10).
+    pub(crate) session_held: bool,
 }
 
 /// What a heartbeat found.
@@ -33,6 +38,8 @@ pub(crate) struct Heartbeat<'a> {
 pub(crate) struct Beat {
     /// Keys taken over from a holder that is gone.
     pub(crate) taken: Vec<i32>,
+    /// Keys followed that have no sentinel but silent publishers in flight.
+    pub(crate) silent: Vec<i32>,
     /// Lanes that we sleep on and that hold rows: a wake may have been lost.
     pub(crate) missed: Vec<i32>,
     pub(crate) leader: bool,
@@ -94,7 +101,7 @@ impl Session {
     pub(crate) async fn try_liveness(&self, store: &Store, session: i32) -> Result<bool> {
         let row = self
             .client
-            .query_one("SELECT pg_try_advisory_lock($1, 65536 + $2)", &[&store.space, &session])
+            .query_one(&store.sql.try_liveness, &[&session])
             .await
             .map_err(|e| Error::database("listener: liveness lock", e))?;
         Ok(row.get(0))
@@ -124,9 +131,8 @@ impl Session {
 
     /// Tells the followers of these keys to look, holding or letting go nothing.
     pub(crate) async fn notify(&self, store: &Store, keys: &[i32]) -> Result<()> {
-        let sql = "SELECT pg_notify('pgflow_' || $1::int || '_' || k, '') FROM unnest($2::int[]) k";
-        self.client.query(sql, &[&store.space, &keys]).await.map_err(|e| Error::database("listener: notify", e))?;
-        Ok(())
+        let told = self.client.query(&store.sql.notify_keys, &[&keys]).await;
+        told.map(drop).map_err(|e| Error::database("listener: notify", e))
     }
 
     /// W8: the one statement of an idle instance.
@@ -135,20 +141,70 @@ impl Session {
             .client
             .query_one(
                 &self.heartbeat,
-                &[&h.session, &h.followed, &h.slept_on, &h.write, &h.leads, &h.lease_ms, &h.heartbeat_ms],
+                &[
+                    &h.session,
+                    &h.followed,
+                    &h.slept_on,
+                    &h.write,
+                    &h.leads,
+                    &h.lease_ms,
+                    &h.heartbeat_ms,
+                    &h.session_held,
+                ],
             )
             .await
             .map_err(|e| Error::database("listener: heartbeat", e))?;
         Ok(Beat {
             taken: r.get(0),
-            missed: r.get(1),
-            leader: r.get(2),
-            due_ms: r.get(3),
-            gone: r.get(4),
-            expired: r.get(5),
-            undecodable: r.get(6),
-            server_age_ms: r.get(7),
-            death: r.get(8),
+            silent: r.get(1),
+            missed: r.get(2),
+            leader: r.get(3),
+            due_ms: r.get(4),
+            gone: r.get(5),
+            expired: r.get(6),
+            undecodable: r.get(7),
+            server_age_ms: r.get(8),
+            death: r.get(9),
         })
+    }
+}
+
+/// A session that waits in one key's lock queue (W6), and is its sentinel when it is granted.
+pub(crate) struct Turn<'a> {
+    client: Client,
+    store: &'a Store,
+    key: i32,
+}
+
+impl<'a> Turn<'a> {
+    /// On a connection of its own; `limit_ms` bounds the wait.
+    pub(crate) async fn open(store: &'a Store, client: Client, key: i32, limit_ms: u64) -> Result<Self> {
+        let limit = client.batch_execute(&format!("SET lock_timeout = {limit_ms}; SET statement_timeout = 0")).await;
+        limit.map_err(|e| Error::database("queue for a key", e))?;
+        Ok(Self { client, store, key })
+    }
+
+    /// Cuts a wait short.
+    pub(crate) fn cancel_token(&self) -> CancelToken {
+        self.client.cancel_token()
+    }
+
+    /// Waits. True: the key is ours. False: the wait was over or cut, and everybody is told, as after a grant.
+    pub(crate) async fn wait(&self) -> Result<bool> {
+        let fail = |e| Error::database("queue for a key", e);
+        match self.client.query(&self.store.sql.queue_for_key, &[&self.key]).await {
+            Ok(_) => Ok(true),
+            Err(e) if [Some(&SqlState::LOCK_NOT_AVAILABLE), Some(&SqlState::QUERY_CANCELED)].contains(&e.code()) => {
+                self.client.query(&self.store.sql.notify_keys, &[&vec![self.key]]).await.map_err(fail)?;
+                Ok(false)
+            }
+            Err(e) => Err(fail(e)),
+        }
+    }
+
+    /// W3 on this session.
+    pub(crate) async fn disarm(&self) -> Result<()> {
+        let gone = self.client.query(&self.store.sql.disarm, &[&vec![self.key]]).await;
+        gone.map(drop).map_err(|e| Error::database("let a key go", e))
     }
 }

@@ -62,6 +62,7 @@ function branch(nodes) {
   for (const node of nodes) {
     const item = element("li");
     item.append(element("span", node.id, node.running ? "" : "bad"));
+    if (node.note) item.append(element("small", "  " + node.note));
     if (node.restarts > 0) item.append(element("small", "  restarted " + node.restarts + "×"));
     if (node.children.length > 0) item.append(branch(node.children));
     list.append(item);

@@ -233,6 +233,9 @@ pub(crate) struct Work {
     /// This instance's name [default: host name and process id]
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Option<String>,
+    /// A direct way to the same database for the one connection that listens, when the other leads through a pooler
+    #[arg(long, env = "PGFLOW_LISTEN_URL", hide_env_values = true, value_name = "URL")]
+    pub(crate) listen_url: Option<String>,
     /// How long running commands may go on after SIGINT or SIGTERM; then they are killed and their messages handed back
     #[arg(long, value_parser = duration, default_value = "20s", value_name = "TIME")]
     pub(crate) grace: Duration,

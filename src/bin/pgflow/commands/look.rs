@@ -86,7 +86,8 @@ fn draw(nodes: &[Value], indent: &str, text: &mut String) {
             Some(n @ 1..) => format!("  restarted {n}×"),
             _ => String::new(),
         };
-        text.push_str(&format!("{indent}{branch}{id}{down}{restarts}\n"));
+        let note = node["note"].as_str().map(|note| format!("  ({note})")).unwrap_or_default();
+        text.push_str(&format!("{indent}{branch}{id}{down}{restarts}{note}\n"));
         if let Some(children) = node["children"].as_array() {
             draw(children, &format!("{indent}{below}"), text);
         }

@@ -19,6 +19,7 @@ pub(crate) async fn run(global: &Global, work: Work) -> Result<(), Fault> {
     if let Some(name) = work.instance {
         config = config.instance(name);
     }
+    config.listen_url = work.listen_url.filter(|url| !url.is_empty());
     if let Some(ms) = work.heartbeat_ms {
         config.heartbeat_ms = ms;
         config.lease_ms = config.lease_ms.max(ms.saturating_mul(2));
@@ -40,12 +41,21 @@ pub(crate) async fn run(global: &Global, work: Work) -> Result<(), Fault> {
     };
     let runtime = Runtime::builder(config).queue(queue).any_handler(&work.queue, exec).start().await?;
     tracing::info!(target: "pgflow::work", queue = work.queue, instance = runtime.instance(), "working");
-    let served = match site {
-        Some(site) => serve::serve(site, signals.next()).await,
-        None => {
-            signals.next().await;
-            Ok(())
-        }
+    let gave_up = async {
+        runtime.ended().await;
+        Err(Fault::failed("the supervision tree gave up (see the log): start it anew"))
+    };
+    let served = tokio::select! {
+        served = async {
+            match site {
+                Some(site) => serve::serve(site, signals.next()).await,
+                None => {
+                    signals.next().await;
+                    Ok(())
+                }
+            }
+        } => served,
+        gave_up = gave_up => gave_up,
     };
     tracing::info!(target: "pgflow::work", grace = ?work.grace, "stopping; a second signal stops at once");
     let stopped = tokio::select! {

@@ -1,0 +1,111 @@
+use super::*;
+
+fn asleep(now: Instant) -> Gate {
+    let mut g = Gate::default();
+    g.claim_started();
+    g.claimed(now, 4, 0, true);
+    assert_eq!(g.step(now, true, true, true), Step::Arm);
+    g.arming(1);
+    g.armed(now, Armed::Held);
+    assert_eq!(g.step(now, true, true, true), Step::Claim, "W1: the scan comes after the arm");
+    g.claim_started();
+    g.claimed(now, 4, 0, true);
+    assert!(g.asleep());
+    g
+}
+
+/// Fear (W1): sleep without a scan after arming.
+#[test]
+fn sleeps_only_after_arm_then_empty_scan() {
+    let now = Instant::now();
+    assert_eq!(asleep(now).step(now, true, true, true), Step::Rest);
+}
+
+/// Fear: a wake that arrives while a claim is under way is forgotten.
+#[test]
+fn a_wake_during_a_claim_asks_for_another_look() {
+    let now = Instant::now();
+    let mut g = asleep(now);
+    g.woken(now);
+    g.claim_started();
+    g.woken(now + Duration::from_millis(500));
+    g.claimed(now, 4, 1, true);
+    assert_eq!(g.step(now, true, true, true), Step::Claim);
+}
+
+/// Fear (W3): a follower that was woken by a disarm goes back to sleep with nobody as sentinel.
+#[test]
+fn a_woken_follower_arms_anew() {
+    let now = Instant::now();
+    let mut g = asleep(now);
+    g.phase = Phase::Following;
+    g.woken(now);
+    g.claim_started();
+    g.claimed(now, 4, 0, true);
+    assert_eq!(g.step(now, true, true, true), Step::Arm);
+}
+
+/// Fear (W2): the sentinel that refused us disarms before its refusal is read, and nobody is sentinel while we sleep.
+#[test]
+fn a_wake_that_overtakes_a_refusal_is_not_slept_upon() {
+    let now = Instant::now();
+    let mut g = Gate::default();
+    g.claim_started();
+    g.claimed(now, 4, 0, true);
+    g.arming(1);
+    g.woken(now);
+    g.armed(now, Armed::Followed);
+    g.claim_started();
+    g.claimed(now, 4, 0, true);
+    assert_eq!(g.step(now, true, true, true), Step::Arm);
+}
+
+/// Fear (W3): a saturated runtime stays sentinel.
+#[test]
+fn lost_demand_releases() {
+    let now = Instant::now();
+    assert_eq!(asleep(now).step(now, false, false, true), Step::Release);
+}
+
+/// Fear (W2): silent publishers in flight are slept upon.
+#[test]
+fn silent_publishers_are_looked_for_again() {
+    let now = Instant::now();
+    let mut g = Gate::default();
+    g.claim_started();
+    g.claimed(now, 4, 0, true);
+    g.arming(1);
+    g.armed(now, Armed::Silent);
+    g.claim_started();
+    g.claimed(now, 4, 0, true);
+    let Step::At(at) = g.step(now, true, true, true) else { panic!("must look again") };
+    assert_eq!(g.step(at, true, true, true), Step::Arm);
+}
+
+/// Fear (W5): at full load every publish notifies.
+#[test]
+fn a_full_claim_lets_go_and_lingers() {
+    let now = Instant::now();
+    let mut g = asleep(now);
+    g.woken(now);
+    g.claim_started();
+    assert!(g.claimed(now, 4, 4, true), "let go");
+    assert_eq!(g.step(now, true, true, true), Step::Claim);
+    g.claim_started();
+    g.claimed(now, 4, 0, true);
+    assert_eq!(g.step(now, true, true, true), Step::At(now + Duration::from_millis(LINGER_POLL_MS)));
+    let later = now + Duration::from_millis(LINGER_MS);
+    assert_eq!(g.step(later, true, true, true), Step::Arm);
+}
+
+/// Fear: a failed claim leaves rows unlooked for, or is repeated without pause.
+#[test]
+fn a_failed_claim_is_repeated_after_a_pause() {
+    let now = Instant::now();
+    let mut g = asleep(now);
+    g.woken(now);
+    g.claim_started();
+    g.claim_failed(now);
+    let Step::At(at) = g.step(now, true, true, true) else { panic!("must wait") };
+    assert_eq!(g.step(at, true, true, true), Step::Claim);
+}

@@ -1,0 +1,151 @@
+//! The life of a listener's connection: made, proved to be a session, registered, lost.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ractor::ActorRef;
+use tokio::{runtime::Handle, sync::Notify};
+use tokio_postgres::AsyncMessage;
+
+use super::{Listener, Msg, SWEEP_KEY, Signal, State, limited};
+use crate::{Error, Result, dispatch, store::Session};
+
+/// First and longest wait between two tries to connect, in ms.
+pub(super) const RECONNECT_MS: u64 = 50;
+const RECONNECT_MS_MAX: u64 = 2_000;
+/// How long an earlier connection's liveness lock is waited for, in ms.
+const LIVENESS_WAIT_MS: u64 = 10_000;
+/// How long a notification from another connection may take, in ms; then the connection is no session (W10).
+const PROBE_MS_MAX: u64 = 3_000;
+
+impl Listener {
+    pub(super) async fn connect(&self, myself: &ActorRef<Msg>, state: &mut State) -> Result<()> {
+        if state.stopped {
+            return Ok(());
+        }
+        let w = &self.wiring;
+        state.session = None;
+        state.generation += 1;
+        let generation = state.generation;
+        let own_pid = Arc::new(AtomicI32::new(0));
+        let reached = Arc::new(Notify::new());
+        let closed = myself.clone();
+        let client = w
+            .target
+            .connect(
+                &Handle::current(),
+                &w.application(),
+                self.on_message(own_pid.clone(), reached.clone()),
+                move |_| drop(closed.cast(Msg::Lost(generation))),
+            )
+            .await?;
+        let mut session = limited("prepare", Session::open(&w.store, client)).await?;
+        own_pid.store(session.backend_pid().await?, Ordering::Relaxed);
+        let mut channels: Vec<String> = state.heard.iter().map(|k| self.channel(k)).collect();
+        channels.extend([self.channel(SWEEP_KEY), self.channel("ctl")]);
+        channels.push(self.channel(format_args!("probe_{}", w.session)));
+        limited("LISTEN", session.listen(&channels)).await?;
+        // Before any lock: on a pooled connection it would stay behind with nobody to let it go.
+        let holds = self.is_reached(&reached).await?;
+        if holds {
+            self.take_liveness(&session).await?;
+        } else if w.direct {
+            let why =
+                "no notification arrives from the database of url: it is another one, or a pooler in transaction mode";
+            return Err(Error::config("listen_url", why));
+        } else {
+            tracing::warn!(target: "pgflow::listen", "the connection is no session (a pooler in transaction mode?): polling; set listen_url to a direct one");
+        }
+        limited("register", w.store.register(session.client_mut(), w.session, &w.registration, holds)).await?;
+        state.session = Some(session);
+        state.holds = holds;
+        state.held.clear();
+        state.leads = false;
+        state.written = Some(Instant::now());
+        state.reconnect_ms = RECONNECT_MS;
+        w.health.polls.store(!holds, Ordering::Relaxed);
+        w.health.listening.store(true, Ordering::Relaxed);
+        tracing::info!(target: "pgflow::listen", instance = %w.registration.name, session = w.session, "listening");
+        w.sweep.send(Signal::Connected);
+        w.dispatcher.signal(dispatch::Msg::ListenerReady { session: holds });
+        // The first heartbeat at once: due rows wait for a leader.
+        w.dispatcher.signal(dispatch::Msg::BeatDue);
+        Ok(())
+    }
+
+    pub(super) fn channel(&self, what: impl std::fmt::Display) -> String {
+        format!("pgflow_{}_{what}", self.wiring.store.space)
+    }
+
+    /// Notifications go straight to the dispatcher: as flags, so that a flood of them is one message.
+    fn on_message(&self, own_pid: Arc<AtomicI32>, reached: Arc<Notify>) -> impl FnMut(AsyncMessage) + Send + 'static {
+        let w = self.wiring.clone();
+        let prefix = self.channel("");
+        move |message| {
+            let AsyncMessage::Notification(n) = message else { return };
+            let Some(what) = n.channel().strip_prefix(&prefix) else { return };
+            match what.parse::<i32>() {
+                Ok(SWEEP_KEY) => w.sweep.send(Signal::Due),
+                // Our own disarm tells others, not us.
+                Ok(_) if n.process_id() == own_pid.load(Ordering::Relaxed) => {}
+                Ok(key) => {
+                    tracing::trace!(target: "pgflow::wake", key, "woken");
+                    if w.woken.note(key) {
+                        w.dispatcher.signal(dispatch::Msg::Woken);
+                    }
+                }
+                Err(_) if what.starts_with("probe_") => reached.notify_one(),
+                Err(_) => w.dispatcher.signal(dispatch::Msg::QueuesChanged),
+            }
+        }
+    }
+
+    /// Whether a notification of another connection arrives here. Through a pooler in transaction mode none does.
+    async fn is_reached(&self, reached: &Notify) -> Result<bool> {
+        let w = &self.wiring;
+        let c = w.pool.get().await.map_err(|e| Error::pool("probe the listener's session", e))?;
+        limited("probe", w.store.probe(&c, w.session)).await?;
+        Ok(tokio::time::timeout(Duration::from_millis(PROBE_MS_MAX), reached.notified()).await.is_ok())
+    }
+
+    /// An earlier connection of this session may still hold the lock: it is ended where permitted, then waited for.
+    async fn take_liveness(&self, session: &Session) -> Result<()> {
+        let w = &self.wiring;
+        let begun = Instant::now();
+        let mut tried = false;
+        while !limited("liveness lock", session.try_liveness(&w.store, w.session)).await? {
+            if !std::mem::replace(&mut tried, true) {
+                limited("end the earlier backend", session.end_old_listener(&w.store, w.session)).await?;
+            }
+            if begun.elapsed() > Duration::from_millis(LIVENESS_WAIT_MS) {
+                return Err(Error::timeout("listener: liveness lock of an earlier connection", LIVENESS_WAIT_MS));
+            }
+            tokio::time::sleep(Duration::from_millis(RECONNECT_MS)).await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn lost(&self, myself: &ActorRef<Msg>, state: &mut State, why: &Error) {
+        if state.stopped {
+            return;
+        }
+        let w = &self.wiring;
+        tracing::warn!(target: "pgflow::listen", error = %why, retry_ms = state.reconnect_ms, "not listening");
+        w.health.listening.store(false, Ordering::Relaxed);
+        w.health.leads.store(false, Ordering::Relaxed);
+        metrics::counter!("pgflow_listener_lost_total").increment(1);
+        state.session = None;
+        state.held.clear();
+        state.turns.leave();
+        w.dispatcher.signal(dispatch::Msg::ListenerLost);
+        // Jitter: after a server restart all instances come back at once.
+        let wait = Duration::from_millis(state.reconnect_ms).mul_f64(0.75 + rand::random::<f64>() / 2.0);
+        state.reconnect_ms = (state.reconnect_ms * 2).min(RECONNECT_MS_MAX);
+        myself.send_after(wait, || Msg::Reconnect);
+    }
+}

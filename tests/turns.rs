@@ -1,0 +1,151 @@
+//! Publishers that stay open for long (W6), against a real server. The heartbeat is 30 s: a lost wake is a time-out.
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use pgflow::{Admin, Publisher, Queue, Runtime};
+use support::{TestDb, connect, eventually, probe::*};
+use tokio_postgres::Client;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A runtime that queues for the key of a publisher which stays open, and what a test needs beside it.
+struct Stage {
+    db: TestDb,
+    seen: Arc<Seen>,
+    runtime: Runtime,
+    publisher: Publisher,
+    open: Client,
+    admin: Client,
+}
+
+impl Stage {
+    /// The open publisher has put message 1, silently: nobody was asleep then.
+    async fn new() -> Self {
+        let db = TestDb::new().await;
+        let seen = Seen::new();
+        let admin = db.client().await;
+        Admin::connect(&config(&db.url(), "admin")).await.unwrap().create_queue(Queue::new("probe")).await.unwrap();
+        let open = connect(&db.url()).await;
+        open.batch_execute("BEGIN").await.unwrap();
+        put(&open, 1).await;
+        let runtime = probing(config(&db.url(), "a"), 2, &seen).await;
+        let publisher = Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+        let stage = Self { db, seen, runtime, publisher, open, admin };
+        stage.queued(0).await;
+        stage
+    }
+
+    /// The backend that waits in the lock queue, once it is another than this one.
+    async fn queued(&self, not: i32) -> i32 {
+        eventually(SOON, || async { backend(&self.admin, false).await.filter(|pid| *pid != not) }).await
+    }
+
+    /// A second runtime, refused by the turn's place in the queue, and asleep.
+    async fn follower(&self, seen: &Arc<Seen>) -> Runtime {
+        let follower = probing(config(&self.db.url(), "b"), 2, seen).await;
+        let sql = "SELECT 1 FROM pg_stat_activity a JOIN pgflow_instances i ON i.listener_pid = a.pid
+                   WHERE i.name = 'b' AND a.state = 'idle' AND a.query LIKE '%pg_try_advisory_lock_shared%' AND a.query NOT LIKE '%heartbeat%'";
+        eventually(SOON, || async { self.admin.query_opt(sql, &[]).await.unwrap().is_some() }).await;
+        follower
+    }
+
+    async fn starts(&self, n: i64) {
+        eventually(SOON, || async { self.seen.started(n).is_some() }).await;
+    }
+
+    async fn handles(&self, numbers: std::ops::Range<i64>) {
+        for n in numbers {
+            self.publisher.publish(&Probe::new(n)).await.unwrap();
+            self.starts(n).await;
+        }
+    }
+
+    async fn end(self) {
+        assert_eq!(self.runtime.found_by_heartbeat(), 0, "a wake was lost");
+        self.runtime.stop(SOON).await.unwrap();
+    }
+}
+
+async fn put(client: &Client, n: i64) {
+    let sql = format!(r#"SELECT pgflow_publish('probe', '{{"n":{n},"act":"Done","key":null}}', 'probe')"#);
+    client.batch_execute(&sql).await.unwrap();
+}
+
+/// The backend beside the listener's that waits for a wake key, or holds one.
+async fn backend(admin: &Client, granted: bool) -> Option<i32> {
+    let sql = "SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pgflow_meta m ON l.classid::int8 = m.space
+               WHERE l.locktype = 'advisory' AND l.mode = 'ExclusiveLock' AND l.granted = $1 AND l.objid < 1024
+                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                 AND a.pid NOT IN (SELECT listener_pid FROM pgflow_instances WHERE listener_pid IS NOT NULL)";
+    admin.query_opt(sql, &[&granted]).await.unwrap().map(|row| row.get(0))
+}
+
+/// Fear: behind a publisher that stays open all others are silent, and polled for; or the open one's message is missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_an_open_publisher_others_wake_us() {
+    let stage = Stage::new().await;
+    stage.handles(10..30).await;
+    assert!(stage.seen.started(1).is_none(), "not committed, and handled");
+    stage.open.batch_execute("COMMIT").await.unwrap();
+    stage.starts(1).await;
+    // The turn was granted: its connection is sentinel now, and lets go when it must.
+    stage.handles(30..50).await;
+    stage.end().await;
+}
+
+/// Fear: a turn that gives up leaves those asleep whom it had refused, or is the last one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_gives_up_is_followed_by_another() {
+    let stage = Stage::new().await;
+    let other = Seen::new();
+    let follower = stage.follower(&other).await;
+    let first = stage.queued(0).await;
+    let second = stage.queued(first).await;
+    assert_ne!(first, second);
+    for n in 10..20 {
+        stage.publisher.publish(&Probe::new(n)).await.unwrap();
+        eventually(SOON, || async { stage.seen.started(n).is_some() || other.started(n).is_some() }).await;
+    }
+    stage.open.batch_execute("COMMIT").await.unwrap();
+    eventually(SOON, || async { stage.seen.started(1).is_some() || other.started(1).is_some() }).await;
+    assert_eq!(follower.found_by_heartbeat(), 0, "a wake was lost");
+    follower.stop(SOON).await.unwrap();
+    stage.end().await;
+}
+
+/// Fear: the connection of a turn is cut, and the key that it held or waited for is slept upon.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_whose_backend_is_ended_loses_no_wake() {
+    let stage = Stage::new().await;
+    let end = async |pid: i32| drop(stage.admin.query_one("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap());
+    let waits = stage.queued(0).await;
+    end(waits).await;
+    stage.handles(10..15).await;
+    stage.queued(waits).await;
+    stage.open.batch_execute("COMMIT").await.unwrap();
+    stage.starts(1).await;
+    end(eventually(SOON, || backend(&stage.admin, true)).await).await;
+    stage.handles(20..25).await;
+    stage.end().await;
+}
+
+/// Fear: a runtime that stops while it queues leaves asleep those who took it for a sentinel.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_queueing_tells_the_followers() {
+    let stage = Stage::new().await;
+    let seen = Seen::new();
+    let follower = stage.follower(&seen).await;
+    let Stage { runtime, publisher, open, admin, .. } = stage;
+    runtime.stop(SOON).await.unwrap();
+    open.batch_execute("COMMIT").await.unwrap();
+    eventually(SOON, || async { seen.started(1).is_some() }).await;
+    for n in 10..15 {
+        publisher.publish(&Probe::new(n)).await.unwrap();
+        eventually(SOON, || async { seen.started(n).is_some() }).await;
+    }
+    assert_eq!(follower.found_by_heartbeat(), 0, "a wake was lost");
+    assert_eq!(backend(&admin, false).await, None, "a turn was left in the queue");
+    follower.stop(SOON).await.unwrap();
+}
