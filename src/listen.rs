@@ -61,6 +61,8 @@ pub(crate) enum Msg {
     Reconnect,
     /// News of a turn in a key's lock queue (W6).
     Turn(News),
+    /// The probe's notification arrived late: the connection of this generation is a session after all (W10).
+    Proved(u64),
     /// Let the liveness lock go: the last step of a stop.
     Stop(ractor::RpcReplyPort<()>),
 }
@@ -113,6 +115,8 @@ pub(crate) struct Wiring {
     pub(crate) sweep: Outlet<Signal>,
     pub(crate) address: Address<Msg>,
     pub(crate) health: Arc<Health>,
+    /// Set once a connection was proved to be a session: from then on every one is, and liveness comes first (W7).
+    pub(crate) proved: AtomicBool,
     /// Set once the first connection stood: from then on a failed one is retried instead of failing the start.
     pub(crate) stood: AtomicBool,
 }
@@ -195,6 +199,10 @@ impl Actor for Listener {
             Msg::Lost(_) => Ok(()),
             Msg::Reconnect => self.connect(&myself, state).await,
             Msg::Turn(news) => self.turned(news, state).await,
+            Msg::Proved(generation) if generation == state.generation && state.session.is_some() && !state.holds => {
+                self.connect(&myself, state).await
+            }
+            Msg::Proved(_) => Ok(()),
             Msg::Stop(reply) => {
                 state.stopped = true;
                 state.turns.left().await;
@@ -220,13 +228,18 @@ async fn limited<T>(what: &str, statement: impl Future<Output = Result<T>>) -> R
 
 impl Listener {
     async fn arm(&self, number: u64, keys: &[i32], state: &mut State) -> Result<()> {
-        let Some(session) = &state.session else { return Ok(()) };
+        let Some(session) = state.session.as_ref().filter(|_| state.holds) else { return Ok(()) };
         let mut answers = Vec::with_capacity(keys.len());
         let mut missing = Vec::new();
         for key in keys.iter().copied() {
             // An advisory lock counts its takers: one that we hold (a takeover came between) must not be taken twice.
-            let known = if state.held.contains(&key) { Some(Armed::Held) } else { state.turns.stand(key) };
-            known.map_or_else(|| missing.push(key), |answer| answers.push((key, answer)));
+            if state.held.contains(&key) {
+                answers.push((key, Armed::Held));
+            } else if state.turns.wait_for(key) {
+                answers.push((key, Armed::Queued));
+            } else {
+                missing.push(key);
+            }
         }
         if !missing.is_empty() {
             // W7, of a lane made since the connect: LISTEN before the first arm.
@@ -240,7 +253,8 @@ impl Listener {
                 if answer == Armed::Held {
                     state.held.insert(key);
                 }
-                answers.push((key, state.turns.answered(key, answer, now)));
+                state.turns.answered(key, answer, now);
+                answers.push((key, answer));
             }
         }
         self.wiring.dispatcher.signal(dispatch::Msg::Armed(number, answers));
@@ -248,18 +262,16 @@ impl Listener {
     }
 
     async fn turned(&self, news: News, state: &mut State) -> Result<()> {
-        if !state.turns.heard(news, Instant::now()) {
-            return Ok(());
+        if state.turns.heard(news, Instant::now()) && news.stand != Stand::Waits {
+            self.wiring.dispatcher.signal(dispatch::Msg::Turned(news.key));
         }
-        let held = news.stand == Stand::Granted;
-        self.wiring.dispatcher.signal(dispatch::Msg::Turned { key: news.key, held });
-        // A turn that ended by itself told everybody; of one that failed nobody knows whether it did.
+        // A turn that ended by itself told everybody; of one that failed, even after it was told to leave, nobody knows.
         if news.stand == Stand::Failed { self.notify(&[news.key], state).await } else { Ok(()) }
     }
 
     async fn disarm(&self, keys: Vec<i32>, state: &mut State) -> Result<()> {
         let Some(session) = &state.session else { return Ok(()) };
-        let held: Vec<i32> = keys.into_iter().filter(|k| !state.turns.let_go(*k) && state.held.remove(k)).collect();
+        let held: Vec<i32> = keys.into_iter().filter(|k| state.held.remove(k)).collect();
         if held.is_empty() {
             return Ok(());
         }
@@ -276,8 +288,7 @@ impl Listener {
         if state.session.is_none() {
             return Ok(());
         }
-        let own = state.held.iter().copied().filter(|k| *k != SWEEP_KEY);
-        let held: Vec<i32> = own.chain(state.turns.held()).collect();
+        let held: Vec<i32> = state.held.iter().copied().filter(|k| *k != SWEEP_KEY).collect();
         self.disarm(held, state).await?;
         self.wiring.dispatcher.signal(dispatch::Msg::ListenerReady { session: state.holds });
         Ok(())
@@ -288,8 +299,7 @@ impl Listener {
         let w = &self.wiring;
         let write = state.written.is_none_or(|at| at.elapsed() >= Duration::from_millis(HEARTBEAT_WRITE_MS));
         // What we hold already must not be taken twice.
-        let ours = |k: &i32| state.held.contains(k) || state.turns.stand(*k).is_some();
-        let followed: Vec<i32> = followed.iter().copied().filter(|k| !ours(k)).collect();
+        let followed: Vec<i32> = followed.iter().copied().filter(|k| !state.held.contains(k)).collect();
         let beat = Heartbeat {
             session: w.session,
             followed: &followed,

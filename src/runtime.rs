@@ -35,8 +35,8 @@ use crate::{
 
 /// Threads of the control plane.
 const CONTROL_THREADS: usize = 2;
-/// How long a stop waits for the answers of claims under way, in ms: their statement's limit is 10 s.
-const STOP_CLAIM_MS_MAX: u64 = 12_000;
+/// How long a stop waits for the answers of claims under way, in ms: their connection may take 5 s, their statement 10.
+const STOP_CLAIM_MS_MAX: u64 = 17_000;
 /// How long the last settles of a stop may take, in ms.
 const STOP_SETTLE_MS_MAX: u64 = 5_000;
 /// Collects queues and handlers; [`Builder::start`] runs them.
@@ -235,17 +235,23 @@ impl Parts {
     async fn stop(self, grace: Duration) -> Result<()> {
         self.stopping.store(true, Ordering::Relaxed);
         let (reply, stopped) = oneshot::channel();
+        let mut claims_open = false;
         if self.dispatcher.cast(dispatch::Msg::Stop(reply)).is_ok() {
             // The dispatcher may die over it, and with it the reply; what its claims take is found as orphans, or rescued.
-            let _ = tokio::time::timeout(Duration::from_millis(STOP_CLAIM_MS_MAX), stopped).await;
+            let answered = tokio::time::timeout(Duration::from_millis(STOP_CLAIM_MS_MAX), stopped).await;
+            claims_open = answered.is_err();
         }
         if tokio::time::timeout(grace, self.settler.idle()).await.is_err() {
             self.cut.cancel();
         }
         let settled = tokio::time::timeout(Duration::from_millis(STOP_SETTLE_MS_MAX), self.settler.idle()).await;
         let ended = async {
+            if claims_open {
+                // What it may still take, others rescue: they find it dead.
+                return Err(Error::timeout("stop: the answers of claims", STOP_CLAIM_MS_MAX));
+            }
             let c = self.pool.get().await.map_err(|e| Error::pool("stop", e))?;
-            // Only with nothing active: else others find it dead within a heartbeat, and rescue what it leaves.
+            // Only with nothing active: else others find it dead, and rescue what it leaves.
             self.store.end_instance(&c, self.session, Ended::Stopped).await
         };
         let ended = ended.await;

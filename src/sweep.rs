@@ -154,7 +154,8 @@ impl Sweeper {
                 }
             }
         }
-        for session in beat.expired.iter().filter(|s| !beat.gone.contains(s)) {
+        // The same after a long outage: nobody could beat.
+        for session in beat.expired.iter().filter(|s| settled_in && !beat.gone.contains(s)) {
             logged(self.rescue(*session, Ended::LeaseOver).await);
         }
         if state.orphans_at <= Instant::now() {

@@ -69,6 +69,8 @@ pub(super) struct Gate {
     last_wake: Option<Instant>,
     /// A wake came between the arm request and its answer: it may have been the disarm of the sentinel that refused us.
     woken_while_arming: bool,
+    /// Another is sentinel of some of our keys.
+    follows: bool,
     /// The number of the last arm request: an answer to an older one says what was.
     asked: u64,
     silent_ms: u64,
@@ -87,6 +89,7 @@ impl Default for Gate {
             next_look: None,
             last_wake: None,
             woken_while_arming: false,
+            follows: false,
             asked: 0,
             silent_ms: SILENT_MS,
             failures: 0,
@@ -152,6 +155,11 @@ impl Gate {
             }
             Phase::Arming => {
                 self.woken_while_arming = true;
+                false
+            }
+            // The same of the one key that we follow, while others are silent.
+            Phase::Silent(_) if self.follows => {
+                self.phase = Phase::Silent(now);
                 false
             }
             Phase::Armed if quick => {
@@ -228,12 +236,16 @@ impl Gate {
         self.phase == Phase::Arming && self.asked == number
     }
 
-    /// The arm request answered, with this for the most wakeful of its keys. The scan comes after it, as a later statement (W1).
-    pub(super) fn armed(&mut self, now: Instant, answer: Armed) {
+    /// The arm request answered, with this for the most wakeful of its keys; `follows`: another is sentinel of some of them. The
+    /// scan comes after it, as a later statement (W1).
+    pub(super) fn armed(&mut self, now: Instant, answer: Armed, follows: bool) {
         self.dirty = true;
+        self.follows = follows;
         let mut silent = |most: u64| {
             let wait = self.silent_ms.min(most);
             self.silent_ms = (wait * 2).min(most);
+            // The refusal of the key that we follow is older than the wake: ask again at once.
+            let wait = if follows && self.woken_while_arming { 0 } else { wait };
             Phase::Silent(now + Duration::from_millis(wait))
         };
         self.phase = match answer {
@@ -247,6 +259,15 @@ impl Gate {
         if matches!(answer, Armed::Held | Armed::Followed) {
             self.silent_ms = SILENT_MS;
         }
+    }
+
+    /// A turn in the lock queue of one of our keys is over (W6): look, and arm anew, and soon again if it is still silent.
+    pub(super) fn turned(&mut self) {
+        self.silent_ms = SILENT_MS;
+        if matches!(self.phase, Phase::Silent(_) | Phase::Following) {
+            self.phase = Phase::Awake;
+        }
+        self.look();
     }
 
     /// Whether a claim that failed is waited after: nothing is claimed meanwhile.

@@ -33,6 +33,11 @@ impl State {
     pub(super) fn armed(&mut self, myself: &ActorRef<Msg>, number: u64, answers: &[(i32, Armed)]) {
         let answers: HashMap<i32, Armed> =
             answers.iter().filter(|(key, _)| self.let_go.get(key).is_none_or(|at| *at < number)).copied().collect();
+        if self.stopped {
+            // It was asked before the stop, which let go only what was held then.
+            let held = answers.iter().filter(|(_, answer)| **answer == Armed::Held).map(|(key, _)| *key);
+            return self.let_go(held.collect());
+        }
         for (key, answer) in &answers {
             match answer {
                 Armed::Held => drop(self.held.insert(*key)),
@@ -52,30 +57,20 @@ impl State {
                     // Silent, or not asked for: a lane that is new to the group, or taken from us meanwhile.
                     _ => Armed::Silent,
                 };
-                let answer = self.keys(queue, group).iter().map(stands).max().unwrap_or(Armed::Held);
-                self.gate(queue, group).armed(Instant::now(), answer);
+                let answers: Vec<Armed> = self.keys(queue, group).iter().map(stands).collect();
+                let answer = answers.iter().copied().max().unwrap_or(Armed::Held);
+                let follows = answers.contains(&Armed::Followed);
+                self.gate(queue, group).armed(Instant::now(), answer, follows);
                 self.turn(myself, queue);
             }
         }
     }
 
-    /// A turn in the lock queue of this key ended: whoever waits for it looks, and arms anew (W6).
-    pub(super) fn turned(&mut self, myself: &ActorRef<Msg>, key: i32, held: bool) {
-        self.followed.remove(&key);
-        let users = self.by_key.get(&key).cloned().unwrap_or_default();
-        let wanted = users.iter().any(|(queue, group)| self.wants(*queue, *group));
-        match held {
-            true if wanted => drop(self.held.insert(key)),
-            true => self.let_go(vec![key]),
-            false => drop(self.held.remove(&key)),
-        }
-        for (queue, group) in users {
+    /// A turn in the lock queue of this key is over: whoever waits for it looks, and arms anew (W6).
+    pub(super) fn turned(&mut self, myself: &ActorRef<Msg>, key: i32) {
+        for (queue, group) in self.by_key.get(&key).cloned().unwrap_or_default() {
             let gate = self.gate(queue, group);
-            match gate.phase {
-                Phase::Awake | Phase::Arming => {}
-                Phase::Silent(_) | Phase::Armed | Phase::Following => gate.released(),
-            }
-            gate.look();
+            gate.turned();
             self.turn(myself, queue);
         }
     }
@@ -151,7 +146,12 @@ impl State {
 
     pub(super) fn beat(&mut self, myself: &ActorRef<Msg>, beat: &Beat) {
         // A sentinel's or a claimer's death leaves rows that nobody announces.
-        let death = beat.death || !beat.taken.is_empty() || !beat.gone.is_empty() || !beat.expired.is_empty();
+        let death = beat.death
+            || !beat.taken.is_empty()
+            // No sentinel, and nobody was told: what we followed died, or its turn in the queue did.
+            || !beat.silent.is_empty()
+            || !beat.gone.is_empty()
+            || !beat.expired.is_empty();
         self.death_beats = if death { DEATH_BEATS } else { self.death_beats.saturating_sub(1) };
         for key in &beat.taken {
             self.followed.remove(key);

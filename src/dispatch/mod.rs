@@ -84,8 +84,8 @@ pub(crate) enum Msg {
     Nudged(i32),
     /// The listener answers the arm request of this number.
     Armed(u64, Vec<(i32, Armed)>),
-    /// A turn in a key's lock queue ended (W6): we are sentinel, or not, or no more.
-    Turned { key: i32, held: bool },
+    /// A turn in this key's lock queue is over (W6): arm anew.
+    Turned(i32),
     /// The listener is connected anew: nothing is armed, everything must be looked at (W7). Whether its connection is a
     /// session, which can hold a lock and be notified (W10).
     ListenerReady { session: bool },
@@ -252,7 +252,7 @@ impl Actor for Dispatcher {
             Msg::Woken => state.woken(&myself),
             Msg::Nudged(lane) => state.nudged(&myself, lane),
             Msg::Armed(number, answers) => state.armed(&myself, number, &answers),
-            Msg::Turned { key, held } => state.turned(&myself, key, held),
+            Msg::Turned(key) => state.turned(&myself, key),
             Msg::ListenerReady { session } => state.listener_ready(&myself, session),
             Msg::ListenerLost => state.listener_lost(),
             Msg::BeatDue => state.beat_due(),

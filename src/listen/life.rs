@@ -40,7 +40,7 @@ impl Listener {
             .connect(
                 &Handle::current(),
                 &w.application(),
-                self.on_message(own_pid.clone(), reached.clone()),
+                self.on_message(own_pid.clone(), reached.clone(), generation),
                 move |_| drop(closed.cast(Msg::Lost(generation))),
             )
             .await?;
@@ -50,8 +50,9 @@ impl Listener {
         channels.extend([self.channel(SWEEP_KEY), self.channel("ctl")]);
         channels.push(self.channel(format_args!("probe_{}", w.session)));
         limited("LISTEN", session.listen(&channels)).await?;
-        // Before any lock: on a pooled connection it would stay behind with nobody to let it go.
-        let holds = self.is_reached(&reached).await?;
+        // The first time before any lock: on a pooled connection it would stay behind with nobody to let it go. Once proved,
+        // nothing may stand between a reconnect and its liveness lock: others would take a blink for a death.
+        let holds = w.proved.load(Ordering::Relaxed) || self.is_reached(&reached).await?;
         if holds {
             self.take_liveness(&session).await?;
         } else if w.direct {
@@ -83,7 +84,12 @@ impl Listener {
     }
 
     /// Notifications go straight to the dispatcher: as flags, so that a flood of them is one message.
-    fn on_message(&self, own_pid: Arc<AtomicI32>, reached: Arc<Notify>) -> impl FnMut(AsyncMessage) + Send + 'static {
+    fn on_message(
+        &self,
+        own_pid: Arc<AtomicI32>,
+        reached: Arc<Notify>,
+        generation: u64,
+    ) -> impl FnMut(AsyncMessage) + Send + 'static {
         let w = self.wiring.clone();
         let prefix = self.channel("");
         move |message| {
@@ -99,7 +105,11 @@ impl Listener {
                         w.dispatcher.signal(dispatch::Msg::Woken);
                     }
                 }
-                Err(_) if what.starts_with("probe_") => reached.notify_one(),
+                Err(_) if what.starts_with("probe_") => {
+                    w.proved.store(true, Ordering::Relaxed);
+                    reached.notify_one();
+                    w.address.signal(Msg::Proved(generation));
+                }
                 Err(_) => w.dispatcher.signal(dispatch::Msg::QueuesChanged),
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! A publisher that stays open keeps its key from us, and would be polled for: those behind it are silent too. An
 //! exclusive lock that is queued refuses them, so they notify. To other runtimes we look like a sentinel meanwhile,
-//! under which silent publishers are in flight: so everybody is told when a turn ends, whichever way (model: `WaiterWithoutNotify`).
+//! under which silent publishers are in flight: so everybody is told when a turn ends, whichever way (model:
+//! `WaiterWithoutNotify`). A turn that is granted lets the key go at once: who waits for it arms anew, by W1.
 
 use std::{
     collections::HashMap,
@@ -16,6 +17,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
+use super::limited;
 use crate::{
     Result,
     address::Outlet,
@@ -31,17 +33,19 @@ const SILENCE_GAP_MS: u64 = 500;
 const TURN_MS: u64 = 5_000;
 /// Most turns at once; each costs a connection.
 const TURNS_MAX: usize = 2;
+/// Between two tries to cut a wait short, in ms: a cancel may come before the statement.
+const CANCEL_EVERY_MS: u64 = 100;
 /// How long turns get to end when the listener stops, in ms.
 const LEAVE_MS_MAX: u64 = 2_000;
 
 /// How a turn stands; sent to the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stand {
-    /// The key is ours.
-    Granted,
-    /// It was not granted in time.
-    GaveUp,
-    /// The connection failed: if it held the key, nobody was told.
+pub(super) enum Stand {
+    /// Its statement goes out: from now on publishers are refused.
+    Waits,
+    /// It was granted, or gave up; everybody was told.
+    Over,
+    /// The connection failed: nobody may have been told.
     Failed,
 }
 
@@ -49,14 +53,14 @@ pub(crate) enum Stand {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct News {
     pub(super) key: i32,
-    number: u64,
     pub(super) stand: Stand,
+    number: u64,
 }
 
 struct Running {
     number: u64,
-    holds: bool,
-    /// Dropped, the turn leaves the queue, or lets the key go: however the listener ends.
+    waits: bool,
+    /// Dropped, the turn leaves the queue: however the listener ends.
     _leave: DropGuard,
 }
 
@@ -79,48 +83,43 @@ impl Turns {
         Self { target, store, name, news, running, silent, number: 0, tasks }
     }
 
-    /// What an arm request is answered for a key that has a turn: the server would refuse us for our own sake.
-    pub(super) fn stand(&self, key: i32) -> Option<Armed> {
-        self.running.get(&key).map(|turn| if turn.holds { Armed::Held } else { Armed::Queued })
+    /// Whether a turn waits for this key: the server would refuse us for our own sake.
+    pub(super) fn wait_for(&self, key: i32) -> bool {
+        self.running.get(&key).is_some_and(|turn| turn.waits)
     }
 
     /// The server's answer for a key. A silence that has lasted becomes a turn, if there is room for one.
-    pub(super) fn answered(&mut self, key: i32, answer: Armed, now: Instant) -> Armed {
+    pub(super) fn answered(&mut self, key: i32, answer: Armed, now: Instant) {
         if answer != Armed::Silent {
             self.silent.remove(&key);
-            return answer;
+            return;
         }
         let (since, last) = self.silent.entry(key).or_insert((now, now));
         if now - *last > Duration::from_millis(SILENCE_GAP_MS) {
             *since = now;
         }
         *last = now;
-        if now - *since < Duration::from_millis(SILENT_MS_BEFORE_TURN) || self.running.len() >= TURNS_MAX {
-            return answer;
+        let lasted = now - *since >= Duration::from_millis(SILENT_MS_BEFORE_TURN);
+        if lasted && self.running.len() < TURNS_MAX && !self.running.contains_key(&key) {
+            self.begin(key);
         }
-        self.begin(key);
-        Armed::Queued
     }
 
     fn begin(&mut self, key: i32) {
         self.number += 1;
         let (number, leave) = (self.number, CancellationToken::new());
-        self.running.insert(key, Running { number, holds: false, _leave: leave.clone().drop_guard() });
-        tracing::info!(target: "pgflow::listen", key, "a publisher has been open for long: queueing behind it");
+        self.running.insert(key, Running { number, waits: false, _leave: leave.clone().drop_guard() });
+        tracing::debug!(target: "pgflow::listen", key, "publishers have been silent for long: queueing behind them");
         metrics::counter!("pgflow_turns_total").increment(1);
-        let (target, store, name, news) =
-            (self.target.clone(), self.store.clone(), self.name.clone(), self.news.clone());
+        let (target, store, name) = (self.target.clone(), self.store.clone(), self.name.clone());
+        let news = self.news.clone();
         self.tasks.spawn(async move {
-            let tell = |stand| news.send(News { key, number, stand });
-            match turn(&target, &store, &name, key, &leave, || tell(Stand::Granted)).await {
-                // Told to leave: nobody waits for the news.
-                Ok(()) if leave.is_cancelled() => {}
-                Ok(()) => tell(Stand::GaveUp),
-                Err(e) => {
-                    tracing::warn!(target: "pgflow::listen", error = %e, key, "a turn in a key's lock queue failed");
-                    tell(Stand::Failed);
-                }
+            let tell = |stand| news.send(News { key, stand, number });
+            let done = turn(&target, &store, &name, key, &leave, || tell(Stand::Waits)).await;
+            if let Err(e) = &done {
+                tracing::warn!(target: "pgflow::listen", error = %e, key, "a turn in a key's lock queue failed");
             }
+            tell(if done.is_ok() { Stand::Over } else { Stand::Failed });
         });
     }
 
@@ -130,30 +129,17 @@ impl Turns {
             return false;
         };
         match news.stand {
-            Stand::Granted => turn.holds = true,
-            Stand::GaveUp | Stand::Failed => drop(self.running.remove(&news.key)),
+            Stand::Waits => turn.waits = true,
+            Stand::Over | Stand::Failed => drop(self.running.remove(&news.key)),
         }
         match news.stand {
-            // It was silent all the while.
-            Stand::GaveUp => drop(self.silent.entry(news.key).and_modify(|(_, last)| *last = now)),
+            Stand::Waits => {}
+            // It was silent all the while: if it still is, the next turn begins at once.
+            Stand::Over => drop(self.silent.entry(news.key).and_modify(|(_, last)| *last = now)),
             // The next turn waits as the first did.
-            Stand::Granted | Stand::Failed => drop(self.silent.remove(&news.key)),
+            Stand::Failed => drop(self.silent.remove(&news.key)),
         }
         true
-    }
-
-    /// Lets a key go, if a turn holds it: it unlocks and notifies (W3).
-    pub(super) fn let_go(&mut self, key: i32) -> bool {
-        let holds = self.running.get(&key).is_some_and(|turn| turn.holds);
-        if holds {
-            self.running.remove(&key);
-        }
-        holds
-    }
-
-    /// Keys that turns hold.
-    pub(super) fn held(&self) -> Vec<i32> {
-        self.running.iter().filter(|(_, turn)| turn.holds).map(|(key, _)| *key).collect()
     }
 
     /// Every turn leaves.
@@ -171,41 +157,41 @@ impl Turns {
     }
 }
 
-/// One turn, from its connection to the key's release.
+/// One turn, from its connection to the word that it is over.
 async fn turn(
     target: &Target,
     store: &Store,
     name: &str,
     key: i32,
     leave: &CancellationToken,
-    granted: impl FnOnce(),
+    waits: impl FnOnce(),
 ) -> Result<()> {
-    let closed = CancellationToken::new();
-    let on_close = closed.clone();
-    let client = target.connect(&Handle::current(), name, drop, move |_| on_close.cancel()).await?;
-    let turn = Turn::open(store, client, key, TURN_MS).await?;
+    let client = target.connect(&Handle::current(), name, drop, drop).await?;
+    let turn = limited("open a turn", Turn::open(store, client, key, TURN_MS)).await?;
+    if leave.is_cancelled() {
+        return Ok(());
+    }
+    waits();
     let cancel = turn.cancel_token();
     let wait = turn.wait();
     tokio::pin!(wait);
-    let ours = tokio::select! {
-        ours = &mut wait => ours?,
-        () = leave.cancelled() => {
-            // A wait that is not cut ends by its own limit.
-            if let Err(e) = target.cancel(cancel).await {
-                tracing::debug!(target: "pgflow::listen", error = %e, key, "the wait was not cut");
-            }
-            wait.await?
+    let limit = tokio::time::sleep(Duration::from_millis(2 * TURN_MS));
+    tokio::pin!(limit);
+    let told = loop {
+        let left = async {
+            leave.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(CANCEL_EVERY_MS)).await;
+        };
+        tokio::select! {
+            biased;
+            done = &mut wait => break done?,
+            () = leave.cancelled(), if !leave.is_cancelled() => {}
+            () = left => {}
+            () = &mut limit => return Err(crate::Error::timeout("a turn in a key's lock queue", 2 * TURN_MS)),
+        }
+        if let Err(e) = target.cancel(cancel.clone()).await {
+            tracing::debug!(target: "pgflow::listen", error = %e, key, "a wait was not cut");
         }
     };
-    if !ours {
-        return Ok(());
-    }
-    if !leave.is_cancelled() {
-        granted();
-        tokio::select! {
-            () = leave.cancelled() => {}
-            () = closed.cancelled() => return Err(crate::Error::state("hold a key", "its connection was closed")),
-        }
-    }
-    turn.disarm().await
+    if told { Ok(()) } else { limited("end a turn", turn.tell()).await }
 }

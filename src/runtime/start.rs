@@ -14,6 +14,7 @@ use super::Parts;
 use crate::{
     Config, Error, Publisher, Queue, Result,
     address::Address,
+    config::HEARTBEAT_WRITE_MS,
     connect::{Target, redacted},
     dispatch::{self, Counters, Dispatcher, WAKE_KEYS, WokenKeys},
     handler::{Lent, Registry},
@@ -138,6 +139,7 @@ impl Start {
                 decodes: decodes.into(),
                 host: Some(crate::config::host_name()),
                 pid: i32::try_from(std::process::id()).unwrap_or(0),
+                name_kept_ms: 3 * i64::try_from(config.heartbeat_ms.max(HEARTBEAT_WRITE_MS)).unwrap_or(i64::MAX),
             },
             keys: keys(&facts),
             heartbeat: config.heartbeat(),
@@ -147,6 +149,7 @@ impl Start {
             sweep: sweeper.outlet(sweep::Msg::Signal),
             address: listener.clone(),
             health: health.clone(),
+            proved: AtomicBool::new(false),
             stood: AtomicBool::new(false),
         });
         children.push(ChildSpec::actor("listener", move || (Listener { wiring: listen_wiring.clone() }, ())));

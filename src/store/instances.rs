@@ -7,13 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::Store;
-use crate::{
-    Error, Result,
-    config::{HEARTBEAT_WRITE_MS, Queue},
-};
-
-/// An instance that polls without a session (W10) keeps its name for so long after its last written heartbeat, in ms.
-const NAME_KEPT_MS: i64 = 3 * HEARTBEAT_WRITE_MS as i64;
+use crate::{Error, Result, config::Queue};
 
 /// What an instance tells about itself.
 #[derive(Clone, Debug)]
@@ -23,6 +17,8 @@ pub(crate) struct Registration {
     pub(crate) decodes: serde_json::Value,
     pub(crate) host: Option<String>,
     pub(crate) pid: i32,
+    /// For so long after its last heartbeat, in ms, an instance that polls without a session keeps its name from us (W10).
+    pub(crate) name_kept_ms: i64,
 }
 
 /// How a session came to its end.
@@ -150,7 +146,7 @@ impl Store {
         let tx = c.transaction().await.map_err(fail)?;
         tx.batch_execute(&self.sql.lock_names).await.map_err(fail)?;
         if let Some(other) =
-            tx.query_opt(&self.sql.name_holder, &[&r.name, &session, &NAME_KEPT_MS]).await.map_err(fail)?
+            tx.query_opt(&self.sql.name_holder, &[&r.name, &session, &r.name_kept_ms]).await.map_err(fail)?
         {
             let (host, pid): (Option<String>, Option<i32>) = (other.get(1), other.get(2));
             return Err(Error::state(

@@ -169,7 +169,7 @@ impl Session {
     }
 }
 
-/// A session that waits in one key's lock queue (W6), and is its sentinel when it is granted.
+/// A session that waits in one key's lock queue (W6). It holds no lock beyond a statement.
 pub(crate) struct Turn<'a> {
     client: Client,
     store: &'a Store,
@@ -177,10 +177,12 @@ pub(crate) struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    /// On a connection of its own; `limit_ms` bounds the wait.
+    /// On a connection of its own; `limit_ms` bounds the wait. A server that finds us gone ends the wait within a second.
     pub(crate) async fn open(store: &'a Store, client: Client, key: i32, limit_ms: u64) -> Result<Self> {
-        let limit = client.batch_execute(&format!("SET lock_timeout = {limit_ms}; SET statement_timeout = 0")).await;
-        limit.map_err(|e| Error::database("queue for a key", e))?;
+        let settings = format!(
+            "SET lock_timeout = {limit_ms}; SET statement_timeout = 0; SET client_connection_check_interval = 1000"
+        );
+        client.batch_execute(&settings).await.map_err(|e| Error::database("queue for a key", e))?;
         Ok(Self { client, store, key })
     }
 
@@ -189,22 +191,25 @@ impl<'a> Turn<'a> {
         self.client.cancel_token()
     }
 
-    /// Waits. True: the key is ours. False: the wait was over or cut, and everybody is told, as after a grant.
+    /// Waits. True: the key was ours, was let go, and everybody was told. False: the wait was over or cut, and nobody was.
     pub(crate) async fn wait(&self) -> Result<bool> {
-        let fail = |e| Error::database("queue for a key", e);
         match self.client.query(&self.store.sql.queue_for_key, &[&self.key]).await {
             Ok(_) => Ok(true),
             Err(e) if [Some(&SqlState::LOCK_NOT_AVAILABLE), Some(&SqlState::QUERY_CANCELED)].contains(&e.code()) => {
-                self.client.query(&self.store.sql.notify_keys, &[&vec![self.key]]).await.map_err(fail)?;
                 Ok(false)
             }
-            Err(e) => Err(fail(e)),
+            Err(e) => Err(Error::database("queue for a key", e)),
         }
     }
 
-    /// W3 on this session.
-    pub(crate) async fn disarm(&self) -> Result<()> {
-        let gone = self.client.query(&self.store.sql.disarm, &[&vec![self.key]]).await;
-        gone.map(drop).map_err(|e| Error::database("let a key go", e))
+    /// Tells everybody on the key. A cancel that comes late may hit this instead of the wait: it is said again.
+    pub(crate) async fn tell(&self) -> Result<()> {
+        loop {
+            match self.client.query(&self.store.sql.notify_keys, &[&vec![self.key]]).await {
+                Ok(_) => return Ok(()),
+                Err(e) if e.code() == Some(&SqlState::QUERY_CANCELED) => {}
+                Err(e) => return Err(Error::database("end a turn in a key's lock queue", e)),
+            }
+        }
     }
 }

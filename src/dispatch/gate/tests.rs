@@ -6,7 +6,7 @@ fn asleep(now: Instant) -> Gate {
     g.claimed(now, 4, 0, true);
     assert_eq!(g.step(now, true, true, true), Step::Arm);
     g.arming(1);
-    g.armed(now, Armed::Held);
+    g.armed(now, Armed::Held, false);
     assert_eq!(g.step(now, true, true, true), Step::Claim, "W1: the scan comes after the arm");
     g.claim_started();
     g.claimed(now, 4, 0, true);
@@ -54,7 +54,7 @@ fn a_wake_that_overtakes_a_refusal_is_not_slept_upon() {
     g.claimed(now, 4, 0, true);
     g.arming(1);
     g.woken(now);
-    g.armed(now, Armed::Followed);
+    g.armed(now, Armed::Followed, true);
     g.claim_started();
     g.claimed(now, 4, 0, true);
     assert_eq!(g.step(now, true, true, true), Step::Arm);
@@ -75,7 +75,7 @@ fn silent_publishers_are_looked_for_again() {
     g.claim_started();
     g.claimed(now, 4, 0, true);
     g.arming(1);
-    g.armed(now, Armed::Silent);
+    g.armed(now, Armed::Silent, false);
     g.claim_started();
     g.claimed(now, 4, 0, true);
     let Step::At(at) = g.step(now, true, true, true) else { panic!("must look again") };
@@ -108,4 +108,48 @@ fn a_failed_claim_is_repeated_after_a_pause() {
     g.claim_failed(now);
     let Step::At(at) = g.step(now, true, true, true) else { panic!("must wait") };
     assert_eq!(g.step(at, true, true, true), Step::Claim);
+}
+
+fn queued(now: Instant, follows: bool) -> Gate {
+    let mut g = Gate::default();
+    // Silent for so long that the looks have become rare.
+    for _ in 0..20 {
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        g.arming(1);
+        g.armed(now, Armed::Queued, follows);
+    }
+    g.claim_started();
+    g.claimed(now, 4, 0, true);
+    assert_eq!(g.step(now, true, true, true), Step::At(now + Duration::from_millis(QUEUED_MS_MAX)));
+    g
+}
+
+/// Fear (W6): behind an open publisher another key's sentinel disarms, and we look a second later.
+#[test]
+fn a_wake_while_queueing_arms_anew_if_another_key_is_followed() {
+    let now = Instant::now();
+    for (follows, then) in [(true, Step::Arm), (false, Step::At(now + Duration::from_millis(QUEUED_MS_MAX)))] {
+        let mut g = queued(now, follows);
+        g.woken(now);
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        assert_eq!(g.step(now, true, true, true), then, "follows: {follows}");
+    }
+}
+
+/// Fear (W6): after a turn the looks stay rare, though the next one is not in the queue yet.
+#[test]
+fn after_a_turn_the_looks_are_frequent_again() {
+    let now = Instant::now();
+    let mut g = queued(now, false);
+    g.turned();
+    g.claim_started();
+    g.claimed(now, 4, 0, true);
+    assert_eq!(g.step(now, true, true, true), Step::Arm);
+    g.arming(2);
+    g.armed(now, Armed::Silent, false);
+    g.claim_started();
+    g.claimed(now, 4, 0, true);
+    assert_eq!(g.step(now, true, true, true), Step::At(now + Duration::from_millis(SILENT_MS)));
 }
