@@ -234,6 +234,40 @@ async fn a_blink_of_a_listener_is_no_death() {
     b.stop(SOON).await.unwrap();
 }
 
+/// Fear: a listener that blinks while every other connection is busy waits for one of them, and is taken for dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blink_while_the_control_connections_are_busy_is_no_death() {
+    let db = TestDb::new().await;
+    let (client, blocker) = (db.client().await, db.client().await);
+    let (seen_a, seen_b) = (Seen::new(), Seen::new());
+    let fast = |name: &str| {
+        let mut c = config(&db.url(), name);
+        (c.heartbeat_ms, c.rescue_grace_ms, c.control_connections) = (50, 0, 2);
+        c
+    };
+    let a = probing_queue(fast("a"), queue(1).max_retries(0), &seen_a).await;
+    let b = probing_queue(fast("b"), queue(2).max_retries(0), &seen_b).await;
+    a.publisher().send(Probe::act(1, Act::Wait).out().target("b")).await.unwrap();
+    eventually(SOON, || async { seen_b.running() == 1 }).await;
+    // Whoever claims a message now waits for its token.
+    blocker.batch_execute("BEGIN; ALTER SEQUENCE pgflow_token CACHE 1").await.unwrap();
+    a.publisher().send(Probe::new(2).out().target("b")).await.unwrap();
+    let waits = "SELECT DISTINCT 1 FROM pg_locks WHERE NOT granted AND relation = 'pgflow_token'::regclass";
+    eventually(SOON, || async { query_text(&client, waits).await == ["1"] }).await;
+    let pid = "SELECT listener_pid::text FROM pgflow_instances WHERE name = 'b'";
+    let before = query_text(&client, pid).await;
+    let end = "SELECT pg_terminate_backend(listener_pid) FROM pgflow_instances WHERE name = 'b'";
+    client.execute(end, &[]).await.unwrap();
+    eventually(SOON, || async { query_text(&client, pid).await != before && b.is_listening() }).await;
+    blocker.batch_execute("ROLLBACK").await.unwrap();
+    seen_b.open();
+    let done = "SELECT count(*) FROM pgflow_messages WHERE status = 'done'";
+    eventually(SOON, || async { query_text(&client, done).await == ["2"] }).await;
+    assert!(query_text(&client, "SELECT event FROM pgflow_attempts").await.is_empty(), "rescued from one that lives");
+    a.stop(SOON).await.unwrap();
+    b.stop(SOON).await.unwrap();
+}
+
 /// Fear: a name in the user's URL hides the listener's, so that its hung backend is never ended and keeps the next start out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_in_the_url_does_not_hide_an_old_listener() {
