@@ -8,6 +8,8 @@ mod gate;
 mod hold;
 mod keys;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::{
@@ -226,19 +228,7 @@ impl Actor for Dispatcher {
     async fn pre_start(&self, myself: ActorRef<Msg>, wiring: Self::Arguments) -> Result<State, ActorProcessingErr> {
         let wiring = wiring();
         wiring.address.occupy(myself);
-        let mut state = State {
-            queues: Vec::new(),
-            by_key: HashMap::new(),
-            held: HashSet::new(),
-            followed: HashSet::new(),
-            listening: false,
-            stopped: false,
-            stopping: None,
-            mode: Mode::Eventcount,
-            death_beats: 0,
-            questions: 0,
-            wiring,
-        };
+        let mut state = State::new(wiring);
         let facts = state.wiring.queues.clone();
         state.adopt(facts);
         // What an earlier incarnation was told or had claimed is asked for again.
@@ -274,6 +264,22 @@ impl Actor for Dispatcher {
 }
 
 impl State {
+    fn new(wiring: Wiring) -> Self {
+        Self {
+            queues: Vec::new(),
+            by_key: HashMap::new(),
+            held: HashSet::new(),
+            followed: HashSet::new(),
+            listening: false,
+            stopped: false,
+            stopping: None,
+            mode: Mode::Eventcount,
+            death_beats: 0,
+            questions: 0,
+            wiring,
+        }
+    }
+
     /// Takes queues as they are now; those known keep their gates, to be looked at anew.
     fn adopt(&mut self, facts: Vec<QueueFacts>) {
         for fact in facts {
