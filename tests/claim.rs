@@ -133,3 +133,27 @@ async fn every_settle_asks_for_the_token() {
         client.batch_execute(&format!("DELETE FROM pgflow_ready WHERE id = {id}")).await.unwrap();
     }
 }
+
+/// Fear: a message that was handed back or rescued goes to the end of its lane: those published after it overtake it.
+#[tokio::test]
+async fn what_comes_back_keeps_its_place() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    let (queue, lanes) = two_lanes(&client).await;
+    let sql = |text: &str| text.replace("{schema}", "public").replace("{space}", "1");
+    for (back, tries) in [
+        (include_str!("../sql/queries/hand_back.sql"), "0"),
+        // Nobody holds the session's liveness lock.
+        (include_str!("../sql/queries/rescue.sql"), "1"),
+    ] {
+        assert_eq!(claim(&client, queue, &lanes, 1).await, [11]);
+        client.batch_execute(&format!("PREPARE b AS {}", sql(back))).await.unwrap();
+        let token = query_text(&client, "SELECT token FROM pgflow_active").await.remove(0);
+        let execute =
+            if tries == "0" { format!("EXECUTE b('{{11}}', '{{{token}}}')") } else { "EXECUTE b(1, 60000, 10)".into() };
+        assert_eq!(query_text(&client, &execute).await, ["11"]);
+        client.batch_execute("DEALLOCATE b").await.unwrap();
+        assert_eq!(query_text(&client, "SELECT attempt FROM pgflow_ready WHERE id = 11").await, [tries]);
+    }
+    assert_eq!(claim(&client, queue, &lanes, 2).await, [11, 12]);
+}
