@@ -241,6 +241,30 @@ async fn a_killed_head_keeps_its_key() {
     rescuer.stop(SOON).await.unwrap();
 }
 
+/// Fear: a dead instance counts as dealt with though one of its messages was locked during the rescue, and that one stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_locked_during_the_rescue_is_rescued_later() {
+    let db = TestDb::new().await;
+    let (client, mut theirs) = (db.client().await, db.client().await);
+    client.batch_execute("CREATE TABLE fx (n bigint)").await.unwrap();
+    let victim = Victim::start(&db.url(), "victim");
+    eventually(SOON, || live(&client, "victim")).await;
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+    publisher.publish_many(&[Probe::act(1, Act::EffectThenWait), Probe::act(2, Act::EffectThenWait)]).await.unwrap();
+    eventually(SOON, || async { query_text(&client, "SELECT id::text FROM pgflow_active").await.len() == 2 }).await;
+    let tx = theirs.transaction().await.unwrap();
+    tx.batch_execute("SELECT 1 FROM pgflow_active ORDER BY id LIMIT 1 FOR UPDATE").await.unwrap();
+    victim.kill();
+    let seen = Seen::new();
+    seen.open();
+    let rescuer = probing_queue(quick(&db.url(), "rescuer"), victims_queue(), &seen).await;
+    eventually(SOON, || async { seen.ended() == 1 }).await;
+    tx.rollback().await.unwrap();
+    whole(&client, 2).await;
+    assert_eq!(seen.ns(), [2, 1]);
+    rescuer.stop(SOON).await.unwrap();
+}
+
 /// Fear: a server that stops at once and comes back loses what was settled, or runs it again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_immediate_server_restart_under_load_loses_and_repeats_nothing() {

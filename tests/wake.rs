@@ -224,6 +224,21 @@ async fn a_follower_takes_over_without_a_message() {
     b.stop(SOON).await.unwrap();
 }
 
+/// Fear: a sentinel that stops as it should leaves its followers asleep, with nobody to notify for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_sentinel_wakes_its_follower() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let (a, b, client) = sentinel_and_follower(&db, 30_000, &seen).await;
+    a.stop(SOON).await.unwrap();
+    eventually(SOON, || sentinel(&client, "b", None)).await;
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+    publisher.publish(&Probe::new(1)).await.unwrap();
+    eventually(SOON, || async { seen.started(1).is_some() }).await;
+    no_wake_lost(&[&b], false);
+    b.stop(SOON).await.unwrap();
+}
+
 /// Fear: a message published after a sentinel's death, while another publisher's open transaction is in the way of the takeover,
 /// is not found, or is counted as a lost wake.
 #[tokio::test(flavor = "multi_thread")]
