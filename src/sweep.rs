@@ -69,6 +69,8 @@ pub(crate) struct State {
     due_at: Option<Instant>,
     slow_at: Instant,
     orphans_asked: bool,
+    /// A doubt has come since that look was asked for, which may be too early for it.
+    doubted_since: bool,
     /// When orphans are looked for again without a doubt: an answer may be lost later than a doubt looks.
     orphans_at: Instant,
     /// Sessions found dead, to be looked at again before they are rescued.
@@ -89,6 +91,7 @@ impl Actor for Sweeper {
             due_at: None,
             slow_at: now,
             orphans_asked: false,
+            doubted_since: false,
             orphans_at: now + Duration::from_millis(SLOW_MS),
             suspects: HashSet::new(),
         })
@@ -118,8 +121,9 @@ impl Actor for Sweeper {
             Msg::Orphans => {
                 state.orphans_asked = false;
                 state.orphans_at = Instant::now() + Duration::from_millis(SLOW_MS);
+                let again = std::mem::take(&mut state.doubted_since);
                 let done = self.orphans().await;
-                if done.is_err() {
+                if done.is_err() || again {
                     self.doubt(&myself, state);
                 }
                 done
@@ -269,7 +273,9 @@ impl Sweeper {
     }
 
     fn doubt(&self, myself: &ActorRef<Msg>, state: &mut State) {
-        if !std::mem::replace(&mut state.orphans_asked, true) {
+        if std::mem::replace(&mut state.orphans_asked, true) {
+            state.doubted_since = true;
+        } else {
             myself.send_after(Duration::from_millis(ORPHAN_CHECK_MS), || Msg::Orphans);
         }
     }

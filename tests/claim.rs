@@ -1,4 +1,4 @@
-//! The claim statement by itself: what it locks, in which order it takes, what plan it gets.
+//! The claim statement by itself: what it locks, in which order it takes, what plan it gets; and that every settle asks for its token.
 
 mod support;
 
@@ -94,4 +94,66 @@ async fn a_claim_walks_the_index_whatever_the_statistics_say() {
             "{plan}"
         );
     }
+}
+
+/// Fear: one of the settles goes by the id alone, and a stale worker settles what another is at work on.
+#[tokio::test]
+async fn every_settle_asks_for_the_token() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    let (queue, lanes) = two_lanes(&client).await;
+    let sql = |text: &str| text.replace("{schema}", "public");
+    for (settle, more, becomes) in [
+        (include_str!("../sql/queries/settle_done.sql"), "", "done"),
+        (include_str!("../sql/queries/settle_one.sql"), "", "done"),
+        (include_str!("../sql/queries/settle_failed.sql"), ", '{failed}', '{why}', '{1000}'", "scheduled"),
+        (include_str!("../sql/queries/settle_dead.sql"), ", '{why}', '{rejected}'", "dead"),
+        (include_str!("../sql/queries/hand_back.sql"), "", "pending"),
+        (include_str!("../sql/queries/park_undecodable.sql"), ", '{why}'", "parked"),
+    ] {
+        let id = claim(&client, queue, &lanes, 1).await[0];
+        let token: i64 =
+            query_text(&client, &format!("SELECT token FROM pgflow_active WHERE id = {id}")).await[0].parse().unwrap();
+        client.batch_execute(&format!("PREPARE s AS {}", sql(settle))).await.unwrap();
+        let status = format!("SELECT status FROM pgflow_messages WHERE id = {id}");
+        let one = settle.contains("a.id = $1");
+        for (token, rows, expected) in [(token - 1, 0, "processing"), (token + 1, 0, "processing"), (token, 1, becomes)]
+        {
+            let (id, token) = if one {
+                (id.to_string(), token.to_string())
+            } else {
+                (format!("'{{{id}}}'"), format!("'{{{token}}}'"))
+            };
+            let answer = query_text(&client, &format!("EXECUTE s({id}, {token}{more})")).await;
+            assert_eq!(answer.len(), rows, "{settle}");
+            assert_eq!(query_text(&client, &status).await, [expected], "{settle}");
+        }
+        client.batch_execute("DEALLOCATE s").await.unwrap();
+        // Not to be claimed again by the next round.
+        client.batch_execute(&format!("DELETE FROM pgflow_ready WHERE id = {id}")).await.unwrap();
+    }
+}
+
+/// Fear: a message that was handed back or rescued goes to the end of its lane: those published after it overtake it.
+#[tokio::test]
+async fn what_comes_back_keeps_its_place() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    let (queue, lanes) = two_lanes(&client).await;
+    let sql = |text: &str| text.replace("{schema}", "public").replace("{space}", "1");
+    for (back, tries) in [
+        (include_str!("../sql/queries/hand_back.sql"), "0"),
+        // Nobody holds the session's liveness lock.
+        (include_str!("../sql/queries/rescue.sql"), "1"),
+    ] {
+        assert_eq!(claim(&client, queue, &lanes, 1).await, [11]);
+        client.batch_execute(&format!("PREPARE b AS {}", sql(back))).await.unwrap();
+        let token = query_text(&client, "SELECT token FROM pgflow_active").await.remove(0);
+        let execute =
+            if tries == "0" { format!("EXECUTE b('{{11}}', '{{{token}}}')") } else { "EXECUTE b(1, 60000, 10)".into() };
+        assert_eq!(query_text(&client, &execute).await, ["11"]);
+        client.batch_execute("DEALLOCATE b").await.unwrap();
+        assert_eq!(query_text(&client, "SELECT attempt FROM pgflow_ready WHERE id = 11").await, [tries]);
+    }
+    assert_eq!(claim(&client, queue, &lanes, 2).await, [11, 12]);
 }

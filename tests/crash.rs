@@ -23,7 +23,13 @@ async fn victim() {
     if let Ok(lease) = std::env::var("PGFLOW_VICTIM_LEASE_MS") {
         c.lease_ms = lease.parse().unwrap();
     }
-    let _running = probing_queue(c, victims_queue(), &Seen::new()).await;
+    let seen = Seen::new();
+    let _running = probing_queue(c, victims_queue(), &seen).await;
+    let gate = std::env::var("PGFLOW_VICTIM_GATE").unwrap_or_default();
+    while !std::path::Path::new(&gate).exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    seen.open();
     std::future::pending::<()>().await;
 }
 
@@ -127,6 +133,9 @@ async fn kill_dash_nine_under_load_loses_nothing() {
     }
     publishing.await.unwrap();
     whole(&client, N).await;
+    let overlaps = "SELECT h.id::text FROM (SELECT id, claimed_at, lag(finished_at) OVER (PARTITION BY ordering_key ORDER BY id) AS before \
+                    FROM pgflow_history WHERE ordering_key IS NOT NULL) h WHERE h.claimed_at < h.before";
+    assert!(query_text(&client, overlaps).await.is_empty(), "two of one key at once, or out of order");
     assert_eq!(stays.found_by_heartbeat(), 0);
     stays.stop(SOON).await.unwrap();
 }
@@ -165,32 +174,94 @@ async fn a_message_that_aborts_its_process_ends_in_the_dlq() {
     assert_eq!(deaths, 4);
 }
 
-/// Fear: a stopped process that comes back after its lease settles what others have taken over.
+/// Fear: a stopped process that comes back after its lease settles what another is at work on by now.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_instance_past_its_lease_cannot_settle() {
     let db = TestDb::new().await;
     let client = db.client().await;
-    client.batch_execute("CREATE TABLE fx (n bigint); CREATE TABLE gate (open bool)").await.unwrap();
-    let victim = Victim::start(&db.url(), "victim");
+    client.batch_execute("CREATE TABLE fx (n bigint)").await.unwrap();
+    let gate = std::env::temp_dir().join(format!("pgflow-victim-{}-{}", std::process::id(), db.name()));
+    let victim = Victim::start_with(&db.url(), "victim", &[("PGFLOW_VICTIM_GATE", gate.to_str().unwrap())]);
     eventually(SOON, || live(&client, "victim")).await;
     let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
-    // Its handler waits at a gate that never opens: the message is active when the process is stopped.
+    // Its handler has written its effect and waits at the gate: it is in the middle of the message when it is stopped.
     publisher.publish(&Probe::act(1, Act::EffectThenWait)).await.unwrap();
-    eventually(SOON, || async { query_text(&client, "SELECT id::text FROM pgflow_active").await.len() == 1 }).await;
+    let in_transaction = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                          AND application_name = 'pgflow handlers' AND state = 'idle in transaction'";
+    eventually(SOON, || async { query_text(&client, in_transaction).await == ["1"] }).await;
     victim.signal("-STOP");
     let mut c = quick(&db.url(), "rescuer");
     c.lease_ms = 10_000;
     let seen = Seen::new();
-    seen.open();
     let rescuer = probing_queue(c, victims_queue(), &seen).await;
-    whole(&client, 1).await;
-    let token = query_text(&client, "SELECT token::text FROM pgflow_history").await;
+    eventually(SOON, || async { query_text(&client, in_transaction).await == ["2"] }).await;
+    // The message is active under the rescuer's token when the victim's handler ends well and tries to settle.
+    std::fs::write(&gate, "").unwrap();
     victim.signal("-CONT");
-    // It comes back under its own name, and what it held is not its own any more.
-    eventually(SOON, || live(&client, "victim")).await;
+    eventually(SOON, || async { query_text(&client, in_transaction).await == ["1"] }).await;
+    assert_eq!(
+        query_text(&client, "SELECT status FROM pgflow_messages").await,
+        ["processing"],
+        "it was not its to settle"
+    );
+    seen.open();
     whole(&client, 1).await;
-    assert_eq!(query_text(&client, "SELECT token::text FROM pgflow_history").await, token);
+    let by = "SELECT name FROM pgflow_history JOIN pgflow_instances USING (session_id)";
+    assert_eq!(query_text(&client, by).await, ["rescuer"]);
     assert_eq!(query_text(&client, "SELECT event FROM pgflow_attempts").await, ["process_died"]);
+    // The victim comes back under its own name.
+    eventually(SOON, || live(&client, "victim")).await;
+    std::fs::remove_file(&gate).unwrap();
+    rescuer.stop(SOON).await.unwrap();
+}
+
+/// Fear: a rescue lets go of the keys of what it takes back, and the next one overtakes a message that was only interrupted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_head_keeps_its_key() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    client.batch_execute("CREATE TABLE fx (n bigint)").await.unwrap();
+    let victim = Victim::start(&db.url(), "victim");
+    eventually(SOON, || live(&client, "victim")).await;
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+    for n in 1..=3 {
+        publisher.publish(&Probe { n, act: Act::EffectThenWait, key: Some("k".into()) }).await.unwrap();
+    }
+    eventually(SOON, || async { query_text(&client, "SELECT id::text FROM pgflow_active").await.len() == 1 }).await;
+    victim.kill();
+    let seen = Seen::new();
+    let rescuer = probing_queue(quick(&db.url(), "rescuer"), victims_queue(), &seen).await;
+    eventually(SOON, || async { seen.running() > 0 }).await;
+    let statuses = query_text(&client, "SELECT status FROM pgflow_messages ORDER BY id").await;
+    assert_eq!(statuses, ["processing", "parked", "parked"]);
+    seen.open();
+    whole(&client, 3).await;
+    let starts: Vec<_> = seen.starts().iter().map(|s| (s.n, s.attempt)).collect();
+    assert_eq!(starts, [(1, 2), (2, 1), (3, 1)]);
+    rescuer.stop(SOON).await.unwrap();
+}
+
+/// Fear: a dead instance counts as dealt with though one of its messages was locked during the rescue, and that one stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_locked_during_the_rescue_is_rescued_later() {
+    let db = TestDb::new().await;
+    let (client, mut theirs) = (db.client().await, db.client().await);
+    client.batch_execute("CREATE TABLE fx (n bigint)").await.unwrap();
+    let victim = Victim::start(&db.url(), "victim");
+    eventually(SOON, || live(&client, "victim")).await;
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+    publisher.publish_many(&[Probe::act(1, Act::EffectThenWait), Probe::act(2, Act::EffectThenWait)]).await.unwrap();
+    eventually(SOON, || async { query_text(&client, "SELECT id::text FROM pgflow_active").await.len() == 2 }).await;
+    let tx = theirs.transaction().await.unwrap();
+    tx.batch_execute("SELECT 1 FROM pgflow_active ORDER BY id LIMIT 1 FOR UPDATE").await.unwrap();
+    victim.kill();
+    let seen = Seen::new();
+    seen.open();
+    let rescuer = probing_queue(quick(&db.url(), "rescuer"), victims_queue(), &seen).await;
+    eventually(SOON, || async { seen.ended() == 1 }).await;
+    tx.rollback().await.unwrap();
+    whole(&client, 2).await;
+    assert_eq!(seen.ns(), [2, 1]);
     rescuer.stop(SOON).await.unwrap();
 }
 

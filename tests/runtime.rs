@@ -152,6 +152,76 @@ async fn a_lost_claim_rolls_its_effects_back() {
     assert_eq!(statuses(&client).await, [(1, "processing".to_owned())], "not ours to settle");
 }
 
+/// Fear: a claim whose answer was lost stays with us for ever; or what still runs is taken for one, and runs twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_not_answered_is_handed_back_and_one_that_runs_is_not() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let runtime = probing(config(&db.url(), "a"), 2, &seen).await;
+    runtime.publisher().publish(&Probe::act(1, Act::Wait)).await.unwrap();
+    eventually(SOON, || async { seen.running() == 1 }).await;
+    let client = db.client().await;
+    // Both look old. One is in our name though nobody here was told of it.
+    client
+        .batch_execute(
+            r#"UPDATE pgflow_active SET claimed_at = now() - interval '1 minute';
+               INSERT INTO pgflow_active (id, token, session_id, claimed_at, lane_id, seq, attempt, version, codec, message_id, created_at, kind, body)
+               SELECT nextval('pgflow_seq'), nextval('pgflow_token'), session_id, claimed_at, lane_id, currval('pgflow_seq'), 1, 1, 1,
+                      gen_random_uuid(), claimed_at, 'probe', '{"n":2,"act":"Done","key":null}' FROM pgflow_active"#,
+        )
+        .await
+        .unwrap();
+    eventually(SOON, || async { seen.started(2).is_some() }).await;
+    let first = "SELECT status FROM pgflow_messages WHERE payload ->> 'n' = '1'";
+    assert_eq!(support::query_text(&client, first).await, ["processing"]);
+    seen.open();
+    eventually(SOON, || all(&client, "done", 2)).await;
+    assert_eq!(seen.ns(), [1, 2]);
+    assert_eq!(seen.starts()[1].attempt, 1, "a hand-back is no try");
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: an answer that is lost while a look for such claims is due already, too early for it, is never asked for again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_lost_answer_is_looked_for_too() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let runtime = probing(config(&db.url(), "a"), 2, &seen).await;
+    let client = db.client().await;
+    // The start asked for the first look, 2.5 s later. At that time this claim, of a second from now, is too young for it.
+    client
+        .batch_execute(
+            r#"INSERT INTO pgflow_active (id, token, session_id, claimed_at, lane_id, seq, attempt, version, codec, message_id, created_at, kind, body)
+               SELECT nextval('pgflow_seq'), nextval('pgflow_token'), session_id, clock_timestamp() + interval '1 second', lane_id,
+                      currval('pgflow_seq'), 1, 1, 1, gen_random_uuid(), now(), 'probe', '{"n":1,"act":"Done","key":null}'
+               FROM pgflow_instances, pgflow_lanes WHERE class = 0 AND target IS NULL;
+               SELECT pg_terminate_backend(listener_pid) FROM pgflow_instances"#,
+        )
+        .await
+        .unwrap();
+    eventually(SOON, || all(&client, "done", 1)).await;
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: an outcome whose settle was not answered is dropped: its message stays active though its handler has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settle_that_was_not_answered_is_repeated() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let runtime = probing(config(&db.url(), "a"), 2, &seen).await;
+    let (client, mut theirs) = (db.client().await, db.client().await);
+    let tx = theirs.transaction().await.unwrap();
+    tx.batch_execute("LOCK TABLE pgflow_history IN EXCLUSIVE MODE").await.unwrap();
+    runtime.publisher().publish(&Probe::new(1)).await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
+               AND wait_event_type = 'Lock' AND query LIKE '-- Finishes the messages %'";
+    eventually(SOON, || async { !support::query_text(&client, end).await.is_empty() }).await;
+    tx.rollback().await.unwrap();
+    eventually(SOON, || all(&client, "done", 1)).await;
+    assert_eq!(seen.count(), 1, "its handler had ended well");
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
 /// Fear: a stop loses what was claimed, counts it as a try, or waits for ever for a handler.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_hands_everything_back() {
@@ -253,6 +323,13 @@ impl Handler for NewerHandler {
     }
 }
 
+struct Anything;
+impl pgflow::AnyHandler for Anything {
+    async fn handle(&mut self, _: &mut pgflow::Context<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
 /// Fear: an instance that does not know a kind or version throws its messages away, or hot-loops on them.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_kind_waits_for_an_instance_that_knows_it() {
@@ -261,9 +338,17 @@ async fn an_unknown_kind_waits_for_an_instance_that_knows_it() {
     let mut old = config(&db.url(), "old");
     old.heartbeat_ms = 100;
     let runtime = probing(old, 2, &seen).await;
+    // Live, and of no use: it has another queue.
+    let mut other = config(&db.url(), "elsewhere");
+    other.heartbeat_ms = 100;
+    let elsewhere = Runtime::builder(other).any_handler("elsewhere", || Anything).start().await.unwrap();
     runtime.publisher().send(Outgoing::new(&Newer { n: 7 }).unwrap()).await.unwrap();
     let client = db.client().await;
     eventually(SOON, || all(&client, "parked", 1)).await;
+    let beat = support::query_text(&client, "SELECT heartbeat_at FROM pgflow_instances WHERE name = 'old'").await;
+    let beaten = format!("SELECT 'x' FROM pgflow_instances WHERE name = 'old' AND heartbeat_at > '{}'", beat[0]);
+    eventually(SOON, || async { !support::query_text(&client, &beaten).await.is_empty() }).await;
+    assert!(all(&client, "parked", 1).await, "nobody knows it yet");
     let mut new = config(&db.url(), "new");
     new.heartbeat_ms = 100;
     let handler = seen.clone();
@@ -278,6 +363,7 @@ async fn an_unknown_kind_waits_for_an_instance_that_knows_it() {
     assert_eq!((start.attempt, start.instance.as_str()), (1, "new"));
     runtime.stop(Duration::from_secs(5)).await.unwrap();
     second.stop(Duration::from_secs(5)).await.unwrap();
+    elsewhere.stop(Duration::from_secs(5)).await.unwrap();
 }
 
 /// Fear: a message that nobody will ever decode stays for ever without anybody noticing.
@@ -320,13 +406,16 @@ async fn high_starts_though_every_worker_blocks_its_thread_and_thousands_wait() 
     let blocked = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let runtime = {
         let seen = seen.clone();
-        blocked.spawn(async move { probing(config(&url, "a"), 4, &seen).await }).await.unwrap()
+        let mut c = config(&url, "a");
+        c.heartbeat_ms = 500;
+        blocked.spawn(async move { probing(c, 4, &seen).await }).await.unwrap()
     };
     let backlog: Vec<Probe> = (0..20_000).map(|n| Probe::act(n, Act::Block)).collect();
     runtime.publisher().publish_many(&backlog).await.unwrap();
     eventually(SOON, || async { seen.running() >= 2 }).await;
     let before = seen.ended();
-    runtime.publisher().send(Probe::new(-1).out().priority(Priority::High)).await.unwrap();
+    let sent = runtime.publisher().send(Probe::new(-1).out().priority(Priority::High));
+    tokio::time::timeout(SOON, sent).await.expect("not on the blocked threads").unwrap();
     eventually(SOON, || async { seen.started(-1).is_some() }).await;
     assert_eq!(
         seen.ended.lock().unwrap().iter().filter(|(n, _)| *n >= 0).count(),
@@ -338,9 +427,53 @@ async fn high_starts_though_every_worker_blocks_its_thread_and_thousands_wait() 
         support::query_text(&client, "SELECT status FROM pgflow_messages WHERE priority = 10").await == ["done"]
     };
     eventually(SOON, done).await;
+    let now = support::query_text(&client, "SELECT clock_timestamp()").await.remove(0);
+    let beat = format!("SELECT 'x' FROM pgflow_instances WHERE heartbeat_at > '{now}'");
+    eventually(SOON, || async { !support::query_text(&client, &beat).await.is_empty() }).await;
+    assert_eq!(runtime.found_by_heartbeat(), 0, "the high one was woken for");
     seen.open();
     drop(runtime);
     blocked.shutdown_background();
+}
+
+/// Fear: a rollback waits for a connection, because settles that cannot go on hold all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn high_is_claimed_though_every_common_connection_is_busy() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let mut c = config(&db.url(), "a");
+    c.control_connections = 2;
+    let runtime = probing(c, 2, &seen).await;
+    let (client, mut theirs) = (db.client().await, db.client().await);
+    let tx = theirs.transaction().await.unwrap();
+    tx.batch_execute("LOCK TABLE pgflow_history IN EXCLUSIVE MODE").await.unwrap();
+    runtime.publisher().publish(&Probe::new(1)).await.unwrap();
+    let busy = "SELECT 'x' FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pgflow control' \
+                AND wait_event_type = 'Lock'";
+    eventually(SOON, || async { support::query_text(&client, busy).await.len() == 1 }).await;
+    runtime.publisher().send(Probe::new(2).out().priority(Priority::High)).await.unwrap();
+    eventually(Duration::from_secs(8), || async { seen.started(2).is_some() }).await;
+    tx.rollback().await.unwrap();
+    eventually(SOON, || all(&client, "done", 2)).await;
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: a high message takes a worker away from the rest though the one kept for it is idle.
+#[tokio::test(flavor = "multi_thread")]
+async fn high_leaves_the_other_workers_to_the_rest() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let runtime = probing(config(&db.url(), "a"), 1, &seen).await;
+    runtime.publisher().send(Probe::act(1, Act::Wait).out().priority(Priority::High)).await.unwrap();
+    eventually(SOON, || async { seen.running() == 1 }).await;
+    runtime.publisher().publish(&Probe::new(2)).await.unwrap();
+    eventually(SOON, || async { seen.started(2).is_some() }).await;
+    seen.open();
+    let client = db.client().await;
+    eventually(SOON, || all(&client, "done", 2)).await;
+    let events = support::query_text(&client, "SELECT event FROM pgflow_attempts").await;
+    assert!(events.is_empty(), "nothing was claimed for a worker that was not there: {events:?}");
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
 }
 
 /// Fear: a flood of normal messages starves low ones for ever.

@@ -22,6 +22,25 @@ fn no_wake_lost(runtimes: &[&Runtime], deaths: bool) {
     }
 }
 
+/// The instance is sentinel of three lanes, high, normal and low: of those addressed to somebody, or of the common ones.
+async fn sentinel(client: &tokio_postgres::Client, instance: &str, of: Option<&str>) -> bool {
+    let sql = format!(
+        "SELECT count(*) FROM pg_locks k JOIN pgflow_instances i ON i.listener_pid = k.pid AND i.name = '{instance}' \
+         JOIN pgflow_meta m ON k.classid::bigint = m.space JOIN pgflow_lanes l ON k.objid::bigint = l.lane_id % 1024 \
+         JOIN pg_database d ON d.oid = k.database AND d.datname = current_database() \
+         WHERE k.locktype = 'advisory' AND k.mode = 'ExclusiveLock' AND k.granted AND coalesce(l.target, '') = '{}'",
+        of.unwrap_or_default()
+    );
+    query_text(client, &sql).await == ["3"]
+}
+
+/// Nobody is sentinel of anything.
+async fn no_sentinel(client: &tokio_postgres::Client) -> bool {
+    let locks = "SELECT count(*) FROM pg_locks k JOIN pgflow_meta m ON k.classid::bigint = m.space AND k.objid::bigint < 1024 \
+                 JOIN pg_database d ON d.oid = k.database AND d.datname = current_database() WHERE k.locktype = 'advisory'";
+    query_text(client, locks).await == ["0"]
+}
+
 /// Publishes `count` messages in bursts of transactions that stay open up to 20 ms after their insert, some of them
 /// under REPEATABLE READ with a snapshot from before, some rolled back. Answers how many committed.
 async fn bursts(url: String, publisher: i64, count: i64, targets: &'static [Option<&'static str>]) -> i64 {
@@ -88,6 +107,36 @@ async fn bursts_of_open_transactions_lose_no_wake() {
     b.stop(SOON).await.unwrap();
 }
 
+/// Fear: among bursts, a later wake hides that an earlier one was lost. So here each burst is drained before the next begins,
+/// and its messages fall into the moments in which the runtimes go to sleep.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_later_wake_hides_a_lost_one() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let a = probing(config(&db.url(), "a"), 4, &seen).await;
+    let b = probing(config(&db.url(), "b"), 1, &seen).await;
+    let mut committed = 0;
+    for burst in 0..150 {
+        let publishers: Vec<_> = (0..1 + burst % 8)
+            .map(|p| {
+                let url = db.url();
+                tokio::spawn(async move {
+                    // Round the end of the linger of the burst before, when the keys are armed.
+                    tokio::time::sleep(Duration::from_micros(rand::random_range(0..40_000))).await;
+                    bursts(url, burst * 8 + p, 1, &[None]).await
+                })
+            })
+            .collect();
+        for p in publishers {
+            committed += p.await.unwrap();
+        }
+        eventually(SOON, || async { seen.count() as i64 == committed }).await;
+    }
+    no_wake_lost(&[&a, &b], false);
+    a.stop(SOON).await.unwrap();
+    b.stop(SOON).await.unwrap();
+}
+
 /// Fear: a sentinel for one addressee's lane keeps the other's publishers silent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn addressed_and_common_messages_on_one_queue_lose_no_wake() {
@@ -144,6 +193,78 @@ async fn dead_sentinels_are_taken_over_within_a_heartbeat() {
     stays.stop(SOON).await.unwrap();
 }
 
+/// Two instances that sleep: `a` is sentinel of the common lanes, and `b` follows it.
+async fn sentinel_and_follower(
+    db: &TestDb,
+    beat_ms: u64,
+    seen: &Arc<Seen>,
+) -> (Runtime, Runtime, tokio_postgres::Client) {
+    let client = db.client().await;
+    let quick = |name: &str| {
+        let mut c = config(&db.url(), name);
+        (c.heartbeat_ms, c.rescue_grace_ms) = (beat_ms, 0);
+        c
+    };
+    let a = probing(quick("a"), 2, seen).await;
+    eventually(SOON, || sentinel(&client, "a", None)).await;
+    let b = probing(quick("b"), 2, seen).await;
+    eventually(SOON, || sentinel(&client, "b", Some("b"))).await;
+    (a, b, client)
+}
+
+/// Fear: nobody takes a dead sentinel's keys over while nothing is published, and the next message waits for a heartbeat.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_takes_over_without_a_message() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let (a, b, client) = sentinel_and_follower(&db, 200, &seen).await;
+    drop(a);
+    eventually(SOON, || sentinel(&client, "b", None)).await;
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+    publisher.publish(&Probe::new(1)).await.unwrap();
+    eventually(SOON, || async { seen.started(1).is_some() }).await;
+    no_wake_lost(&[&b], true);
+    b.stop(SOON).await.unwrap();
+}
+
+/// Fear: a sentinel that stops as it should leaves its followers asleep, with nobody to notify for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_sentinel_wakes_its_follower() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let (a, b, client) = sentinel_and_follower(&db, 30_000, &seen).await;
+    a.stop(SOON).await.unwrap();
+    eventually(SOON, || sentinel(&client, "b", None)).await;
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+    publisher.publish(&Probe::new(1)).await.unwrap();
+    eventually(SOON, || async { seen.started(1).is_some() }).await;
+    no_wake_lost(&[&b], false);
+    b.stop(SOON).await.unwrap();
+}
+
+/// Fear: a message published after a sentinel's death, while another publisher's open transaction is in the way of the takeover,
+/// is not found, or is counted as a lost wake.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_sentinel_left_is_found_under_an_open_publisher() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let (a, b, client) = sentinel_and_follower(&db, 2_000, &seen).await;
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+    let mut theirs = db.client().await;
+    drop(a);
+    eventually(SOON, || async { !sentinel(&client, "a", None).await }).await;
+    let tx = theirs.transaction().await.unwrap();
+    // Both keys of the group, so that no part of it is taken over.
+    publisher.publish_in(&tx, &Probe::new(1)).await.unwrap();
+    publisher.send_in(&tx, Probe::new(2).out().priority(Priority::Low)).await.unwrap();
+    publisher.publish(&Probe::new(3)).await.unwrap();
+    eventually(SOON, || async { seen.started(3).is_some() }).await;
+    tx.commit().await.unwrap();
+    eventually(SOON, || async { seen.count() == 3 }).await;
+    no_wake_lost(&[&b], true);
+    b.stop(SOON).await.unwrap();
+}
+
 /// Fear: a runtime without a free worker stays sentinel, and an idle one beside it sleeps on.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_runtime_is_woken_beside_a_saturated_one() {
@@ -152,10 +273,12 @@ async fn an_idle_runtime_is_woken_beside_a_saturated_one() {
     let queue = || Queue::new("probe").workers(1).high_reserve(false);
     let a = probing_queue(config(&db.url(), "a"), queue(), &full).await;
     let b = probing_queue(config(&db.url(), "b"), queue(), &idle).await;
+    // Of neither process: a runtime is told of what its own process publishes, whatever became of the wake.
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
     for round in 0..20 {
-        a.publisher().send(Probe::act(round, Act::Wait).out().target("a")).await.unwrap();
+        publisher.send(Probe::act(round, Act::Wait).out().target("a")).await.unwrap();
         eventually(SOON, || async { full.started(round).is_some() }).await;
-        b.publisher().publish(&Probe::new(100 + round)).await.unwrap();
+        publisher.publish(&Probe::new(100 + round)).await.unwrap();
         eventually(SOON, || async { idle.started(100 + round).is_some() }).await;
         full.open();
         eventually(SOON, || async { full.running() == 0 }).await;
@@ -192,16 +315,38 @@ async fn a_keys_successor_wakes_another_instance() {
     let seen = Seen::new();
     let a = probing(config(&db.url(), "a"), 1, &seen).await;
     let b = probing(config(&db.url(), "b"), 1, &seen).await;
-    for n in 0..40 {
-        let target = if n % 2 == 0 { "a" } else { "b" };
-        a.publisher().send(Probe::new(n).out().ordering_key("k").target(target)).await.unwrap();
-    }
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
     let client = db.client().await;
-    eventually(SOON, || done(&client, 40)).await;
+    for n in 0..20 {
+        let (head, successor) = if n % 2 == 0 { ("a", "b") } else { ("b", "a") };
+        let keyed = |n, act| Probe { n, act, key: Some("k".into()) }.out();
+        publisher.send(keyed(2 * n, Act::Wait).target(head)).await.unwrap();
+        publisher.send(keyed(2 * n + 1, Act::Done).target(successor)).await.unwrap();
+        eventually(SOON, || async { seen.running() == 1 }).await;
+        eventually(SOON, || sentinel(&client, successor, Some(successor))).await;
+        seen.open();
+        eventually(SOON, || async { seen.ended() as i64 == 2 * n + 2 }).await;
+        seen.close();
+    }
     assert_eq!(seen.ns(), (0..40).collect::<Vec<_>>());
     no_wake_lost(&[&a, &b], false);
     a.stop(SOON).await.unwrap();
     b.stop(SOON).await.unwrap();
+}
+
+/// Fear: an instance that has no worker left keeps its keys, and every publish pays for a NOTIFY that is of use to nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saturated_runtime_lets_its_keys_go() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let a = probing_queue(config(&db.url(), "a"), Queue::new("probe").workers(1).high_reserve(false), &seen).await;
+    let client = db.client().await;
+    eventually(SOON, || sentinel(&client, "a", None)).await;
+    a.publisher().publish(&Probe::act(1, Act::Wait)).await.unwrap();
+    eventually(SOON, || async { seen.running() == 1 && no_sentinel(&client).await }).await;
+    seen.open();
+    eventually(SOON, || sentinel(&client, "a", None)).await;
+    a.stop(SOON).await.unwrap();
 }
 
 /// Fear: a row that falls due before the next heartbeat waits for it, or one that falls due later is forgotten.
@@ -255,6 +400,29 @@ async fn pause_holds_and_resume_wakes() {
     a.stop(SOON).await.unwrap();
 }
 
+/// Fear: rows that were looked for in vain during a pause are slept upon after it, when its beginning was never noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resume_looks_again_though_the_pause_went_unnoticed() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let a = probing(config(&db.url(), "a"), 2, &seen).await;
+    let client = db.client().await;
+    eventually(SOON, || sentinel(&client, "a", None)).await;
+    client.batch_execute("UPDATE pgflow_queues SET paused = true").await.unwrap();
+    client
+        .batch_execute(r#"SELECT pgflow_publish('probe', '{"n":1,"act":"Done","key":null}', 'probe')"#)
+        .await
+        .unwrap();
+    let looked = "SELECT 'x' FROM pg_stat_activity, pgflow_ready WHERE datname = current_database() AND state = 'idle' \
+                  AND query LIKE '-- Claims %' AND query_start > created_at";
+    eventually(SOON, || async { !query_text(&client, looked).await.is_empty() }).await;
+    let admin = pgflow::Admin::connect(&config(&db.url(), "operator")).await.unwrap();
+    admin.resume_queue("probe").await.unwrap();
+    eventually(SOON, || async { seen.started(1).is_some() }).await;
+    no_wake_lost(&[&a], false);
+    a.stop(SOON).await.unwrap();
+}
+
 /// Fear: a plain SQL client's INSERT or function call wakes nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_sql_wakes_an_idle_runtime() {
@@ -297,6 +465,28 @@ async fn a_terminated_listener_comes_back_and_looks() {
         eventually(SOON, || async { seen.started(n).is_some() }).await;
         eventually(SOON, || async { a.is_listening() }).await;
     }
+    no_wake_lost(&[&a], false);
+    a.stop(SOON).await.unwrap();
+}
+
+/// Fear: a claim that fails counts as a look that found nothing, and its rows are slept upon.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_failed_is_made_again() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let a = probing(config(&db.url(), "a"), 2, &seen).await;
+    let (client, mut theirs) = (db.client().await, db.client().await);
+    eventually(SOON, || sentinel(&client, "a", None)).await;
+    let tx = theirs.transaction().await.unwrap();
+    tx.batch_execute("LOCK TABLE pgflow_active IN EXCLUSIVE MODE").await.unwrap();
+    let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
+    publisher.publish(&Probe::new(1)).await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
+               AND wait_event_type = 'Lock' AND query LIKE '-- Claims %'";
+    eventually(SOON, || async { !query_text(&client, end).await.is_empty() }).await;
+    tx.rollback().await.unwrap();
+    // Well before the second look, 11 s after the failure.
+    eventually(Duration::from_secs(6), || async { seen.started(1).is_some() }).await;
     no_wake_lost(&[&a], false);
     a.stop(SOON).await.unwrap();
 }

@@ -9,6 +9,8 @@ mod hold;
 mod keys;
 mod plan;
 mod queues;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod woken;
 
@@ -220,22 +222,7 @@ impl Actor for Dispatcher {
     async fn pre_start(&self, myself: ActorRef<Msg>, wiring: Self::Arguments) -> Result<State, ActorProcessingErr> {
         let wiring = wiring();
         wiring.address.occupy(myself);
-        let mut state = State {
-            queues: Vec::new(),
-            by_key: HashMap::new(),
-            held: HashSet::new(),
-            followed: HashSet::new(),
-            asked: 0,
-            let_go: HashMap::new(),
-            listening: false,
-            session: true,
-            stopped: wiring.stopping.load(Ordering::Relaxed),
-            stopping: None,
-            mode: Mode::Eventcount,
-            death_beats: 0,
-            questions: 0,
-            wiring,
-        };
+        let mut state = State::new(wiring);
         let facts = state.wiring.queues.clone();
         state.adopt(facts);
         // What an earlier incarnation was told or had claimed is asked for again.
@@ -272,6 +259,25 @@ impl Actor for Dispatcher {
 }
 
 impl State {
+    fn new(wiring: Wiring) -> Self {
+        Self {
+            queues: Vec::new(),
+            by_key: HashMap::new(),
+            held: HashSet::new(),
+            followed: HashSet::new(),
+            asked: 0,
+            let_go: HashMap::new(),
+            listening: false,
+            session: true,
+            stopped: wiring.stopping.load(Ordering::Relaxed),
+            stopping: None,
+            mode: Mode::Eventcount,
+            death_beats: 0,
+            questions: 0,
+            wiring,
+        }
+    }
+
     fn demand(&mut self, myself: &ActorRef<Msg>, demand: Demand) {
         let (queue, regained) = match demand {
             Demand::Reset { queue } => {

@@ -51,6 +51,20 @@ async fn other_languages_publish_by_function_and_by_insert() {
     assert_eq!(one(rows).await, ["told pending 0", "notes scheduled 10 k b", "notes pending 0"]);
 }
 
+/// Fear: the view takes a column and ignores it: an urgent message waits among the others.
+#[tokio::test]
+async fn an_insert_into_the_view_says_all_that_the_function_can() {
+    let s = Scene::new().await;
+    let one = |sql: &'static str| query_text(&s.sql, sql);
+    one(r#"INSERT INTO pgflow_messages (queue_name, kind, payload, priority, ordering_key, run_at, target, headers)
+           VALUES ('notes', 'told', '{"n": 1}', 10, 'k', now() + interval '1 hour', 'b', '{"trace": "t1"}')"#)
+    .await;
+    one("INSERT INTO pgflow_messages (queue_name, payload, priority) VALUES ('notes', '2', -10)").await;
+    let rows = "SELECT concat_ws(' ', kind, status, payload, priority, ordering_key, run_at > now() + interval '59 minutes', target, headers) \
+                FROM pgflow_messages ORDER BY id";
+    assert_eq!(one(rows).await, [r#"told scheduled {"n": 1} 10 k t b {"trace": "t1"}"#, "notes pending 2 -10"]);
+}
+
 /// Fear: a delay counts on this machine's clock, or a delayed message can be claimed at once.
 #[tokio::test]
 async fn a_delayed_message_waits_on_the_servers_clock() {

@@ -89,15 +89,22 @@ async fn sql_refuses_the_same() {
 async fn a_queue_deleted_meanwhile_is_an_error_and_works_again_when_made_again() {
     let s = Scene::new().await;
     let ways = || [note(1), note(1).target("b"), note(1).ordering_key("k")];
+    // Of each, one publisher that sends it alone and one that sends a batch: the first refusal has a publisher look again.
+    let mut knowing = Vec::new();
     for out in ways() {
-        s.publisher.send(out).await.unwrap();
+        s.publisher.send(out.clone()).await.unwrap();
+        for _ in 0..2 {
+            let publisher = Publisher::connect(&Config::new(s.db.url())).await.unwrap();
+            publisher.send(out.clone()).await.unwrap();
+            knowing.push(publisher);
+        }
     }
-    s.sql.batch_execute("DELETE FROM pgflow_ready; DELETE FROM pgflow_keys").await.unwrap();
+    s.sql.batch_execute("DELETE FROM pgflow_ready; DELETE FROM pgflow_parked; DELETE FROM pgflow_keys").await.unwrap();
     s.sql.batch_execute("SELECT pgflow_delete_queue('notes', false)").await.unwrap();
-    for out in ways() {
-        let many = s.publisher.send_many(vec![out.clone(), note(2)]).await.unwrap_err();
+    for (out, knowing) in ways().into_iter().zip(knowing.chunks(2)) {
+        let many = knowing[0].send_many(vec![out.clone(), note(2)]).await.unwrap_err();
         let theirs = s.publisher.send_in(&s.sql, out.clone()).await.unwrap_err();
-        for e in [s.publisher.send(out).await.unwrap_err(), many, theirs] {
+        for e in [knowing[1].send(out).await.unwrap_err(), many, theirs] {
             assert!(e.is_input() && e.to_string().contains("unknown queue \"notes\""), "{e}");
         }
     }

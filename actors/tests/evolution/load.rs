@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use pgflow::{Admin, Config};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -50,5 +51,26 @@ async fn a_hundred_concurrent_proposals_are_all_applied_once() {
         let instance = ["s1", "s2", "s3"][n % 3];
         assert_eq!(stage.bytes(instance, &format!("n{n}.txt")).unwrap(), format!("content {n}\n").as_bytes());
     }
+    stage.end().await;
+}
+
+/// Fear: votes that arrive together are each counted as if the other were still to come, and nobody decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn votes_that_arrive_together_are_all_counted() {
+    const PROPOSALS: usize = 20;
+    let stage = Stage::new(3, |role| {
+        let mut settings = calm(role);
+        settings.consensus.min_votes = 3;
+        settings.consensus.window = time::Duration::hours(1);
+        settings
+    })
+    .await;
+    let admin = Admin::connect(&Config::new(stage.db.url())).await.unwrap();
+    admin.pause_queue("consensus_votes_queue").await.unwrap();
+    let lines: Vec<_> = (0..PROPOSALS).map(|n| proposal(&format!("n{n}.txt"), "new\n")).collect();
+    stage.submit("s1", &lines).await;
+    stage.until("SELECT count(*) FROM pgflow_messages WHERE kind = 'consensus_vote'", "60").await;
+    admin.resume_queue("consensus_votes_queue").await.unwrap();
+    stage.until("SELECT count(*) FROM evolution_proposals WHERE status = 'applied'", "20").await;
     stage.end().await;
 }
