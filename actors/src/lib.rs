@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! words      invalid · json · metrics · profile · agents · strategy
-//! messages   messages/  (the six of the seed, votes, and those a role sends itself)
+//! messages   messages/ · schema  (the six of the seed, votes, and those a role sends itself)
 //! decisions  score · consensus · voting · gate · intake · voter · change · text · similarity · thresholds · breach
 //!            · patterns · learning · proposal          (pure: time, votes and rows are passed in)
 //! effects    workspace · before_image · executor · check        (files and processes of one instance)
@@ -58,6 +58,7 @@ pub mod producers;
 pub mod profile;
 pub mod proposal;
 pub mod runs;
+pub mod schema;
 pub mod score;
 pub mod settings;
 pub mod similarity;

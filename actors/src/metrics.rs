@@ -3,6 +3,7 @@
 //! An instance *collects* cpu, memory and counts; the Guardian *judges* rates, latency and cost; a direct report
 //! carries *deltas*. [`Metrics`] holds any of them, [`judged`] and [`deltas`] translate.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -10,7 +11,7 @@ use crate::invalid::{Invalid, InvalidKind, in_range};
 use crate::json::Object;
 
 /// One reading. Every field is optional; what is absent is not judged. Unknown keys are kept.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Metrics {
     /// CPU use in percent of one core; more than 100 is possible.
@@ -42,6 +43,7 @@ pub struct Metrics {
     pub throughput_per_min: Option<f64>,
     /// When the reading was taken.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::json::Moment>")]
     pub timestamp: Option<OffsetDateTime>,
     /// Keys this program does not know, kept for the audit trail.
     #[serde(flatten)]

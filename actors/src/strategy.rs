@@ -1,9 +1,10 @@
 //! How a kind of change is taken back (domain §3.4): the documented table as a start, corrected by experience.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One step of a rollback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// What to do.
     pub action: String,
@@ -12,7 +13,7 @@ pub struct Step {
 }
 
 /// The rollback plan of one change type, with what past rollbacks taught.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Strategy {
     /// The change type it is for; `default` for all others.
     pub change_type: String,

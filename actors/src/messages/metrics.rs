@@ -1,5 +1,6 @@
 //! `execution_metrics` (domain §1.5).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use crate::invalid::{Invalid, present};
 use crate::metrics::Metrics;
 
 /// An instance reports what a change did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExecutionMetrics {
     /// Type, version, id.
     #[serde(flatten)]
@@ -30,6 +31,7 @@ pub struct ExecutionMetrics {
     pub status: Option<String>,
     /// When the report was written.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub timestamp: OffsetDateTime,
 }
 

@@ -1,5 +1,6 @@
 //! Messages a role sends to itself, so that a restart forgets neither work nor a timer.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -8,7 +9,7 @@ use super::{Envelope, Payload, queue};
 use crate::invalid::{Invalid, present};
 
 /// An instance executes an approved proposal. Published with the change of state to `consensus_reached`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExecuteProposal {
     /// Type, version, id.
     #[serde(flatten)]
@@ -19,6 +20,7 @@ pub struct ExecuteProposal {
     pub instance_id: String,
     /// When it was ordered.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub timestamp: OffsetDateTime,
 }
 
@@ -37,7 +39,7 @@ impl Payload for ExecuteProposal {
 }
 
 /// The voting time of a proposal is over: decide with the votes that are there. Published with a delay at intake.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConsensusDeadline {
     /// Type, version, id.
     #[serde(flatten)]
@@ -46,6 +48,7 @@ pub struct ConsensusDeadline {
     pub proposal_id: Uuid,
     /// The last moment of the vote.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub deadline: OffsetDateTime,
 }
 
@@ -64,7 +67,7 @@ impl Payload for ConsensusDeadline {
 }
 
 /// An instance reads the metrics of an applied change once more. Each handling publishes the next, until the window closes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObserveChange {
     /// Type, version, id.
     #[serde(flatten)]
@@ -75,6 +78,7 @@ pub struct ObserveChange {
     pub instance_id: String,
     /// When the observation window closes.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub until: OffsetDateTime,
 }
 
@@ -94,7 +98,7 @@ impl Payload for ObserveChange {
 
 /// An instance sends what waits in its proposal queue, best score first. Published whenever something may have become
 /// sendable: a submission, or the end of a change that held a target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SendProposals {
     /// Type, version, id.
     #[serde(flatten)]
@@ -119,7 +123,7 @@ impl Payload for SendProposals {
 
 /// Central looks after an active change: silence raises an alert, a clean end of the window closes it. Each handling
 /// publishes the next, until the change is closed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WatchChange {
     /// Type, version, id.
     #[serde(flatten)]
@@ -143,7 +147,7 @@ impl Payload for WatchChange {
 }
 
 /// Central runs the learning loop once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunLearning {
     /// Type, version, id.
     #[serde(flatten)]

@@ -12,3 +12,4 @@ mod stage;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 mod tables;
+mod versions;

@@ -82,6 +82,7 @@ impl Stage {
         let mut config = Config::new(self.db.url());
         config.handler_connections = 4;
         config.rescue_grace_ms = 200;
+        config.unknown_grace_ms = 1_000;
         config
     }
 

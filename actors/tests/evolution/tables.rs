@@ -51,7 +51,7 @@ async fn invalid_messages_are_dead_at_once_under_their_tag() {
     let stage = Stage::new(0, calm).await;
     for (queue, payload) in [
         ("proposals_for_consensus_queue", r#"{"type": "proposal_for_consensus", "instance_id": "s1"}"#),
-        ("consensus_votes_queue", r#"{"type": "consensus_vote", "version": 9}"#),
+        ("consensus_votes_queue", r#"{"type": "consensus_vote", "version": 0}"#),
         (
             "metrics_to_guardian_queue",
             r#"{"type": "execution_metrics", "proposal_id": 1, "instance_id": "x", "metrics_before": {}, "metrics_after": {}, "timestamp": "2025-10-31T12:00:00Z"}"#,
