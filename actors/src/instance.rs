@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use pgflow::{Config, Runtime};
+use tokio::sync::Mutex;
 
 use crate::check::Check;
 use crate::consumers::instance::{Own, register};
@@ -64,6 +66,8 @@ impl Instance {
             executor: FileExecutor::new(workspace),
             check,
             runs: Runs::default(),
+            measuring: Mutex::default(),
+            rollbacks: AtomicU64::default(),
             voter,
         });
         let runtime = register(Runtime::builder(config.instance(&id)), &own).start().await?;

@@ -136,6 +136,23 @@ pub fn deltas(before: &Metrics, after: &Metrics, execution_success: bool) -> Del
     }
 }
 
+/// The reading from which a change is measured on, after a neighbour was taken back: what the counters gained from the
+/// neighbour's first reading (`from`) to the one after its end (`to`) is not held against the change.
+pub fn rebased(base: &Metrics, from: &Metrics, to: &Metrics) -> Metrics {
+    let counter = |base: Option<u64>, from: Option<u64>, to: Option<u64>| match (base, from, to) {
+        // Measured only since the neighbour was there: everything until its end may be its doing.
+        (Some(base), Some(from), Some(to)) if base >= from && to >= base => Some(to),
+        (Some(base), Some(from), Some(to)) if to >= from => Some(base.saturating_add(to - from)),
+        // Reset in between, or not counted.
+        _ => base,
+    };
+    Metrics {
+        error_count: counter(base.error_count, from.error_count, to.error_count),
+        execution_count: counter(base.execution_count, from.execution_count, to.execution_count),
+        ..base.clone()
+    }
+}
+
 fn growth(before: Option<u64>, after: Option<u64>) -> Option<u64> {
     after.zip(before).map(|(a, b)| a.saturating_sub(b))
 }

@@ -1,5 +1,7 @@
 //! `execution_metrics` (domain §1.5).
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -29,6 +31,9 @@ pub struct ExecutionMetrics {
     /// The proposal's state when this was written, e.g. `applied`; `rolled_back` closes the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// Metrics that passed their limits and are held against another change in the same workspace: metric and change.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shadowed: BTreeMap<String, Uuid>,
     /// When the report was written.
     #[serde(with = "crate::json::utc")]
     #[schemars(with = "crate::json::Moment")]

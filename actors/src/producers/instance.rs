@@ -1,10 +1,12 @@
 //! What an instance sends: to central, and to itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pgflow::{Publisher, Receipt, Result};
 use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
+use uuid::Uuid;
 
 use super::send;
 use crate::events::{METRICS_PUBLISHED, PATTERN_PUBLISHED, PROPOSAL_PUBLISHED, PROPOSAL_SENT_FOR_CONSENSUS, tell};
@@ -41,13 +43,14 @@ pub async fn propose_for_consensus<C: GenericClient + Sync>(
     Ok(receipt)
 }
 
-/// Reports what a change did, as of `status`.
+/// Reports what a change did, as of `status`; `shadowed` is held against other changes.
 pub async fn report_metrics_to_guardian<C: GenericClient + Sync>(
     publisher: &Publisher,
     client: &C,
     proposal: &Proposal,
     status: State,
     (before, after): (&Metrics, &Metrics),
+    shadowed: BTreeMap<String, Uuid>,
 ) -> Result<Receipt> {
     let message = ExecutionMetrics {
         envelope: Envelope::new(),
@@ -57,6 +60,7 @@ pub async fn report_metrics_to_guardian<C: GenericClient + Sync>(
         metrics_before: before.clone(),
         metrics_after: after.clone(),
         status: Some(status.tag().to_owned()),
+        shadowed,
         timestamp: OffsetDateTime::now_utc(),
     };
     let receipt = send(publisher, client, message, |out| out).await?;

@@ -5,6 +5,7 @@
 mod consensus;
 mod guardian;
 mod init;
+mod neighbours;
 mod patterns;
 mod profiles;
 mod proposals;
@@ -25,6 +26,7 @@ pub use guardian::{
     known_safe, lock_change, mark_stale, raise_alert, rollback_ordered, save_report, save_strategy, strategy,
 };
 pub use init::{init, init_tables};
+pub use neighbours::{excuse_neighbours, is_condemned, mark_suspect, watched};
 pub use patterns::{
     Figures, has_trusted_pattern, last_learning_run, learning_run, live_instances, lock_patterns, patterns,
     save_learning_run, save_pattern, save_rule, trust_patterns,

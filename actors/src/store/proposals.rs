@@ -75,6 +75,8 @@ pub struct Proposal {
     pub by_vote: bool,
     /// Before the change, once it was applied.
     pub metrics_before: Option<Metrics>,
+    /// From where it is measured since a neighbour was taken back.
+    pub baseline: Option<Metrics>,
     /// A rollback was ordered.
     pub rollback_requested: bool,
 }
@@ -97,8 +99,14 @@ impl Proposal {
             status: row.try_get("status")?,
             by_vote: !votes.is_empty(),
             metrics_before: json_or_none(row, "metrics_before")?,
+            baseline: json_or_none(row, "baseline")?,
             rollback_requested: row.try_get::<_, Option<OffsetDateTime>>("rollback_requested_at")?.is_some(),
         })
+    }
+
+    /// The reading that its next ones are compared with.
+    pub fn measured_from(&self) -> Metrics {
+        self.baseline.clone().or_else(|| self.metrics_before.clone()).unwrap_or_default()
     }
 
     fn read_opt(row: Option<Row>) -> Result<Option<Self>> {

@@ -6,6 +6,7 @@ mod conflicts;
 mod interrupted;
 mod learned;
 mod load;
+mod neighbours;
 mod proposals;
 mod settings;
 mod stage;

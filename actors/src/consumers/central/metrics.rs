@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::Own;
-use crate::breach::{Assessment, assess};
+use crate::breach::{Assessment, Metric, assess};
 use crate::consumers::Consume;
 use crate::events::{METRICS_RECEIVED, tell};
 use crate::messages::ExecutionMetrics;
@@ -91,7 +91,8 @@ impl Reports {
         let learned = store::learned_profile(tx, &change.agent_type).await?;
         let limits = Thresholds::effective(&change.agent_type, &change.safety_profile, learned.as_ref());
         let judged = judged(&report.metrics_before, &report.metrics_after);
-        let seen = assess(&judged, &limits, &change.breach_counts);
+        let shadowed = report.shadowed.keys().filter_map(|metric| Metric::from_tag(metric)).collect();
+        let seen = assess(&judged, &limits, &change.breach_counts, &shadowed);
         store::insert_metrics(tx, Report { message: report, judged: &judged, breaches: &seen.breaches }).await?;
 
         let now = OffsetDateTime::now_utc();
@@ -104,7 +105,12 @@ impl Reports {
         let ordered = store::rollback_ordered(tx, id).await?;
         // The last report is sent when the instance's window closes, which began a moment before ours.
         let last = now + settings.windows.report / 2 >= ends;
-        if last && seen.breaches.is_empty() && !ordered && store::close_change(tx, id, "succeeded").await? {
+        if last
+            && seen.breaches.is_empty()
+            && shadowed.is_empty()
+            && !ordered
+            && store::close_change(tx, id, "succeeded").await?
+        {
             tracing::info!(target: "evolution", proposal_id = %id, "change succeeded: clean to the end of its window");
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 mod consensus_result;
 mod execution;
+mod judging;
 mod observation;
 mod rollback;
 mod safety_profile;
@@ -9,8 +10,10 @@ mod sending;
 mod voting;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgflow::{Builder, Context, Failure};
+use tokio::sync::Mutex;
 use tokio_postgres::GenericClient;
 
 use super::Consumer;
@@ -35,10 +38,19 @@ pub(crate) struct Own {
     pub(crate) executor: FileExecutor,
     pub(crate) check: Check,
     pub(crate) runs: Runs,
+    /// Held from the first reading of a change to its last: a check measures the whole workspace.
+    pub(crate) measuring: Mutex<()>,
+    /// Rollbacks so far: a reading that one fell into says nothing.
+    pub(crate) rollbacks: AtomicU64,
     pub(crate) voter: Box<dyn Voter>,
 }
 
 impl Own {
+    /// Changes whenever a rollback falls between two calls.
+    fn rollbacks(&self) -> u64 {
+        self.rollbacks.load(Ordering::Acquire)
+    }
+
     /// Refuses what is addressed to someone else.
     fn is_mine(&self, instance: &str) -> Result<(), Failure> {
         if instance == self.id {

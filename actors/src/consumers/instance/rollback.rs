@@ -4,7 +4,9 @@
 //! The first statement marks the proposal, committed at once: from there on no execution of it can begin or end well,
 //! in whatever process. Everything after it may be repeated.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pgflow::{Context, Failure};
 use serde_json::json;
@@ -52,8 +54,11 @@ impl Consume for Rollback {
         if !store::enter_rolled_back(tx, id, &trigger.reason).await? {
             return Ok(ALREADY_PROCESSED);
         }
-        let before = proposal.metrics_before.clone().unwrap_or_default();
-        report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::RolledBack, (&before, &restored)).await?;
+        // Before the commit: who measured meanwhile must see it whenever it sees the new state.
+        own.rollbacks.fetch_add(1, Ordering::AcqRel);
+        let metrics = (&proposal.measured_from(), &restored);
+        store::excuse_neighbours(tx, &own.id, id, metrics).await?;
+        report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::RolledBack, metrics, BTreeMap::new()).await?;
         release_target(cx, tx, &proposal).await?;
         let limit = trigger.threshold.normalised();
         tell!(
