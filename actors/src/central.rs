@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::consumers::central::{Own, register};
-use crate::producers::central::order_learning;
+use crate::producers::central::{check_health_later, order_learning};
 use crate::settings::Settings;
 use crate::store::{self, Database};
 
@@ -35,6 +35,8 @@ impl Central {
         let database = Database::new(&config.url);
         let own = Arc::new(Own { settings, started: Instant::now() });
         let runtime = register(Runtime::builder(config), &own).start().await?;
+        let client = database.client().await?;
+        check_health_later(runtime.publisher(), &*client, Duration::ZERO, own.settings.windows.health).await?;
         let daily = tokio::spawn(learn_daily(runtime.publisher().clone(), database));
         Ok(Self { runtime, daily })
     }

@@ -32,6 +32,12 @@ pub struct Flags {
     /// Lower the error threshold of agent types that do well: on or off (default off)
     #[arg(long, value_name = "ON|OFF", env = "EVOLUTION_LEARNING_TIGHTEN", value_parser = on_off, global = true)]
     pub learning_tighten: Option<bool>,
+    /// Look at the queues this often, in seconds (default 60)
+    #[arg(long, value_name = "S", env = "EVOLUTION_HEALTH_S", global = true)]
+    pub health_s: Option<f64>,
+    /// Alert when pgflow's tables have more bytes than this (default: no limit)
+    #[arg(long, value_name = "BYTES", env = "EVOLUTION_BYTES_MAX", global = true)]
+    pub bytes_max: Option<i64>,
     /// Kill a check that takes longer, in seconds (default 60)
     #[arg(long, value_name = "S", env = "EVOLUTION_CHECK_TIMEOUT_S", global = true)]
     pub check_timeout_s: Option<f64>,
@@ -75,6 +81,8 @@ pub struct Windows {
     pub report: Duration,
     /// How long a check may take.
     pub check: Duration,
+    /// How often central looks at the queues.
+    pub health: Duration,
 }
 
 /// Report periods of silence until the alert `metrics_stale`.
@@ -91,6 +99,8 @@ pub struct Settings {
     pub retry_delay: Duration,
     /// Windows.
     pub windows: Windows,
+    /// Bytes of pgflow's tables that are too much.
+    pub bytes_max: Option<i64>,
     /// The vote; its window is how long votes are collected.
     pub consensus: ConsensusSettings,
     /// The learning loop.
@@ -131,7 +141,13 @@ impl Settings {
             },
             max_retries: 3,
             retry_delay: Duration::from_secs(1),
-            windows: Windows { observation: None, report: Duration::from_secs(30), check: Duration::from_secs(60) },
+            windows: Windows {
+                observation: None,
+                report: Duration::from_secs(30),
+                check: Duration::from_secs(60),
+                health: Duration::from_secs(60),
+            },
+            bytes_max: None,
             consensus: ConsensusSettings::default(),
             learning: LearningSettings::default(),
             mine_patterns: true,
@@ -185,6 +201,8 @@ impl Settings {
         self.windows.observation = seconds("observation-s", flags.observation_s)?;
         self.windows.report = seconds("report-s", flags.report_s)?.unwrap_or(self.windows.report);
         self.windows.check = seconds("check-timeout-s", flags.check_timeout_s)?.unwrap_or(self.windows.check);
+        self.windows.health = seconds("health-s", flags.health_s)?.unwrap_or(self.windows.health);
+        self.bytes_max = flags.bytes_max.or(self.bytes_max);
         if let Some(window) = seconds("vote-s", flags.vote_s)? {
             self.consensus.window = window.try_into().map_err(|_| "--vote-s is out of range".to_owned())?;
         }

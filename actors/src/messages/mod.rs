@@ -29,13 +29,15 @@ mod voting;
 
 pub use learning_completed::LearningLoopCompleted;
 pub use metrics::ExecutionMetrics;
-pub use own::{ConsensusDeadline, ExecuteProposal, ObserveChange, RunLearning, SendProposals, WatchChange};
+pub use own::{
+    CheckHealth, ConsensusDeadline, ExecuteProposal, ObserveChange, RunLearning, SendProposals, WatchChange,
+};
 pub use pattern::PatternDiscovered;
 pub use profile_update::{BROADCAST, GENESIS_SOURCE, SafetyProfileUpdate};
 pub use proposal::ProposalForConsensus;
 pub use queue::{
     ALL_QUEUES, CHANGE_WATCHES, CONSENSUS_DEADLINES, CONSENSUS_RESULTS, CONSENSUS_VOTES, GUARDIAN_SAFETY_PROFILES,
-    LEARNING_LOOP_COMPLETED, LEARNING_RUNS, METRICS_TO_GUARDIAN, OBSERVATIONS, PATTERNS_FOR_AGGREGATOR,
+    HEALTH_CHECKS, LEARNING_LOOP_COMPLETED, LEARNING_RUNS, METRICS_TO_GUARDIAN, OBSERVATIONS, PATTERNS_FOR_AGGREGATOR,
     PROPOSALS_FOR_CONSENSUS, PROPOSALS_FOR_EXECUTION, PROPOSALS_TO_SEND, ROLLBACK_TRIGGERS, SEED_QUEUES,
     VOTING_REQUESTS, full_name,
 };

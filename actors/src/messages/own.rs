@@ -146,6 +146,28 @@ impl Payload for WatchChange {
     }
 }
 
+/// Central looks at the queues: depths, ages, dead letters, sizes. Each handling publishes the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckHealth {
+    /// Type, version, id.
+    #[serde(flatten)]
+    pub envelope: Envelope<Self>,
+}
+
+impl Payload for CheckHealth {
+    const TYPE: &'static str = "check_health";
+    const QUEUE: &'static str = queue::HEALTH_CHECKS;
+    const REQUIRED: &'static [&'static str] = &[];
+
+    fn envelope(&self) -> &Envelope<Self> {
+        &self.envelope
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        Ok(())
+    }
+}
+
 /// Central runs the learning loop once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunLearning {

@@ -11,10 +11,10 @@ use super::send;
 use crate::consensus::{Decision, ballots};
 use crate::events::{CONSENSUS_RESULT_PUBLISHED, PROFILE_UPDATE_PUBLISHED, ROLLBACK_TRIGGER_PUBLISHED, tell};
 use crate::messages::{
-    BROADCAST, ConsensusDeadline, ConsensusResult, Envelope, LearningLoopCompleted, ProposalForConsensus,
+    BROADCAST, CheckHealth, ConsensusDeadline, ConsensusResult, Envelope, LearningLoopCompleted, ProposalForConsensus,
     RollbackTrigger, RunLearning, SafetyProfileUpdate, VotingRequest, WatchChange,
 };
-use crate::store::{Figures, LearnedProfile, Rollback};
+use crate::store::{self, Figures, LearnedProfile, Rollback};
 use crate::voting::CastVote;
 use crate::wire::Wire;
 
@@ -73,7 +73,21 @@ pub async fn send_consensus_result<C: GenericClient + Sync>(
     Ok(())
 }
 
-/// Orders a change to be taken back, at high priority.
+/// Orders a change to be taken back, once: false when that was done before.
+pub async fn order_rollback<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    order: &Rollback,
+) -> anyhow::Result<bool> {
+    if !store::insert_rollback(client, order).await? {
+        return Ok(false);
+    }
+    let receipt = send_rollback_trigger(publisher, client, order).await?;
+    store::note_trigger(client, order.proposal_id, receipt.id).await?;
+    Ok(true)
+}
+
+/// Sends the order at high priority.
 pub async fn send_rollback_trigger<C: GenericClient + Sync>(
     publisher: &Publisher,
     client: &C,
@@ -131,6 +145,19 @@ pub async fn watch_later<C: GenericClient + Sync>(
 ) -> Result<Receipt> {
     let message = WatchChange { envelope: Envelope::new(), proposal_id: proposal };
     send(publisher, client, message, |out| out.delay(delay)).await
+}
+
+/// Has the queues looked at after `delay`. Chains of such orders, one every `period`, become one when they meet: each order
+/// is named by the period that it is due in.
+pub async fn check_health_later<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    delay: Duration,
+    period: Duration,
+) -> Result<Receipt> {
+    let due = Duration::try_from(OffsetDateTime::now_utc() - OffsetDateTime::UNIX_EPOCH).unwrap_or_default() + delay;
+    let once = format!("health-{}", due.as_millis() / period.as_millis().max(1));
+    send(publisher, client, CheckHealth { envelope: Envelope::new() }, |out| out.delay(delay).dedup_key(once)).await
 }
 
 /// Orders a learning run. A second order with the same `once` does nothing.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod alarms;
 mod conflicts;
 mod interrupted;
 mod learned;

@@ -114,5 +114,6 @@ async fn silence_raises_an_alert_and_rolls_nothing_back() {
     stage.start_instance("s1").await;
     let reports = stage.ask("SELECT count(*) FROM evolution_change_metrics").await;
     eventually(LIMIT, async || stage.ask("SELECT count(*) FROM evolution_change_metrics").await != reports).await;
+    stage.until("SELECT cleared_at IS NOT NULL FROM evolution_alerts", "t").await;
     stage.end().await;
 }

@@ -40,6 +40,7 @@ pub fn brisk(role: Role) -> Settings {
     settings.windows.observation = Some(Duration::from_millis(600));
     settings.windows.report = Duration::from_millis(200);
     settings.windows.check = Duration::from_secs(120);
+    settings.windows.health = Duration::from_millis(200);
     settings.retry_delay = Duration::from_millis(50);
     settings.consensus.window = time::Duration::seconds(20);
     settings.consensus.min_votes = 1;

@@ -9,11 +9,12 @@ use time::OffsetDateTime;
 
 use super::Own;
 use super::metrics::watch_delay;
+use crate::alerts::Alert;
 use crate::consumers::{ALREADY_PROCESSED, Consume};
 use crate::messages::WatchChange;
 use crate::producers::central::watch_later;
 use crate::settings::STALE_PERIODS;
-use crate::store::{self, Alert};
+use crate::store;
 
 pub(crate) struct Watches(pub(crate) Arc<Own>);
 
@@ -38,10 +39,15 @@ impl Consume for Watches {
             tracing::info!(target: "evolution", proposal_id = %id, "change succeeded: clean to the end of its window");
             return Ok("succeeded");
         }
+        if last >= ends && now >= ends + silence && !ordered {
+            // Reported to the end, and never clean: the instance has given up on it, and a person has the alert.
+            store::close_change(tx, id, "expired").await?;
+            return Ok("expired");
+        }
         let told = change.stale_alerted_at.is_some_and(|told| told >= last);
         if now - last >= silence && !told {
             let detail = json!({ "silent_seconds": (now - last).as_seconds_f64(), "rollback_ordered": ordered });
-            store::raise_alert(tx, Alert::MetricsStale, id, &change.instance_id, &detail).await?;
+            store::raise_alert(tx, Alert::MetricsStale, (id, &change.instance_id), &detail).await?;
             store::mark_stale(tx, id).await?;
         }
         watch_later(cx.publisher(), tx, id, watch_delay(period, ends, now)).await?;

@@ -2,6 +2,7 @@
 
 mod change_watch;
 mod deadline;
+mod health;
 mod intake;
 mod learning;
 mod learning_completed;
@@ -20,8 +21,8 @@ use uuid::Uuid;
 use super::Consumer;
 use crate::consensus::{Clock, Decision, Status, decide};
 use crate::messages::{
-    CHANGE_WATCHES, CONSENSUS_DEADLINES, CONSENSUS_VOTES, LEARNING_LOOP_COMPLETED, LEARNING_RUNS, METRICS_TO_GUARDIAN,
-    PATTERNS_FOR_AGGREGATOR, PROPOSALS_FOR_CONSENSUS,
+    CHANGE_WATCHES, CONSENSUS_DEADLINES, CONSENSUS_VOTES, HEALTH_CHECKS, LEARNING_LOOP_COMPLETED, LEARNING_RUNS,
+    METRICS_TO_GUARDIAN, PATTERNS_FOR_AGGREGATOR, PROPOSALS_FOR_CONSENSUS,
 };
 use crate::producers::central::send_consensus_result;
 use crate::settings::Settings;
@@ -37,7 +38,7 @@ pub(crate) struct Own {
 pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
     let (s, w) = (&own.settings, own.settings.workers);
     let shared = || Arc::clone(own);
-    let (a, b, c, d, e, f) = (shared(), shared(), shared(), shared(), shared(), shared());
+    let (a, b, c, d, e, f, g) = (shared(), shared(), shared(), shared(), shared(), shared(), shared());
     builder
         .queue(s.brief_queue(PROPOSALS_FOR_CONSENSUS, w.proposals))
         .handler(move || Consumer(intake::Intake(a.clone())))
@@ -53,6 +54,8 @@ pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
         .handler(|| Consumer(pattern::Patterns))
         .queue(s.brief_queue(LEARNING_RUNS, w.profile))
         .handler(move || Consumer(learning::Learning(f.clone())))
+        .queue(s.brief_queue(HEALTH_CHECKS, 1))
+        .handler(move || Consumer(health::Health(g.clone())))
         .queue(s.brief_queue(LEARNING_LOOP_COMPLETED, 1))
         .handler(|| Consumer(learning_completed::Completed))
 }

@@ -12,6 +12,7 @@ use pgflow::{Context, Failure};
 use serde_json::json;
 
 use super::{Own, release_target};
+use crate::alerts::Alert;
 use crate::consumers::{ALREADY_PROCESSED, Consume, NOT_APPLICABLE};
 use crate::events::{ROLLBACK_COMPLETED, tell};
 use crate::executor::ChangeExecutor;
@@ -19,7 +20,7 @@ use crate::messages::RollbackTrigger;
 use crate::metrics::Metrics;
 use crate::producers::instance::report_metrics_to_guardian;
 use crate::proposal::State;
-use crate::store::{self, Alert, Proposal};
+use crate::store::{self, Proposal};
 
 pub(crate) struct Rollback(pub(crate) Arc<Own>);
 
@@ -45,7 +46,7 @@ impl Consume for Rollback {
             Err(why) => {
                 if own.settings.is_last(cx.attempt()) {
                     let detail = json!({ "reason": trigger.reason, "error": why });
-                    store::raise_alert(&*client, Alert::RollbackFailed, id, &own.id, &detail).await?;
+                    store::raise_alert(&*client, Alert::RollbackFailed, (id, &own.id), &detail).await?;
                 }
                 return Err(Failure::retry(format!("rollback_failed: {why}")));
             }
