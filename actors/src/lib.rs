@@ -8,7 +8,7 @@
 //! effects    workspace · before_image · executor · check        (files and processes of one instance)
 //! storage    store/                                             (one statement, one file in sql/queries, one function)
 //! traffic    wire · producers/ · runs · consumers/              (one file a message; state and messages in one transaction)
-//! roles      settings · submit · manual · central · instance
+//! roles      settings/ · submit · queue · manual · central · instance
 //! ```
 //!
 //! One proposal's way, with the message that carries each step:
@@ -59,6 +59,7 @@ pub mod patterns;
 pub mod producers;
 pub mod profile;
 pub mod proposal;
+pub mod queue;
 pub mod runs;
 pub mod schema;
 pub mod score;

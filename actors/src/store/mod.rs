@@ -6,6 +6,7 @@ mod alerts;
 mod consensus;
 mod guardian;
 mod init;
+mod listing;
 mod neighbours;
 mod patterns;
 mod profiles;
@@ -30,6 +31,7 @@ pub use guardian::{
     lock_change, mark_stale, note_trigger, rollback_ordered, save_report, save_strategy, strategy,
 };
 pub use init::{init, init_tables};
+pub use listing::{Listed, list_proposals};
 pub use neighbours::{excuse_neighbours, is_condemned, mark_suspect, watched};
 pub use patterns::{
     Figures, has_trusted_pattern, last_learning_run, learning_run, live_instances, lock_patterns, patterns,
@@ -40,8 +42,8 @@ pub use profiles::{
 };
 pub use proposals::{
     NewProposal, Proposal, Run, agent_record, agent_success, enter_applied, enter_decided, enter_executing,
-    enter_failed, enter_kept, enter_rolled_back, find_proposal, insert_proposal, lock_proposal, request_rollback,
-    send_next_proposal, waits_for_target,
+    enter_failed, enter_kept, enter_rolled_back, find_proposal, insert_proposal, lock_proposal, next_proposal,
+    request_rollback, send_next_proposal, send_proposal, waits_for_target,
 };
 
 /// What the database answered.

@@ -149,6 +149,16 @@ pub async fn send_next_proposal<C: GenericClient + Sync>(client: &C, instance: &
     Proposal::read_opt(client.query_opt(sql!("send_next_proposal"), &[&instance]).await?)
 }
 
+/// `next_proposal.sql`
+pub async fn next_proposal<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<Option<Proposal>> {
+    Proposal::read_opt(client.query_opt(sql!("next_proposal"), &[&instance]).await?)
+}
+
+/// `send_proposal.sql`; an error of the index where another open change holds the target.
+pub async fn send_proposal<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<Proposal>> {
+    Proposal::read_opt(client.query_opt(sql!("send_proposal"), &[&id]).await?)
+}
+
 /// `waits_for_target.sql`
 pub async fn waits_for_target<C: GenericClient + Sync>(client: &C, instance: &str, target: &str) -> Result<bool> {
     client.query_one(sql!("waits_for_target"), &[&instance, &target]).await?.try_get(0)

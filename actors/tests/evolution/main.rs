@@ -9,6 +9,7 @@ mod learned;
 mod load;
 mod neighbours;
 mod proposals;
+mod queueing;
 mod settings;
 mod stage;
 #[path = "../../../tests/support/mod.rs"]
