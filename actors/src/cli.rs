@@ -201,7 +201,7 @@ async fn learn(url: &str, json: bool) -> Result<()> {
     let client = pgflow::connect(url, "evolution learn").await?;
     let publisher = Publisher::connect(&config(url).instance("evolution learn")).await?;
     let run = Uuid::now_v7();
-    order_learning(&publisher, run, None).await?;
+    order_learning(&publisher, run).await?;
     let done = async {
         loop {
             if let Some(figures) = store::learning_run(&client, run).await? {

@@ -3,7 +3,7 @@
 //! ```text
 //! words      invalid · json · metrics · profile · agents · strategy
 //! messages   messages/ · schema  (the six of the seed, votes, and those a role sends itself)
-//! decisions  score · consensus · voting · gate · intake · voter · change · text · similarity · thresholds · breach · blame · alerts
+//! decisions  score · consensus · voting · gate · intake · voter · change · text · similarity · thresholds · breach · blame · alerts · batch
 //!            · patterns · learning · proposal          (pure: time, votes and rows are passed in)
 //! effects    workspace · before_image · executor · check        (files and processes of one instance)
 //! storage    store/                                             (one statement, one file in sql/queries, one function)
@@ -35,6 +35,7 @@ mod tag;
 
 pub mod agents;
 pub mod alerts;
+pub mod batch;
 pub mod before_image;
 pub mod blame;
 pub mod breach;

@@ -4,9 +4,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::messages::{
-    CheckHealth, ConsensusDeadline, ConsensusResult, ConsensusVote, ExecuteProposal, ExecutionMetrics,
-    LearningLoopCompleted, ObserveChange, PatternDiscovered, Payload, ProposalForConsensus, RollbackTrigger,
-    RunLearning, SafetyProfileUpdate, SendProposals, VotingRequest, WatchChange,
+    CheckHealth, ConsensusDeadline, ConsensusResult, ConsensusVote, ExecuteProposal, ExecutionMetrics, FlushMetrics,
+    LearningLoopCompleted, MetricsBatch, ObserveChange, PatternDiscovered, Payload, ProposalForConsensus,
+    RollbackTrigger, RunLearning, SafetyProfileUpdate, SendProposals, VotingRequest, WatchChange,
 };
 
 /// The schema of one message type, as it is to be written.
@@ -44,5 +44,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         named::<WatchChange>(),
         named::<RunLearning>(),
         named::<CheckHealth>(),
+        named::<MetricsBatch>(),
+        named::<FlushMetrics>(),
     ]
 }

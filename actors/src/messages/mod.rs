@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::invalid::{Invalid, InvalidKind};
 use crate::json::Object;
 
+mod batch;
 mod learning_completed;
 mod metrics;
 mod own;
@@ -27,19 +28,21 @@ mod result;
 mod rollback;
 mod voting;
 
+pub use batch::MetricsBatch;
 pub use learning_completed::LearningLoopCompleted;
 pub use metrics::ExecutionMetrics;
 pub use own::{
-    CheckHealth, ConsensusDeadline, ExecuteProposal, ObserveChange, RunLearning, SendProposals, WatchChange,
+    CheckHealth, ConsensusDeadline, ExecuteProposal, FlushMetrics, ObserveChange, RunLearning, SendProposals,
+    WatchChange,
 };
 pub use pattern::PatternDiscovered;
 pub use profile_update::{BROADCAST, GENESIS_SOURCE, SafetyProfileUpdate};
 pub use proposal::ProposalForConsensus;
 pub use queue::{
     ALL_QUEUES, CHANGE_WATCHES, CONSENSUS_DEADLINES, CONSENSUS_RESULTS, CONSENSUS_VOTES, GUARDIAN_SAFETY_PROFILES,
-    HEALTH_CHECKS, LEARNING_LOOP_COMPLETED, LEARNING_RUNS, METRICS_TO_GUARDIAN, OBSERVATIONS, PATTERNS_FOR_AGGREGATOR,
-    PROPOSALS_FOR_CONSENSUS, PROPOSALS_FOR_EXECUTION, PROPOSALS_TO_SEND, ROLLBACK_TRIGGERS, SEED_QUEUES,
-    VOTING_REQUESTS, full_name,
+    HEALTH_CHECKS, LEARNING_LOOP_COMPLETED, LEARNING_RUNS, METRICS_TO_GUARDIAN, METRICS_TO_SEND, OBSERVATIONS,
+    PATTERNS_FOR_AGGREGATOR, PROPOSALS_FOR_CONSENSUS, PROPOSALS_FOR_EXECUTION, PROPOSALS_TO_SEND, ROLLBACK_TRIGGERS,
+    SEED_QUEUES, VOTING_REQUESTS, full_name,
 };
 pub use result::{Ballot, BallotDetail, ConsensusResult, Verdict};
 pub use rollback::{Limit, RollbackTrigger};

@@ -168,6 +168,30 @@ impl Payload for CheckHealth {
     }
 }
 
+/// An instance sends what it measured since the last batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FlushMetrics {
+    /// Type, version, id.
+    #[serde(flatten)]
+    pub envelope: Envelope<Self>,
+    /// Whose.
+    pub instance_id: String,
+}
+
+impl Payload for FlushMetrics {
+    const TYPE: &'static str = "flush_metrics";
+    const QUEUE: &'static str = queue::METRICS_TO_SEND;
+    const REQUIRED: &'static [&'static str] = &["instance_id"];
+
+    fn envelope(&self) -> &Envelope<Self> {
+        &self.envelope
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        present("instance_id", &self.instance_id)
+    }
+}
+
 /// Central runs the learning loop once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunLearning {
@@ -176,6 +200,9 @@ pub struct RunLearning {
     pub envelope: Envelope<Self>,
     /// The run, by which its figures are found.
     pub run_id: Uuid,
+    /// The run of a day; it orders that of the next.
+    #[serde(default)]
+    pub daily: bool,
 }
 
 impl Payload for RunLearning {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgflow::{Outgoing, Publisher, Receipt, Result};
+use pgflow::{Publisher, Receipt, Result};
 use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::send;
 use crate::consensus::{Decision, ballots};
 use crate::events::{CONSENSUS_RESULT_PUBLISHED, PROFILE_UPDATE_PUBLISHED, ROLLBACK_TRIGGER_PUBLISHED, tell};
+use crate::learning::next_midnight;
 use crate::messages::{
     BROADCAST, CheckHealth, ConsensusDeadline, ConsensusResult, Envelope, LearningLoopCompleted, ProposalForConsensus,
     RollbackTrigger, RunLearning, SafetyProfileUpdate, VotingRequest, WatchChange,
@@ -160,10 +161,22 @@ pub async fn check_health_later<C: GenericClient + Sync>(
     send(publisher, client, CheckHealth { envelope: Envelope::new() }, |out| out.delay(delay).dedup_key(once)).await
 }
 
-/// Orders a learning run. A second order with the same `once` does nothing.
-pub async fn order_learning(publisher: &Publisher, run_id: Uuid, once: Option<String>) -> Result<Receipt> {
-    let out: Outgoing = Wire::outgoing(RunLearning { envelope: Envelope::new(), run_id })?;
-    publisher.send(if let Some(key) = once { out.dedup_key(key) } else { out }).await
+/// Orders a learning run now.
+pub async fn order_learning(publisher: &Publisher, run_id: Uuid) -> Result<Receipt> {
+    publisher.send(Wire::outgoing(RunLearning { envelope: Envelope::new(), run_id, daily: false })?).await
+}
+
+/// Orders the learning run of the next midnight (UTC). The day is the order's name: restarts do not multiply it, and one that
+/// central was away for is there when it comes back.
+pub async fn order_daily_learning<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    now: OffsetDateTime,
+) -> Result<Receipt> {
+    let due = next_midnight(now);
+    let message = RunLearning { envelope: Envelope::new(), run_id: Uuid::now_v7(), daily: true };
+    let delay = (due - now).try_into().unwrap_or_default();
+    send(publisher, client, message, |out| out.delay(delay).dedup_key(format!("daily-{}", due.date()))).await
 }
 
 /// Tells whoever listens that a learning run ended.

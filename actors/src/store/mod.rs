@@ -7,6 +7,7 @@ mod consensus;
 mod guardian;
 mod init;
 mod listing;
+mod measured;
 mod neighbours;
 mod patterns;
 mod profiles;
@@ -32,10 +33,11 @@ pub use guardian::{
 };
 pub use init::{init, init_tables};
 pub use listing::{Listed, list_proposals};
+pub use measured::{gate, insert_readings, lock_readings, record_outcome, save_agent_metrics, take_readings};
 pub use neighbours::{excuse_neighbours, is_condemned, mark_suspect, watched};
 pub use patterns::{
-    Figures, has_trusted_pattern, last_learning_run, learning_run, live_instances, lock_patterns, patterns,
-    save_learning_run, save_pattern, save_rule, trust_patterns,
+    Figures, has_trusted_pattern, learning_run, live_instances, lock_patterns, patterns, save_learning_run,
+    save_pattern, save_rule, trust_patterns,
 };
 pub use profiles::{
     LearnedProfile, learned_profile, learned_profiles, safety_profile, save_learned_profile, save_safety_profile,

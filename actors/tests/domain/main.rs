@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod alarms;
+mod batches;
 mod blames;
 mod breaches;
 mod changes;

@@ -15,4 +15,5 @@ mod stage;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 mod tables;
+mod timers;
 mod versions;

@@ -90,7 +90,7 @@ impl Stage {
     pub async fn start_central(&mut self) {
         let config = || self.config().instance(CENTRAL);
         // The name of one that was killed is free when the server has noticed.
-        let started = eventually(LIMIT, async || Central::start(config(), (self.settings)(Role::Central)).await.ok());
+        let started = eventually(LIMIT, async || free(Central::start(config(), (self.settings)(Role::Central)).await));
         self.central = Some(started.await);
     }
 
@@ -107,7 +107,7 @@ impl Stage {
         let folder = self.folder(id);
         let started = eventually(LIMIT, async || {
             let options = InstanceOptions::new(id, &folder, CHECK);
-            Instance::start(self.config(), (self.settings)(Role::Instance), options).await.ok()
+            free(Instance::start(self.config(), (self.settings)(Role::Instance), options).await)
         });
         let started = started.await;
         self.slot(id).2 = Some(started);
@@ -191,6 +191,18 @@ impl Stage {
         if let Some(central) = self.central.take() {
             assert_eq!(central.runtime().found_by_heartbeat(), 0, "central");
             central.stop(GRACE).await.unwrap();
+        }
+    }
+}
+
+/// What started, unless the name or the workspace is still held by one that was killed.
+fn free<T>(started: anyhow::Result<T>) -> Option<T> {
+    match started {
+        Ok(started) => Some(started),
+        Err(error) => {
+            let why = format!("{error:#}");
+            assert!(why.contains("a live instance has this name") || why.contains("workspace_in_use"), "{why}");
+            None
         }
     }
 }

@@ -7,8 +7,8 @@ use pgflow::{Context, Failure};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::Own;
 use super::metrics::watch_delay;
+use super::{Own, close};
 use crate::alerts::Alert;
 use crate::consumers::{ALREADY_PROCESSED, Consume};
 use crate::messages::WatchChange;
@@ -35,7 +35,7 @@ impl Consume for Watches {
         let ordered = store::rollback_ordered(tx, id).await?;
         let fresh_at_the_end = last + silence >= ends && change.breach_counts.is_empty();
         if now >= ends + period && fresh_at_the_end && !ordered {
-            store::close_change(tx, id, "succeeded").await?;
+            close(tx, &self.0, id, "succeeded").await?;
             tracing::info!(target: "evolution", proposal_id = %id, "change succeeded: clean to the end of its window");
             return Ok("succeeded");
         }

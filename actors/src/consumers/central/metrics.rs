@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::Own;
+use super::{Own, close};
 use crate::alerts::Alert;
 use crate::breach::{Assessment, Metric, assess};
 use crate::consumers::Consume;
@@ -47,11 +47,11 @@ impl Consume for Reports {
         match status {
             Some(State::RolledBack) => {
                 keep(tx, &report).await?;
-                close_rolled_back(tx, id, &change).await?;
+                close_rolled_back(tx, &self.0, id, &change).await?;
             }
             Some(State::Failed) => {
                 keep(tx, &report).await?;
-                store::close_change(tx, id, "failed").await?;
+                close(tx, &self.0, id, "failed").await?;
             }
             _ if !change.is_open() => keep(tx, &report).await?,
             _ => self.judge(cx, tx, &report, &change).await?,
@@ -68,8 +68,8 @@ async fn keep(tx: &Client, report: &ExecutionMetrics) -> Result<(), Failure> {
 }
 
 /// The instance took the change back: close it, and learn how long that took.
-async fn close_rolled_back(tx: &Client, id: Uuid, change: &WatchedChange) -> Result<(), Failure> {
-    store::close_change(tx, id, "rolled_back").await?;
+async fn close_rolled_back(tx: &Client, own: &Own, id: Uuid, change: &WatchedChange) -> Result<(), Failure> {
+    close(tx, own, id, "rolled_back").await?;
     // Whatever was wrong with it, it is gone.
     for over in [Alert::ThresholdBreach, Alert::MetricsStale, Alert::RollbackFailed] {
         store::clear_alert(tx, over, &id.to_string()).await?;
@@ -118,7 +118,7 @@ impl Reports {
             && seen.breaches.is_empty()
             && shadowed.is_empty()
             && !ordered
-            && store::close_change(tx, id, "succeeded").await?
+            && close(tx, &self.0, id, "succeeded").await?
         {
             tracing::info!(target: "evolution", proposal_id = %id, "change succeeded: clean to the end of its window");
         }

@@ -1,5 +1,6 @@
 //! What central takes in.
 
+mod batch;
 mod change_watch;
 mod deadline;
 mod health;
@@ -48,6 +49,7 @@ pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
         .handler(move || Consumer(deadline::Deadlines(c.clone())))
         .queue(s.brief_queue(METRICS_TO_GUARDIAN, w.metrics))
         .handler(move || Consumer(metrics::Reports(d.clone())))
+        .handler(|| Consumer(batch::Batches))
         .queue(s.brief_queue(CHANGE_WATCHES, 1))
         .handler(move || Consumer(change_watch::Watches(e.clone())))
         .queue(s.brief_queue(PATTERNS_FOR_AGGREGATOR, w.patterns))
@@ -60,6 +62,18 @@ pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
         .handler(|| Consumer(learning_completed::Completed))
 }
 
+/// Closes an approved change, whose outcome moves the gate if that may move; false when it was closed before.
+async fn close(tx: &Client, own: &Own, change: Uuid, end: &str) -> Result<bool, Failure> {
+    if !store::close_change(tx, change, end).await? {
+        return Ok(false);
+    }
+    if own.settings.adaptive_gate {
+        let gate = store::record_outcome(tx, end == "succeeded").await?;
+        tracing::debug!(target: "evolution", confidence = gate.confidence(), converged = gate.converged(), "gate");
+    }
+    Ok(true)
+}
+
 /// Decides with the votes that are there, and tells the proposer if that is a decision.
 async fn try_to_decide(
     cx: &Context<'_>,
@@ -70,7 +84,11 @@ async fn try_to_decide(
 ) -> Result<Option<Decision>, Failure> {
     let votes = store::votes_on(tx, proposal).await?;
     let clock = Clock { now, deadline: open.deadline };
-    let decision = decide(&votes, open.rule, clock, &own.settings.consensus);
+    let mut settings = own.settings.consensus.clone();
+    if own.settings.adaptive_gate {
+        settings.min_confidence = store::gate(tx).await?.confidence();
+    }
+    let decision = decide(&votes, open.rule, clock, &settings);
     if decision.status == Status::Voting {
         return Ok(None);
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use pgflow::{Context, Failure};
 use time::OffsetDateTime;
 
+use super::batching::note;
 use super::judging::judge;
 use super::{Own, release_target};
 use crate::change::read_change;
@@ -164,6 +165,7 @@ impl Execution {
             return Err(Failure::snooze(HELD_PAUSE));
         }
         report_metrics_to_guardian(cx.publisher(), tx, proposal, State::Applied, metrics, reading.shadowed).await?;
+        note(own, cx, tx, &proposal.agent_type, &run.after).await?;
         observe_later(cx.publisher(), tx, proposal, until, own.settings.windows.report).await?;
         tell!(PROPOSAL_APPLIED, proposal_id = %id, target = proposal.target_key, "applied");
         tell!(RUN_COMPLETED, proposal_id = %id, execution_time_ms = run.took_ms, "execution completed");

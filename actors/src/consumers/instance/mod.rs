@@ -1,5 +1,6 @@
 //! What an instance takes in.
 
+mod batching;
 mod consensus_result;
 mod execution;
 mod judging;
@@ -20,8 +21,8 @@ use super::Consumer;
 use crate::check::Check;
 use crate::executor::FileExecutor;
 use crate::messages::{
-    CONSENSUS_RESULTS, GUARDIAN_SAFETY_PROFILES, OBSERVATIONS, PROPOSALS_FOR_EXECUTION, PROPOSALS_TO_SEND,
-    ROLLBACK_TRIGGERS, VOTING_REQUESTS,
+    CONSENSUS_RESULTS, GUARDIAN_SAFETY_PROFILES, METRICS_TO_SEND, OBSERVATIONS, PROPOSALS_FOR_EXECUTION,
+    PROPOSALS_TO_SEND, ROLLBACK_TRIGGERS, VOTING_REQUESTS,
 };
 use crate::metrics::Metrics;
 use crate::producers::instance::send_proposals;
@@ -64,7 +65,8 @@ impl Own {
 pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
     let (s, w) = (&own.settings, own.settings.workers);
     let shared = || Arc::clone(own);
-    let (a, b, c, d, e, f, g) = (shared(), shared(), shared(), shared(), shared(), shared(), shared());
+    let (a, b, c, d) = (shared(), shared(), shared(), shared());
+    let (e, f, g, h) = (shared(), shared(), shared(), shared());
     builder
         // One sender: the best score goes first.
         .queue(s.brief_queue(PROPOSALS_TO_SEND, 1))
@@ -79,6 +81,8 @@ pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
         .handler(move || Consumer(observation::Observation(e.clone())))
         .queue(s.queue(ROLLBACK_TRIGGERS, w.rollback))
         .handler(move || Consumer(rollback::Rollback(f.clone())))
+        .queue(s.brief_queue(METRICS_TO_SEND, 1))
+        .handler(move || Consumer(batching::Batching(h.clone())))
         .queue(s.brief_queue(GUARDIAN_SAFETY_PROFILES, w.safety))
         .handler(move || Consumer(safety_profile::SafetyProfiles(g.clone())))
 }

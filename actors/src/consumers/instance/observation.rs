@@ -11,6 +11,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_postgres::Client;
 
+use super::batching::note;
 use super::judging::judge;
 use super::{Own, broken, release_target};
 use crate::change::content;
@@ -64,6 +65,7 @@ impl Consume for Observation {
         report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::Applied, (&before, &after), reading.shadowed)
             .await?;
 
+        note(own, cx, tx, &proposal.agent_type, &after).await?;
         let period = own.settings.windows.report;
         let over = OffsetDateTime::now_utc() - message.until;
         // A breach at the end is Guardian's to act on; where a profile forbids it to, nobody waits for ever.
