@@ -81,11 +81,16 @@ const PIPES_GRACE: Duration = Duration::from_secs(1);
 const WITHHELD_ENV: [&str; 2] = ["PGFLOW_DATABASE_URL", "DATABASE_URL"];
 
 impl Check {
-    /// Runs the command and reads its metrics.
+    /// Runs the command and reads its metrics; see [`Check::output`].
+    pub async fn run(&self, cancelled: impl Future<Output = ()>) -> Result<Metrics, CheckError> {
+        parse(&self.output(cancelled).await?)
+    }
+
+    /// Runs the command; answers the end of what it printed.
     ///
     /// It is killed, with everything it started, when its time is over, when `cancelled` completes, or when this
     /// future is dropped.
-    pub async fn run(&self, cancelled: impl Future<Output = ()>) -> Result<Metrics, CheckError> {
+    pub async fn output(&self, cancelled: impl Future<Output = ()>) -> Result<String, CheckError> {
         let mut child = self.spawn()?;
         let mut group = Group::of(&child);
         let stdout = Tail::read(child.stdout.take(), STDOUT_TAIL_BYTES);
@@ -105,7 +110,7 @@ impl Check {
         if !status.success() {
             return Err(CheckError::Failed { status, stderr: shown(&stderr) });
         }
-        parse(&stdout)
+        Ok(stdout)
     }
 
     fn spawn(&self) -> std::io::Result<Child> {

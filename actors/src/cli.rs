@@ -58,6 +58,9 @@ enum Command {
         /// Prints metrics as a line of JSON; run in the workspace by `sh -c`
         #[arg(long, value_name = "CMD", env = "EVOLUTION_CHECK")]
         check: String,
+        /// Does a rollback's steps that are not about files; told them by EVOLUTION_STEP and EVOLUTION_TARGET
+        #[arg(long, value_name = "CMD", env = "EVOLUTION_STEPS")]
+        steps: Option<String>,
         /// Serve the dashboard and /metrics here, e.g. 127.0.0.1:9091
         #[arg(long, value_name = "ADDR", env = "EVOLUTION_LISTEN")]
         listen: Option<SocketAddr>,
@@ -166,8 +169,8 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Central { listen } => {
             roles::central(config(&url).instance(CENTRAL), settings(Role::Central)?, listen).await
         }
-        Command::Instance { id, workspace, check, listen } => {
-            let options = InstanceOptions::new(id, workspace, check);
+        Command::Instance { id, workspace, check, steps, listen } => {
+            let options = InstanceOptions { steps, ..InstanceOptions::new(id, workspace, check) };
             roles::instance(config(&url), settings(Role::Instance)?, options, listen).await
         }
         Command::Submit { file, instance } => queue::submit_file(&url, &file, &instance).await,

@@ -28,6 +28,9 @@ pub struct InstanceOptions {
     pub workspace: PathBuf,
     /// The command that measures the workspace, given to `sh -c`.
     pub check: String,
+    /// The command for a rollback's steps that are not about files (caches, agents, services), given to `sh -c` with
+    /// EVOLUTION_STEP, EVOLUTION_TARGET and EVOLUTION_PROPOSAL; without it they are passed over.
+    pub steps: Option<String>,
     /// How it votes.
     pub voter: Box<dyn Voter>,
 }
@@ -35,7 +38,13 @@ pub struct InstanceOptions {
 impl InstanceOptions {
     /// With the default voter.
     pub fn new(id: impl Into<String>, workspace: impl Into<PathBuf>, check: impl Into<String>) -> Self {
-        Self { id: id.into(), workspace: workspace.into(), check: check.into(), voter: Box::new(RecordVoter) }
+        Self {
+            id: id.into(),
+            workspace: workspace.into(),
+            check: check.into(),
+            steps: None,
+            voter: Box::new(RecordVoter),
+        }
     }
 }
 
@@ -50,7 +59,7 @@ impl Instance {
     /// # Errors
     /// When the workspace or the database cannot be had, or an instance of this name is live.
     pub async fn start(config: Config, settings: Settings, options: InstanceOptions) -> Result<Self> {
-        let InstanceOptions { id, workspace, check, voter } = options;
+        let InstanceOptions { id, workspace, check, steps, voter } = options;
         let workspace = Workspace::open(&workspace).with_context(|| format!("workspace {}", workspace.display()))?;
         store::init(&config.url, &config.schema).await.context("put the tables in place")?;
         let check = Check {
@@ -65,6 +74,7 @@ impl Instance {
             database: Database::new(&config.url),
             executor: FileExecutor::new(workspace),
             check,
+            steps,
             runs: Runs::default(),
             measuring: Mutex::default(),
             rollbacks: AtomicU64::default(),

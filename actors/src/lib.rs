@@ -5,7 +5,7 @@
 //! messages   messages/ · schema  (the six of the seed, votes, and those a role sends itself)
 //! decisions  score · consensus · voting · gate · intake · voter · change · text · similarity · thresholds · breach · blame · alerts · batch
 //!            · patterns · learning · proposal          (pure: time, votes and rows are passed in)
-//! effects    workspace · before_image · executor · check        (files and processes of one instance)
+//! effects    workspace · git · before_image · executor · check        (files and processes of one instance)
 //! storage    store/                                             (one statement, one file in sql/queries, one function)
 //! traffic    wire · producers/ · runs · consumers/              (one file a message; state and messages in one transaction)
 //! roles      settings/ · submit · queue · manual · central · instance
@@ -47,6 +47,7 @@ mod consumers;
 pub mod events;
 pub mod executor;
 pub mod gate;
+mod git;
 pub mod instance;
 pub mod intake;
 pub mod invalid;

@@ -12,6 +12,16 @@ pub struct Step {
     pub target: String,
 }
 
+/// Actions that mean the change's own files, whose bytes are restored.
+const REVERTING: [&str; 4] = ["revert_code", "git_revert", "revert_model_config", "revert_cache_config"];
+
+impl Step {
+    /// Is it done when the change's files are as before? Others concern caches and processes, which the instance's owner knows.
+    pub fn restores_files(&self) -> bool {
+        REVERTING.contains(&self.action.as_str())
+    }
+}
+
 /// The rollback plan of one change type, with what past rollbacks taught.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Strategy {

@@ -14,6 +14,7 @@ use crate::before_image::{
     BeforeImage, Standing, bytes, load, make_folder, remove_durably, save, save_record, write_durably,
 };
 use crate::change::Change;
+use crate::git::{Git, Tracked};
 use crate::locate::{LocateError, OWN_FOLDER, inside, locate};
 use crate::text::fingerprint_bytes;
 
@@ -35,6 +36,9 @@ pub enum WorkspaceError {
     /// The change was kept, and the file has been written since.
     #[error("superseded: `{0}` was written again after this change was kept")]
     Superseded(String),
+    /// The file has changes of somebody else's.
+    #[error("uncommitted_changes: `{0}` differs from its last commit; commit or discard that first")]
+    Uncommitted(String),
     /// Another process owns this workspace.
     #[error("workspace_in_use: another process holds {0}")]
     InUse(PathBuf),
@@ -53,7 +57,7 @@ impl WorkspaceError {
     pub const fn is_permanent(&self) -> bool {
         match self {
             Self::Target(LocateError::Io(_)) | Self::Io { .. } | Self::Busy { .. } | Self::InUse(_) => false,
-            Self::Target(_) | Self::Superseded(_) => true,
+            Self::Target(_) | Self::Superseded(_) | Self::Uncommitted(_) => true,
         }
     }
 }
@@ -96,6 +100,7 @@ pub enum Reverted {
 pub struct Workspace {
     root: PathBuf,
     owned: File,
+    git: Option<Git>,
     writing: Mutex<()>,
 }
 
@@ -123,7 +128,8 @@ impl Workspace {
         }
         // Before-images are nobody's commit.
         at("writing .gitignore", fs::write(own.join(".gitignore"), "*\n"))?;
-        Ok(Self { root, owned, writing: Mutex::new(()) })
+        let git = Git::at(&root);
+        Ok(Self { root, owned, git, writing: Mutex::new(()) })
     }
 
     /// The folder, canonical.
@@ -157,6 +163,9 @@ impl Workspace {
         }
         let mode = image.mode.unwrap_or(0o644);
         at("writing the change", write_durably(&folder, &path, change.content.as_bytes(), mode))?;
+        if let Some(git) = self.git.as_ref().filter(|_| image.committed) {
+            at("committing the change", git.commit_change(proposal, &image.file))?;
+        }
         Ok(Applied { file, created: !image.existed(), again })
     }
 
@@ -175,6 +184,9 @@ impl Workspace {
             Standing::Open => {}
         }
         self.restore(&folder, &image)?;
+        if let Some(git) = self.git.as_ref().filter(|_| image.committed) {
+            at("committing the revert", git.commit_revert(proposal, &image.file))?;
+        }
         image.standing = Standing::Reverted;
         at("closing the before-image", save_record(&folder, &image))?;
         Ok(if image.existed() { Reverted::Restored } else { Reverted::Removed })
@@ -225,6 +237,15 @@ impl Workspace {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(WorkspaceError::Io { what: "reading the target", source }),
         };
+        let committed = match (&self.git, &replaced) {
+            (None, _) => false,
+            (Some(git), None) => !git.ignores(file),
+            (Some(git), Some(_)) => match at("asking git about the target", git.tracked(file))? {
+                Tracked::Clean => true,
+                Tracked::No => false,
+                Tracked::Dirty => return Err(WorkspaceError::Uncommitted(file.to_owned())),
+            },
+        };
         let mode = match &replaced {
             Some(_) => Some(at("reading the target", path.metadata())?.permissions().mode() & 0o7777),
             None => None,
@@ -243,6 +264,7 @@ impl Workspace {
             length: replaced.as_ref().map_or(0, |b| b.len() as u64),
             made_folders: missing,
             after: fingerprint_bytes(content.as_bytes()),
+            committed,
         };
         at("saving the before-image", save(folder, &image, replaced.as_deref()))?;
         Ok(image)

@@ -14,6 +14,7 @@ mod learned;
 mod patterned;
 mod profiles;
 mod refusals;
+mod repositories;
 mod schemas;
 mod scores;
 mod support;

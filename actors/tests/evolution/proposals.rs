@@ -45,6 +45,11 @@ async fn a_breach_is_rolled_back_once_byte_for_byte() {
     assert_eq!(stage.ask(triggers).await, "1 at 10 to s1");
     let judged = "SELECT breaches -> 0 ->> 'actual' FROM evolution_change_metrics ORDER BY id LIMIT 1";
     assert_eq!(stage.ask(judged).await, "0.15");
+    assert_eq!(
+        stage.bytes("s1", ".steps").unwrap(),
+        b"restart_agent agent_process\n",
+        "the plan's step that is not a file's"
+    );
     stage.end().await;
 }
 

@@ -32,6 +32,9 @@ echo "$errors" >> .runs
 awk '{ e += $1 } END { printf "{\"error_count\":%d,\"execution_count\":%d,\"cpu_usage\":10.0,\"memory\":20.5}\n", e, NR * 40 }' .runs
 "#;
 
+/// Notes the steps of a rollback that are not about files.
+const STEPS: &str = r#"echo "$EVOLUTION_STEP $EVOLUTION_TARGET" >> .steps"#;
+
 pub const ORIGINAL: &[u8] = b"original \xff\x00 bytes, not even UTF-8\n";
 
 /// Short windows, so that a whole life fits in a test.
@@ -106,7 +109,7 @@ impl Stage {
     pub async fn start_instance(&mut self, id: &str) {
         let folder = self.folder(id);
         let started = eventually(LIMIT, async || {
-            let options = InstanceOptions::new(id, &folder, CHECK);
+            let options = InstanceOptions { steps: Some(STEPS.to_owned()), ..InstanceOptions::new(id, &folder, CHECK) };
             free(Instance::start(self.config(), (self.settings)(Role::Instance), options).await)
         });
         let started = started.await;

@@ -38,6 +38,7 @@ pub(crate) struct Own {
     pub(crate) database: Database,
     pub(crate) executor: FileExecutor,
     pub(crate) check: Check,
+    pub(crate) steps: Option<String>,
     pub(crate) runs: Runs,
     /// Held from the first reading of a change to its last: a check measures the whole workspace.
     pub(crate) measuring: Mutex<()>,

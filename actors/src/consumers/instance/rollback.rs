@@ -10,9 +10,11 @@ use std::sync::atomic::Ordering;
 
 use pgflow::{Context, Failure};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{Own, release_target};
 use crate::alerts::Alert;
+use crate::check::{Check, CheckError};
 use crate::consumers::{ALREADY_PROCESSED, Consume, NOT_APPLICABLE};
 use crate::events::{ROLLBACK_COMPLETED, tell};
 use crate::executor::ChangeExecutor;
@@ -21,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::producers::instance::report_metrics_to_guardian;
 use crate::proposal::State;
 use crate::store::{self, Proposal};
+use crate::strategy::{Step, Strategy};
 
 pub(crate) struct Rollback(pub(crate) Arc<Own>);
 
@@ -41,7 +44,7 @@ impl Consume for Rollback {
         if own.runs.cancel(id).await {
             tracing::info!(target: "evolution", proposal_id = %id, "execution cancelled by a rollback");
         }
-        let restored = match self.take_back(&proposal).await {
+        let restored = match self.take_back(&proposal, trigger.strategy.as_ref()).await {
             Ok(metrics) => metrics,
             Err(why) => {
                 if own.settings.is_last(cx.attempt()) {
@@ -76,13 +79,33 @@ impl Consume for Rollback {
 }
 
 impl Rollback {
-    /// The files as before, and the check's word for it.
-    async fn take_back(&self, proposal: &Proposal) -> Result<Metrics, String> {
+    /// A step that is not about files, by the owner's command.
+    async fn perform(&self, id: Uuid, step: &Step) -> Result<(), CheckError> {
+        let own = &self.0;
+        let Some(command) = &own.steps else {
+            tracing::debug!(target: "evolution", proposal_id = %id, "no command for {} of {}", step.action, step.target);
+            return Ok(());
+        };
+        let mut check = Check { command: command.clone(), ..own.check.clone() };
+        let named = |name: &str, value: String| (name.to_owned(), value);
+        check.env.extend([
+            named("EVOLUTION_STEP", step.action.clone()),
+            named("EVOLUTION_TARGET", step.target.clone()),
+            named("EVOLUTION_PROPOSAL", id.to_string()),
+        ]);
+        check.output(std::future::pending()).await.map(drop)
+    }
+
+    /// The files as before, the plan's other steps, and the check's word for it.
+    async fn take_back(&self, proposal: &Proposal, plan: Option<&Strategy>) -> Result<Metrics, String> {
         let own = &self.0;
         let id = proposal.proposal_id;
         own.executor.revert(id).await.map_err(|e| e.to_string())?;
         if !own.executor.verify(id).await.map_err(|e| e.to_string())? {
             return Err("the file is not as it was before".to_owned());
+        }
+        for step in plan.into_iter().flat_map(|plan| &plan.steps).filter(|step| !step.restores_files()) {
+            self.perform(id, step).await.map_err(|e| format!("step {} of {}: {e}", step.action, step.target))?;
         }
         own.check.run(std::future::pending()).await.map_err(|e| format!("the check after it: {e}"))
     }
