@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use crate::batch::values_of;
 use crate::invalid::Invalid;
 use crate::json::Object;
 use crate::metrics::Metrics;
@@ -54,8 +55,8 @@ pub enum CheckError {
     /// It was killed because it is no longer wanted.
     #[error("check_cancelled")]
     Cancelled,
-    /// It printed no line that is a JSON object.
-    #[error("check_no_metrics: no line of its output is a JSON object; it ends with: {stdout}")]
+    /// It printed no line that is a JSON object, or one without a known metric: nothing measured must not pass for nothing wrong.
+    #[error("check_no_metrics: no line of its output is a JSON object with a known metric; it ends with: {stdout}")]
     NoMetrics {
         /// The end of its output.
         stdout: String,
@@ -139,6 +140,9 @@ pub fn parse(stdout: &str) -> Result<Metrics, CheckError> {
     let metrics: Metrics =
         serde_json::from_value(Value::Object(found)).map_err(|e| CheckError::BadMetrics(e.to_string()))?;
     metrics.validate()?;
+    if values_of(&metrics).is_empty() {
+        return Err(CheckError::NoMetrics { stdout: shown(stdout) });
+    }
     Ok(metrics)
 }
 

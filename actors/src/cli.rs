@@ -65,6 +65,18 @@ enum Command {
         #[arg(long, value_name = "ADDR", env = "EVOLUTION_LISTEN")]
         listen: Option<SocketAddr>,
     },
+    /// Run central and an instance in one process, where one vote decides: the smallest deployment
+    Single {
+        /// The instance's name
+        #[arg(long, env = "INSTANCE_ID", default_value = "singularity_default")]
+        id: String,
+        /// The folder that its changes are written to
+        #[arg(long, value_name = "DIR", env = "EVOLUTION_WORKSPACE")]
+        workspace: PathBuf,
+        /// Prints metrics as a line of JSON; run in the workspace by `sh -c`
+        #[arg(long, value_name = "CMD", env = "EVOLUTION_CHECK")]
+        check: String,
+    },
     /// Submit proposals, one JSON object a line
     Submit {
         /// The file; `-` for standard input
@@ -126,7 +138,8 @@ impl Cli {
 
     /// A role's log is its output; a command's output is its answer, and the log goes to standard error.
     pub(crate) fn start_log(&self) {
-        let is_role = matches!(self.command, Command::Central { .. } | Command::Instance { .. });
+        let is_role =
+            matches!(self.command, Command::Central { .. } | Command::Instance { .. } | Command::Single { .. });
         let filter = EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| EnvFilter::new("info,ractor=warn,pgflow::handle=warn"));
         let writer = move || -> Box<dyn std::io::Write> {
@@ -173,6 +186,15 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             let options = InstanceOptions { steps, ..InstanceOptions::new(id, workspace, check) };
             roles::instance(config(&url), settings(Role::Instance)?, options, listen).await
         }
+        Command::Single { id, workspace, check } => {
+            let mut of_central = settings(Role::Central)?;
+            if flags.min_votes.is_none() {
+                tracing::info!(target: "evolution", "one instance, so one vote decides; say --min-votes for more");
+                of_central.consensus.min_votes = 1;
+            }
+            let options = InstanceOptions::new(id, workspace, check);
+            roles::single(config(&url), (of_central, settings(Role::Instance)?), options).await
+        }
         Command::Submit { file, instance } => queue::submit_file(&url, &file, &instance).await,
         Command::Next { instance } => queue::next(&url, &instance, cli.json).await,
         Command::Status { proposal } => queue::status(&url, proposal, cli.json).await,
@@ -186,7 +208,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             manual::roll_back(&publisher, &mut client, proposal).await
         }
         Command::Demo(options) => demo::run(options, cli.json).await,
-        Command::Trace { proposal } => trace::print(&url, proposal, cli.json).await,
+        Command::Trace { proposal } => trace::print(&config(&url), proposal, cli.json).await,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::check::Check;
 use crate::consumers::instance::{Own, register};
 use crate::events::{PROFILE_UPDATED, tell};
 use crate::executor::FileExecutor;
+use crate::hooks::Agents;
 use crate::producers::instance::send_proposals;
 use crate::runs::Runs;
 use crate::settings::Settings;
@@ -31,6 +32,8 @@ pub struct InstanceOptions {
     /// The command for a rollback's steps that are not about files (caches, agents, services), given to `sh -c` with
     /// EVOLUTION_STEP, EVOLUTION_TARGET and EVOLUTION_PROPOSAL; without it they are passed over.
     pub steps: Option<String>,
+    /// Who is told what becomes of their changes.
+    pub agents: Agents,
     /// How it votes.
     pub voter: Box<dyn Voter>,
 }
@@ -43,6 +46,7 @@ impl InstanceOptions {
             workspace: workspace.into(),
             check: check.into(),
             steps: None,
+            agents: Agents::default(),
             voter: Box::new(RecordVoter),
         }
     }
@@ -59,7 +63,7 @@ impl Instance {
     /// # Errors
     /// When the workspace or the database cannot be had, or an instance of this name is live.
     pub async fn start(config: Config, settings: Settings, options: InstanceOptions) -> Result<Self> {
-        let InstanceOptions { id, workspace, check, steps, voter } = options;
+        let InstanceOptions { id, workspace, check, steps, agents, voter } = options;
         let workspace = Workspace::open(&workspace).with_context(|| format!("workspace {}", workspace.display()))?;
         store::init(&config.url, &config.schema).await.context("put the tables in place")?;
         let check = Check {
@@ -75,6 +79,7 @@ impl Instance {
             executor: FileExecutor::new(workspace),
             check,
             steps,
+            agents,
             runs: Runs::default(),
             measuring: Mutex::default(),
             rollbacks: AtomicU64::default(),

@@ -8,7 +8,7 @@
 //! effects    workspace · git · before_image · executor · check        (files and processes of one instance)
 //! storage    store/                                             (one statement, one file in sql/queries, one function)
 //! traffic    wire · producers/ · runs · consumers/              (one file a message; state and messages in one transaction)
-//! roles      settings/ · submit · queue · manual · central · instance
+//! roles      hooks · settings/ · submit · queue · manual · central · instance
 //! ```
 //!
 //! One proposal's way, with the message that carries each step:
@@ -48,6 +48,7 @@ pub mod events;
 pub mod executor;
 pub mod gate;
 mod git;
+pub mod hooks;
 pub mod instance;
 pub mod intake;
 pub mod invalid;

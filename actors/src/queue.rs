@@ -5,6 +5,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 use uuid::Uuid;
 
+use crate::producers::PublishError;
 use crate::producers::instance::{order_execution, propose_for_consensus};
 use crate::proposal::State;
 use crate::store::{self, Listed, Proposal};
@@ -50,8 +51,8 @@ impl From<tokio_postgres::Error> for QueueError {
     }
 }
 
-impl From<pgflow::Error> for QueueError {
-    fn from(error: pgflow::Error) -> Self {
+impl From<PublishError> for QueueError {
+    fn from(error: PublishError) -> Self {
         Self::Failed(error.into())
     }
 }

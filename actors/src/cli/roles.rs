@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use pgflow::web::Site;
 use pgflow::{Config, Runtime};
-use pgflow_actors::central::Central;
+use pgflow_actors::central::{CENTRAL, Central};
 use pgflow_actors::instance::{Instance, InstanceOptions};
 use pgflow_actors::settings::Settings;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +42,23 @@ pub(super) async fn instance(
     let found = found(instance.runtime());
     instance.stop(STOP_GRACE).await?;
     end(page);
+    println!("summary {found}");
+    Ok(())
+}
+
+pub(super) async fn single(
+    config: Config,
+    (of_central, of_instance): (Settings, Settings),
+    options: InstanceOptions,
+) -> Result<()> {
+    let mut stop = Stop::new()?;
+    let central = Central::start(config.clone().instance(CENTRAL), of_central).await?;
+    let instance = Instance::start(config, of_instance, options).await?;
+    tracing::info!(target: "evolution", "central and one instance are running");
+    stop.asked().await;
+    let found = found(instance.runtime());
+    instance.stop(STOP_GRACE).await?;
+    central.stop(STOP_GRACE).await?;
     println!("summary {found}");
     Ok(())
 }

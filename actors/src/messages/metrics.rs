@@ -8,8 +8,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Envelope, Payload, queue};
-use crate::invalid::{Invalid, present};
+use crate::batch::values_of;
+use crate::invalid::{Invalid, InvalidKind, present};
 use crate::metrics::Metrics;
+use crate::proposal::State;
 
 /// An instance reports what a change did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +52,10 @@ impl Payload for ExecutionMetrics {
         &self.envelope
     }
 
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
+    }
+
     fn ordering_key(&self) -> Option<String> {
         Some(self.proposal_id.to_string())
     }
@@ -57,6 +63,11 @@ impl Payload for ExecutionMetrics {
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
         self.metrics_before.validate()?;
-        self.metrics_after.validate()
+        self.metrics_after.validate()?;
+        // Of a change in place, nothing measured would pass for nothing wrong.
+        if self.status.as_deref() == Some(State::Applied.tag()) && values_of(&self.metrics_after).is_empty() {
+            return Err(Invalid::new(InvalidKind::InvalidMetrics, "metrics_after holds no metric that is known"));
+        }
+        Ok(())
     }
 }

@@ -80,6 +80,11 @@ pub trait Payload: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'st
         None
     }
 
+    /// The proposal that it is about, by which its story is found.
+    fn proposal(&self) -> Option<Uuid> {
+        None
+    }
+
     /// Version, then [`Payload::check`]. Used before publishing and at receipt.
     fn validate(&self) -> Result<(), Invalid> {
         let version = self.envelope().version;

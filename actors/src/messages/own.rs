@@ -33,6 +33,10 @@ impl Payload for ExecuteProposal {
         &self.envelope
     }
 
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)
     }
@@ -59,6 +63,10 @@ impl Payload for ConsensusDeadline {
 
     fn envelope(&self) -> &Envelope<Self> {
         &self.envelope
+    }
+
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
     }
 
     fn check(&self) -> Result<(), Invalid> {
@@ -89,6 +97,10 @@ impl Payload for ObserveChange {
 
     fn envelope(&self) -> &Envelope<Self> {
         &self.envelope
+    }
+
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
     }
 
     fn check(&self) -> Result<(), Invalid> {
@@ -139,6 +151,10 @@ impl Payload for WatchChange {
 
     fn envelope(&self) -> &Envelope<Self> {
         &self.envelope
+    }
+
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
     }
 
     fn check(&self) -> Result<(), Invalid> {

@@ -59,6 +59,10 @@ impl Payload for ProposalForConsensus {
         &self.envelope
     }
 
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
         present("agent_type", &self.agent_type)?;

@@ -94,6 +94,10 @@ impl Payload for RollbackTrigger {
         &self.envelope
     }
 
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
         present("reason", &self.reason)

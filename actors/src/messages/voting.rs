@@ -88,6 +88,10 @@ impl Payload for VotingRequest {
         &self.envelope
     }
 
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
         present("agent_type", &self.agent_type)?;
@@ -128,6 +132,10 @@ impl Payload for ConsensusVote {
 
     fn envelope(&self) -> &Envelope<Self> {
         &self.envelope
+    }
+
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
     }
 
     fn ordering_key(&self) -> Option<String> {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use pgflow::{Publisher, Receipt, Result};
+use pgflow::{Publisher, Receipt};
 use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::send;
+use super::{Result, broadcast, send};
 use crate::consensus::{Decision, ballots};
 use crate::events::{CONSENSUS_RESULT_PUBLISHED, PROFILE_UPDATE_PUBLISHED, ROLLBACK_TRIGGER_PUBLISHED, tell};
 use crate::learning::next_midnight;
@@ -27,7 +27,7 @@ pub async fn request_votes<C: GenericClient + Sync>(
     deadline: OffsetDateTime,
 ) -> Result<usize> {
     let request = VotingRequest::about(proposal, OffsetDateTime::now_utc(), deadline);
-    Ok(publisher.broadcast_in(client, &Wire::of(request)).await?.len())
+    broadcast(publisher, client, request).await
 }
 
 /// Sets the timer of a vote: durable, so that central may be killed meanwhile.
@@ -79,7 +79,7 @@ pub async fn order_rollback<C: GenericClient + Sync>(
     publisher: &Publisher,
     client: &C,
     order: &Rollback,
-) -> anyhow::Result<bool> {
+) -> Result<bool> {
     if !store::insert_rollback(client, order).await? {
         return Ok(false);
     }
@@ -132,7 +132,7 @@ pub async fn send_safety_profile_update<C: GenericClient + Sync>(
         safety_profile: learned.profile.clone(),
         timestamp: learned.learned_at,
     };
-    let copies = publisher.broadcast_in(client, &Wire::of(message)).await?.len();
+    let copies = broadcast(publisher, client, message).await?;
     tell!(PROFILE_UPDATE_PUBLISHED, agent_type = learned.agent_type, copies, "learned profile sent");
     Ok(copies)
 }
@@ -163,7 +163,7 @@ pub async fn check_health_later<C: GenericClient + Sync>(
 
 /// Orders a learning run now.
 pub async fn order_learning(publisher: &Publisher, run_id: Uuid) -> Result<Receipt> {
-    publisher.send(Wire::outgoing(RunLearning { envelope: Envelope::new(), run_id, daily: false })?).await
+    Ok(publisher.publish(&Wire::of(RunLearning { envelope: Envelope::new(), run_id, daily: false })).await?)
 }
 
 /// Orders the learning run of the next midnight (UTC). The day is the order's name: restarts do not multiply it, and one that

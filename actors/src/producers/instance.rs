@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pgflow::{Publisher, Receipt, Result};
+use pgflow::{Publisher, Receipt};
 use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::send;
+use super::{Result, send};
 use crate::batch::Agents;
 use crate::events::{METRICS_PUBLISHED, PATTERN_PUBLISHED, PROPOSAL_PUBLISHED, PROPOSAL_SENT_FOR_CONSENSUS, tell};
 use crate::json::Object;

@@ -12,9 +12,11 @@ mod neighbours;
 mod patterns;
 mod profiles;
 mod proposals;
+mod story;
 mod text;
 
 use std::sync::Arc;
+pub use story::{Happening, happenings, link_messages, messages_about};
 
 use tokio::sync::Mutex;
 use tokio_postgres::types::{FromSqlOwned, Json};

@@ -4,6 +4,8 @@
 
 mod alarms;
 mod conflicts;
+mod documented;
+mod hooks;
 mod interrupted;
 mod learned;
 mod load;
@@ -12,8 +14,10 @@ mod proposals;
 mod queueing;
 mod settings;
 mod stage;
+mod states;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 mod tables;
 mod timers;
+mod traces;
 mod versions;

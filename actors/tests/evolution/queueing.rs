@@ -57,6 +57,9 @@ async fn the_queue_answers_in_the_documented_words() {
     // A second order to apply finds it done.
     apply_proposal(&stage.publisher, &client, applied).await.unwrap();
     stage.until("SELECT count(*) FROM pgflow_messages WHERE kind = 'execute_proposal' AND status <> 'done'", "0").await;
+    stage
+        .until("SELECT count(*) FROM pgflow_messages WHERE kind = 'execution_metrics' AND status <> 'done'", "0")
+        .await;
     assert_eq!(stage.ask("SELECT count(*) FROM evolution_change_metrics WHERE status = 'applied'").await, "1");
     stage.end().await;
 }

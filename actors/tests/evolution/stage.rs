@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pgflow::{Config, Publisher};
 use pgflow_actors::central::{CENTRAL, Central};
+use pgflow_actors::hooks::Agents;
 use pgflow_actors::instance::{Instance, InstanceOptions};
 use pgflow_actors::settings::{Role, Settings};
 use pgflow_actors::{manual, submit};
@@ -64,6 +65,8 @@ pub struct Stage {
     pub client: Client,
     pub publisher: Publisher,
     settings: fn(Role) -> Settings,
+    /// Of instances started from now on.
+    pub agents: Agents,
     central: Option<Central>,
     instances: Vec<(String, TempDir, Option<Instance>)>,
 }
@@ -74,7 +77,8 @@ impl Stage {
         let db = TestDb::new().await;
         let client = db.client().await;
         let publisher = Publisher::connect(&Config::new(db.url()).instance("test")).await.unwrap();
-        let mut stage = Self { db, client, publisher, settings, central: None, instances: Vec::new() };
+        let mut stage =
+            Self { db, client, publisher, settings, agents: Agents::default(), central: None, instances: Vec::new() };
         stage.start_central().await;
         for _ in 0..instances {
             stage.add_instance().await;
@@ -109,7 +113,11 @@ impl Stage {
     pub async fn start_instance(&mut self, id: &str) {
         let folder = self.folder(id);
         let started = eventually(LIMIT, async || {
-            let options = InstanceOptions { steps: Some(STEPS.to_owned()), ..InstanceOptions::new(id, &folder, CHECK) };
+            let options = InstanceOptions {
+                steps: Some(STEPS.to_owned()),
+                agents: self.agents.clone(),
+                ..InstanceOptions::new(id, &folder, CHECK)
+            };
             free(Instance::start(self.config(), (self.settings)(Role::Instance), options).await)
         });
         let started = started.await;

@@ -154,7 +154,7 @@ impl Reports {
                 breach_count: count,
                 strategy: store::strategy(tx, &change.change_type).await?,
             };
-            order_rollback(cx.publisher(), tx, &order).await.map_err(Failure::retry)?;
+            order_rollback(cx.publisher(), tx, &order).await?;
         } else if seen.alert && seen.breaches.iter().any(|b| seen.counts.get(&b.metric) == Some(&1)) {
             // Once for breaches in a row, not at every report.
             let detail = json!({ "breaches": seen.breaches });

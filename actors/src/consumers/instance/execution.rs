@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::batching::note;
 use super::judging::judge;
-use super::{Own, release_target};
+use super::{Own, limits, release_target};
 use crate::change::read_change;
 use crate::check::CheckError;
 use crate::consumers::{ALREADY_PROCESSED, Consume, NOT_APPLICABLE};
@@ -28,7 +28,6 @@ use crate::proposal::{OnExecute, State, on_execute, validate_execution, verify_e
 use crate::runs::Running;
 use crate::settings::STALE_PERIODS;
 use crate::store::{self, Proposal, Run};
-use crate::thresholds::Thresholds;
 use crate::workspace::WorkspaceError;
 
 /// How soon to ask again for something that another run holds.
@@ -152,8 +151,7 @@ impl Execution {
         let own = &self.0;
         let id = proposal.proposal_id;
         let tx = cx.transaction().await?;
-        let learned = store::safety_profile(tx, &own.id, &proposal.agent_type).await?;
-        let limits = Thresholds::effective(&proposal.agent_type, &proposal.safety_profile, learned.as_ref());
+        let limits = limits(own, tx, proposal).await?;
         let until = OffsetDateTime::now_utc() + own.settings.observation(limits.window);
         if !store::enter_applied(tx, id, run, until).await? {
             return Ok(NOT_APPLICABLE);

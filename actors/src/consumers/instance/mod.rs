@@ -20,6 +20,7 @@ use tokio_postgres::GenericClient;
 use super::Consumer;
 use crate::check::Check;
 use crate::executor::FileExecutor;
+use crate::hooks::Agents;
 use crate::messages::{
     CONSENSUS_RESULTS, GUARDIAN_SAFETY_PROFILES, METRICS_TO_SEND, OBSERVATIONS, PROPOSALS_FOR_EXECUTION,
     PROPOSALS_TO_SEND, ROLLBACK_TRIGGERS, VOTING_REQUESTS,
@@ -29,6 +30,7 @@ use crate::producers::instance::send_proposals;
 use crate::runs::Runs;
 use crate::settings::Settings;
 use crate::store::{self, Database, Proposal};
+use crate::thresholds::Thresholds;
 use crate::voter::Voter;
 
 /// What an instance's consumers share.
@@ -39,6 +41,7 @@ pub(crate) struct Own {
     pub(crate) executor: FileExecutor,
     pub(crate) check: Check,
     pub(crate) steps: Option<String>,
+    pub(crate) agents: Agents,
     pub(crate) runs: Runs,
     /// Held from the first reading of a change to its last: a check measures the whole workspace.
     pub(crate) measuring: Mutex<()>,
@@ -86,6 +89,14 @@ pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
         .handler(move || Consumer(batching::Batching(h.clone())))
         .queue(s.brief_queue(GUARDIAN_SAFETY_PROFILES, w.safety))
         .handler(move || Consumer(safety_profile::SafetyProfiles(g.clone())))
+}
+
+/// The limits of a change here: those of its agent type, tightened by its own profile, what was learned, and the agent itself.
+async fn limits<C: GenericClient + Sync>(own: &Own, client: &C, proposal: &Proposal) -> Result<Thresholds, Failure> {
+    let learned = store::safety_profile(client, &own.id, &proposal.agent_type).await?;
+    let limits = Thresholds::effective(&proposal.agent_type, &proposal.safety_profile, learned.as_ref());
+    let agents_own = own.agents.of(&proposal.agent_type).and_then(|agent| agent.safety_profile(&proposal.code_change));
+    Ok(agents_own.map_or(limits, |profile| limits.tightened(&profile)))
 }
 
 /// A change let go of its target: whoever waits for it is sent.

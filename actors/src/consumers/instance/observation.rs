@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 
 use super::batching::note;
 use super::judging::judge;
-use super::{Own, broken, release_target};
+use super::{Own, broken, limits, release_target};
 use crate::change::content;
 use crate::check::CheckError;
 use crate::consumers::{Consume, NOT_APPLICABLE};
@@ -24,7 +24,6 @@ use crate::producers::instance::{observe_later, report_metrics_to_guardian, repo
 use crate::proposal::State;
 use crate::settings::STALE_PERIODS;
 use crate::store::{self, Proposal};
-use crate::thresholds::Thresholds;
 
 /// How soon to measure again what a rollback fell into.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -54,8 +53,7 @@ impl Consume for Observation {
         let Some(proposal) = store::lock_proposal(tx, message.proposal_id).await?.filter(is_watched) else {
             return Ok(NOT_APPLICABLE);
         };
-        let learned = store::safety_profile(tx, &own.id, &proposal.agent_type).await?;
-        let limits = Thresholds::effective(&proposal.agent_type, &proposal.safety_profile, learned.as_ref());
+        let limits = limits(own, tx, &proposal).await?;
         let before = proposal.measured_from();
         let reading = judge(own, tx, &proposal, &limits, (&before, &after)).await?;
         if own.rollbacks() != rollbacks {
@@ -97,7 +95,11 @@ impl Observation {
         }
         if clean && own.settings.mine_patterns {
             let success = store::agent_success(tx, &own.id, &proposal.agent_type).await?;
-            report_pattern_to_aggregator(cx.publisher(), tx, proposal, pattern_of(proposal), success).await?;
+            let pattern = pattern_of(proposal);
+            if let Some(agent) = own.agents.of(&proposal.agent_type) {
+                agent.on_pattern_learned(&proposal.change_type, &pattern);
+            }
+            report_pattern_to_aggregator(cx.publisher(), tx, proposal, pattern, success).await?;
         }
         release_target(cx, tx, proposal).await?;
         // Before the commit: a change that is kept twice is kept; one that the state calls kept must be.

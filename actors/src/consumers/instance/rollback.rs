@@ -18,6 +18,7 @@ use crate::check::{Check, CheckError};
 use crate::consumers::{ALREADY_PROCESSED, Consume, NOT_APPLICABLE};
 use crate::events::{ROLLBACK_COMPLETED, tell};
 use crate::executor::ChangeExecutor;
+use crate::hooks::TakenBack;
 use crate::messages::RollbackTrigger;
 use crate::metrics::Metrics;
 use crate::producers::instance::report_metrics_to_guardian;
@@ -65,6 +66,10 @@ impl Consume for Rollback {
         report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::RolledBack, metrics, BTreeMap::new()).await?;
         release_target(cx, tx, &proposal).await?;
         let limit = trigger.threshold.normalised();
+        if let Some(agent) = own.agents.of(&proposal.agent_type) {
+            let (reason, limit) = (trigger.reason.clone(), limit.clone());
+            agent.on_rollback_triggered(&TakenBack { change_id: id, reason, limit });
+        }
         tell!(
             ROLLBACK_COMPLETED,
             proposal_id = %id,
