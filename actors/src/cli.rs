@@ -1,6 +1,7 @@
 //! Subcommands: what each takes, and whose business it is.
 
 mod doctor;
+mod patterns;
 mod queue;
 mod roles;
 
@@ -106,6 +107,12 @@ enum Command {
         #[arg(long, value_name = "STATE", value_delimiter = ',')]
         status: Vec<String>,
     },
+    /// Patterns that three instances confirmed; or those that help with a piece of code
+    Patterns {
+        /// A file of code: show what is most like it
+        #[arg(long, value_name = "FILE")]
+        like: Option<PathBuf>,
+    },
     /// What is wrong, or may soon be: pgflow's checks, and the open alerts
     Doctor,
     /// The settings that a role would run with, as JSON
@@ -199,6 +206,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Next { instance } => queue::next(&url, &instance, cli.json).await,
         Command::Status { proposal } => queue::status(&url, proposal, cli.json).await,
         Command::List { instance, status } => queue::list(&url, instance.as_deref(), &status, cli.json).await,
+        Command::Patterns { like } => patterns::print(&url, like.as_deref(), cli.json).await,
         Command::Doctor => doctor::run(&url, cli.json).await,
         Command::Settings { .. } => Ok(()),
         Command::Learn => learn(&url, cli.json).await,

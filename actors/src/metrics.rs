@@ -51,6 +51,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Counters at their beginning: from here on, everything counted since is meant.
+    pub fn nothing_counted() -> Self {
+        Self { error_count: Some(0), execution_count: Some(0), ..Self::default() }
+    }
+
     /// Refuses negative, infinite or out-of-range values (`invalid_metrics`).
     pub fn validate(&self) -> Result<(), Invalid> {
         let range = |name: &str, value: Option<f64>, high: f64| match value {

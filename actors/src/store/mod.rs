@@ -36,7 +36,7 @@ pub use guardian::{
 pub use init::{init, init_tables};
 pub use listing::{Listed, list_proposals};
 pub use measured::{gate, insert_readings, lock_readings, record_outcome, save_agent_metrics, take_readings};
-pub use neighbours::{excuse_neighbours, is_condemned, mark_suspect, watched};
+pub use neighbours::{cut_short, excuse_neighbours, is_condemned, mark_suspect, watched};
 pub use patterns::{
     Figures, has_trusted_pattern, learning_run, live_instances, lock_patterns, patterns, save_learning_run,
     save_pattern, save_rule, trust_patterns,

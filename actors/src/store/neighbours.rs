@@ -35,6 +35,11 @@ pub async fn is_condemned<C: GenericClient + Sync>(client: &C, instance: &str, w
     client.query_one(sql!("is_condemned"), &[&instance, &within.as_secs_f64()]).await?.try_get(0)
 }
 
+/// `cut_short.sql`
+pub async fn cut_short<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<Vec<Uuid>> {
+    client.query(sql!("cut_short"), &[&instance]).await?.iter().map(|row| row.try_get(0)).collect()
+}
+
 /// `baselines.sql`, `save_baseline.sql`: what the counters gained while `culprit` was there is not held against others.
 pub async fn excuse_neighbours<C: GenericClient + Sync>(
     client: &C,

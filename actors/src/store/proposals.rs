@@ -104,9 +104,9 @@ impl Proposal {
         })
     }
 
-    /// The reading that its next ones are compared with.
-    pub fn measured_from(&self) -> Metrics {
-        self.baseline.clone().or_else(|| self.metrics_before.clone()).unwrap_or_default()
+    /// The reading that its next ones are compared with; none of a change that is not in place yet.
+    pub fn measured_from(&self) -> Option<Metrics> {
+        self.baseline.clone().or_else(|| self.metrics_before.clone())
     }
 
     fn read_opt(row: Option<Row>) -> Result<Option<Self>> {

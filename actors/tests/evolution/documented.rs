@@ -1,69 +1,14 @@
 //! Roles as processes, started from the environment alone: what they say, count and show, by the documented names.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 
 use serde_json::Value;
 
+use crate::roles::Role;
 use crate::stage::{LIMIT, ORIGINAL, proposal};
 use crate::support::{TestDb, eventually, query_text};
-
-/// A role's process; it is killed when dropped.
-struct Role {
-    child: Child,
-    lines: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Drop for Role {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Role {
-    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_evolution"))
-            .args(arguments)
-            .env_remove("PGFLOW_DATABASE_URL")
-            .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let (out, kept) = (child.stdout.take().unwrap(), Arc::clone(&lines));
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                if let Ok(value) = serde_json::from_str(&line) {
-                    kept.lock().unwrap().push(value);
-                }
-            }
-        });
-        Self { child, lines }
-    }
-
-    /// The first event of this name, when it is there.
-    async fn event(&self, name: &str) -> Value {
-        eventually(LIMIT, async || {
-            let lines = self.lines.lock().unwrap();
-            lines.iter().map(|line| line["fields"].clone()).find(|fields| fields["event"] == name)
-        })
-        .await
-    }
-
-    async fn page(&self) -> String {
-        eventually(LIMIT, async || {
-            let lines = self.lines.lock().unwrap();
-            let said = |line: &Value| {
-                line["fields"]["message"].as_str().filter(|m| m.starts_with("http://")).map(str::to_owned)
-            };
-            lines.iter().find_map(said)
-        })
-        .await
-    }
-}
 
 fn get(page: &str, path: &str) -> String {
     let host = page.trim_start_matches("http://").trim_end_matches('/');

@@ -28,6 +28,17 @@ async fn a_learned_profile_reaches_every_instance_and_late_joiners() {
                    WHERE agent_type = 'RefactoringAgent' AND (profile ->> 'success_rate')::numeric = 0.97";
     stage.until(holders, "s1 s2 s3").await;
     assert_eq!(stage.ask("SELECT rule ->> 'action' FROM evolution_rules").await, "auto_refactor");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let asked = pattern()["code_pattern"]["after"].as_str().unwrap().to_owned();
+    std::fs::write(file.path(), asked).unwrap();
+    for (arguments, likeness) in [(vec![], Value::Null), (vec!["--like", file.path().to_str().unwrap()], json!("some"))]
+    {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_evolution"));
+        command.env("PGFLOW_DATABASE_URL", stage.db.url()).args(["patterns", "--json"]).args(arguments);
+        let shown = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        assert_eq!((&shown["instances"], shown["likeness"].is_null()), (&json!(3), likeness.is_null()));
+    }
     let late = stage.add_instance().await;
     assert_eq!(late, "s4");
     assert_eq!(stage.ask(holders).await, "s1 s2 s3 s4");

@@ -12,12 +12,15 @@ mod load;
 mod neighbours;
 mod proposals;
 mod queueing;
+mod roles;
 mod settings;
 mod stage;
 mod states;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
+mod system;
 mod tables;
 mod timers;
 mod traces;
+mod upstream;
 mod versions;

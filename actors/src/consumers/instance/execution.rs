@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::batching::note;
 use super::judging::judge;
+use super::tidying::tidy;
 use super::{Own, limits, release_target};
 use crate::change::read_change;
 use crate::check::CheckError;
@@ -89,6 +90,7 @@ impl Consume for Execution {
         }
         // One at a time: a check measures the whole workspace, and what it saw must be this change's doing.
         let _measuring = own.measuring.lock().await;
+        tidy(own, &client).await?;
         let patience = own.settings.windows.report * STALE_PERIODS;
         if store::is_condemned(&*client, &own.id, patience).await? {
             return Err(Failure::snooze(HELD_PAUSE));
@@ -102,7 +104,7 @@ impl Consume for Execution {
         let mut run = Run::default();
         let end = self.run(&proposal, &running, &mut run).await;
         run.took_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-        match end {
+        let outcome = match end {
             Ok(()) => self.applied(cx, &proposal, &run, rollbacks).await,
             Err(End::Cancelled) => Ok(NOT_APPLICABLE),
             Err(End::Failed(why)) => self.failed(cx, &proposal, &run, &why).await,
@@ -110,7 +112,12 @@ impl Consume for Execution {
                 self.failed(cx, &proposal, &run, &why).await
             }
             Err(End::Again(failure, _)) => Err(failure),
+        };
+        if outcome.is_err() {
+            // Not left in place until the next try: others are measured meanwhile.
+            own.executor.revert(id).await?;
         }
+        outcome
     }
 }
 

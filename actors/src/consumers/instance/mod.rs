@@ -8,6 +8,7 @@ mod observation;
 mod rollback;
 mod safety_profile;
 mod sending;
+mod tidying;
 mod voting;
 
 use std::sync::Arc;

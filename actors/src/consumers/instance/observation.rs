@@ -13,6 +13,7 @@ use tokio_postgres::Client;
 
 use super::batching::note;
 use super::judging::judge;
+use super::tidying::tidy;
 use super::{Own, broken, limits, release_target};
 use crate::change::content;
 use crate::check::CheckError;
@@ -41,6 +42,7 @@ impl Consume for Observation {
             return Ok(NOT_APPLICABLE);
         }
         let measuring = own.measuring.lock().await;
+        tidy(own, &client).await?;
         let rollbacks = own.rollbacks();
         let after = match own.check.run(std::future::pending()).await {
             Ok(metrics) => metrics,
@@ -54,7 +56,7 @@ impl Consume for Observation {
             return Ok(NOT_APPLICABLE);
         };
         let limits = limits(own, tx, &proposal).await?;
-        let before = proposal.measured_from();
+        let before = proposal.measured_from().unwrap_or_default();
         let reading = judge(own, tx, &proposal, &limits, (&before, &after)).await?;
         if own.rollbacks() != rollbacks {
             return Err(Failure::snooze(AGAIN));

@@ -61,8 +61,11 @@ impl Consume for Rollback {
         }
         // Before the commit: who measured meanwhile must see it whenever it sees the new state.
         own.rollbacks.fetch_add(1, Ordering::AcqRel);
-        let metrics = (&proposal.measured_from(), &restored);
-        store::excuse_neighbours(tx, &own.id, id, metrics).await?;
+        let before = proposal.measured_from();
+        // Of a run that was stopped nobody knows from where it counted: everything until now is excused.
+        let from = before.clone().unwrap_or_else(Metrics::nothing_counted);
+        store::excuse_neighbours(tx, &own.id, id, (&from, &restored)).await?;
+        let metrics = (&before.unwrap_or_default(), &restored);
         report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::RolledBack, metrics, BTreeMap::new()).await?;
         release_target(cx, tx, &proposal).await?;
         let limit = trigger.threshold.normalised();
