@@ -61,3 +61,33 @@ async fn a_late_defect_is_held_against_the_newest_change() {
     assert_eq!(stage.ask("SELECT count(*) FROM evolution_rollbacks").await, "1");
     stage.end().await;
 }
+
+/// Fear: the errors of a run that a crash cut short are held against whoever is watched beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_cut_short_did_is_held_against_nobody() {
+    let mut stage = Stage::new(1, |role| {
+        let mut settings = brisk(role);
+        settings.windows.observation = Some(std::time::Duration::from_secs(3_600));
+        settings
+    })
+    .await;
+    let good = stage.submit("s1", &[proposal("b.txt", "good\n")]).await[0];
+    stage.until_status(good, "applied").await;
+    let (hold, runs) = (stage.folder("s1").join(".hold"), stage.folder("s1").join(".runs"));
+    std::fs::write(&hold, "").unwrap();
+    let other = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until_status(other, "executing").await;
+    stage.kill_instance("s1");
+    // What it did before it died: twenty runs of six errors.
+    let counted = std::fs::read_to_string(&runs).unwrap();
+    std::fs::write(&runs, format!("{counted}{}", "6\n".repeat(20))).unwrap();
+    std::fs::remove_file(&hold).unwrap();
+    stage.start_instance("s1").await;
+    stage.until_status(other, "applied").await;
+    let reports = format!("SELECT count(*) FROM evolution_change_metrics WHERE proposal_id = '{good}'");
+    let seen: u32 = stage.ask(&reports).await.parse().unwrap();
+    stage.until(&format!("SELECT count(*) > {} FROM ({reports}) c(n) WHERE n > {}", 0, seen + 2), "t").await;
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_rollbacks").await, "0");
+    assert_eq!(stage.status(good).await, "applied");
+    stage.end().await;
+}
