@@ -257,7 +257,7 @@ impl<H: Handler> Erased for Typed<H> {
         Box::pin(async move {
             let incoming = cx.incoming();
             let encoded = Encoded { version: incoming.version, codec: incoming.codec, body: &incoming.body };
-            let message = match encoded.decode::<H::Message>() {
+            let message = match <H::Message as Message>::decode(encoded) {
                 Ok(message) => message,
                 Err(e) if e.is_unsupported() => return Judgement::Undecodable(e.to_string()),
                 Err(e) => return Judgement::Malformed("invalid_format", format!("invalid_format: {e}")),

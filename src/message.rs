@@ -61,6 +61,15 @@ pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {
     fn upgrade(old: Encoded<'_>) -> Result<Self, DecodeError> {
         Err(DecodeError::unsupported(format!("kind \"{}\" has no upgrade from version {}", Self::KIND, old.version)))
     }
+
+    /// Reads a body as it arrived: this version as it is, an older one through [`upgrade`](Self::upgrade). Override it for
+    /// bodies that state their version themselves, as those of plain SQL clients do: their row always says 1.
+    ///
+    /// # Errors
+    /// Unsupported: another program may be able to read it, and it waits for one. Malformed: it is dead.
+    fn decode(body: Encoded<'_>) -> Result<Self, DecodeError> {
+        body.decode()
+    }
 }
 
 // Here and not beside `Encoded`: the codec knows no messages, so that imports point one way.
@@ -239,6 +248,12 @@ impl Outgoing {
     /// Free fields that travel beside the body (trace, correlation): a JSON object, at most 64 KiB.
     pub fn headers(mut self, headers: serde_json::Value) -> Self {
         self.headers = Some(headers);
+        self
+    }
+
+    /// Gives it this id in place of the one made here, where the body or another system names one already.
+    pub fn with_message_id(mut self, id: Uuid) -> Self {
+        self.message_id = id;
         self
     }
 

@@ -16,7 +16,7 @@ async fn statuses(client: &tokio_postgres::Client) -> Vec<(i64, String)> {
         .await
         .unwrap()
         .iter()
-        .map(|r| (r.get(0), r.get(1)))
+        .map(|r| (r.get::<_, Option<i64>>(0).unwrap_or(-1), r.get(1)))
         .collect()
 }
 
@@ -364,6 +364,66 @@ async fn an_unknown_kind_waits_for_an_instance_that_knows_it() {
     runtime.stop(Duration::from_secs(5)).await.unwrap();
     second.stop(Duration::from_secs(5)).await.unwrap();
     elsewhere.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// States its version in its body, as what a plain SQL client publishes does; read up to version `READS`.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Stated<const READS: u16> {
+    version: u16,
+}
+impl<const READS: u16> Message for Stated<READS> {
+    const KIND: &'static str = "stated";
+    const QUEUE: &'static str = "probe";
+
+    fn decode(body: pgflow::Encoded<'_>) -> Result<Self, pgflow::DecodeError> {
+        let stated: Self = body.decode()?;
+        if stated.version > READS {
+            return Err(pgflow::DecodeError::unsupported(format!("version {}", stated.version)));
+        }
+        Ok(stated)
+    }
+}
+struct Reader<const READS: u16>(tokio::sync::mpsc::UnboundedSender<String>);
+impl<const READS: u16> Handler for Reader<READS> {
+    type Message = Stated<READS>;
+    async fn handle(&mut self, _: Stated<READS>, cx: &mut pgflow::Context<'_>) -> Result<(), Failure> {
+        self.0.send(cx.instance().to_owned()).map_err(Failure::dead)
+    }
+}
+
+/// Fear: a newer body in a row that says 1 (a SQL client's) is dead, or goes round, though an instance that reads it lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_may_state_its_version_and_waits_for_who_can_read_it() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    let (told, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    let start = |name| {
+        let mut config = config(&db.url(), name);
+        config.heartbeat_ms = 100;
+        Runtime::builder(config).queue(Queue::new("probe"))
+    };
+    let to = told.clone();
+    let old = start("old").handler(move || Reader::<1>(to.clone())).start().await.unwrap();
+    let publish = r#"SELECT pgflow_publish('probe', '{"version": 2}', kind => 'stated')"#;
+    client.execute(publish, &[]).await.unwrap();
+    eventually(SOON, || all(&client, "parked", 1)).await;
+    let new = start("new").handler(move || Reader::<2>(told.clone())).start().await.unwrap();
+    assert_eq!(tokio::time::timeout(SOON, taken.recv()).await.unwrap().unwrap(), "new");
+    old.stop(Duration::from_secs(5)).await.unwrap();
+    new.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: a message that another system named gets a second name here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_keeps_the_id_it_is_given() {
+    let db = TestDb::new().await;
+    let runtime = probing(config(&db.url(), "a"), 1, &Seen::new()).await;
+    let id = uuid::Uuid::now_v7();
+    let receipt = runtime.publisher().send(Probe::new(1).out().with_message_id(id)).await.unwrap();
+    assert_eq!(receipt.message_id, id);
+    let stored = support::query_text(&db.client().await, "SELECT message_id::text FROM pgflow_messages").await;
+    assert_eq!(stored, [id.to_string()]);
+    runtime.stop(Duration::from_secs(5)).await.unwrap();
 }
 
 /// Fear: a message that nobody will ever decode stays for ever without anybody noticing.

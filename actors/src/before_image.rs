@@ -40,6 +40,9 @@ pub struct BeforeImage {
     pub made_folders: Vec<String>,
     /// Name of the content the change wrote.
     pub after: String,
+    /// The workspace is a git repository and the file one of its own: the change is a commit, and so is its end.
+    #[serde(default)]
+    pub committed: bool,
 }
 
 const RECORD: &str = "before.json";

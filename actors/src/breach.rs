@@ -1,6 +1,6 @@
 //! The Guardian's judgement of one report (domain §3.3): ordered checks, breaches in a row, what to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -132,13 +132,17 @@ pub struct Assessment {
 /// Judges a report by the limits, given the counts of the reports before it.
 ///
 /// A metric within its limit starts again from zero; one that was not reported keeps its count, since silence is
-/// not a clean report. With `auto_rollback` off nothing is rolled back, only recorded.
-pub fn assess(judged: &Judged, limits: &Thresholds, before: &Counts) -> Assessment {
+/// not a clean report, and so does one that another change shadows. With `auto_rollback` off nothing is rolled back,
+/// only recorded.
+pub fn assess(judged: &Judged, limits: &Thresholds, before: &Counts, shadowed: &BTreeSet<Metric>) -> Assessment {
     let mut counts = before.clone();
     let mut breaches = Vec::new();
     let mut roll_back = None;
     for metric in Metric::ALL.iter().copied() {
         let Some((actual, threshold)) = reading(metric, judged, limits) else { continue };
+        if shadowed.contains(&metric) {
+            continue;
+        }
         let passed = if metric == Metric::SuccessRate { actual < threshold } else { actual > threshold };
         if !passed {
             counts.remove(&metric);

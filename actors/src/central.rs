@@ -6,13 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use pgflow::{Config, Publisher, Runtime};
-use time::{OffsetDateTime, Time};
-use tokio::task::JoinHandle;
-use uuid::Uuid;
+use pgflow::{Config, Runtime};
+use time::OffsetDateTime;
 
 use crate::consumers::central::{Own, register};
-use crate::producers::central::order_learning;
+use crate::producers::central::{check_health_later, order_daily_learning};
 use crate::settings::Settings;
 use crate::store::{self, Database};
 
@@ -22,7 +20,6 @@ pub const CENTRAL: &str = "central";
 /// A running central.
 pub struct Central {
     runtime: Runtime,
-    daily: JoinHandle<()>,
 }
 
 impl Central {
@@ -35,8 +32,10 @@ impl Central {
         let database = Database::new(&config.url);
         let own = Arc::new(Own { settings, started: Instant::now() });
         let runtime = register(Runtime::builder(config), &own).start().await?;
-        let daily = tokio::spawn(learn_daily(runtime.publisher().clone(), database));
-        Ok(Self { runtime, daily })
+        let client = database.client().await?;
+        check_health_later(runtime.publisher(), &*client, Duration::ZERO, own.settings.windows.health).await?;
+        order_daily_learning(runtime.publisher(), &*client, OffsetDateTime::now_utc()).await?;
+        Ok(Self { runtime })
     }
 
     /// Its runtime.
@@ -49,34 +48,6 @@ impl Central {
     /// # Errors
     /// When outcomes could not be written in time.
     pub async fn stop(self, grace: Duration) -> Result<()> {
-        self.daily.abort();
         Ok(self.runtime.stop(grace).await?)
     }
-}
-
-/// Waits after an order that could not be sent.
-const RETRY_AFTER: Duration = Duration::from_secs(60);
-
-/// Learns at 00:00 UTC; at once, if it did not since the last midnight though it learned before. The day is the order's
-/// dedup key, so that restarts do not multiply it.
-async fn learn_daily(publisher: Publisher, database: Database) {
-    loop {
-        match order_if_due(&publisher, &database).await {
-            Ok(wait) => tokio::time::sleep(wait).await,
-            Err(error) => {
-                tracing::warn!(target: "evolution", %error, "the daily learning could not be ordered");
-                tokio::time::sleep(RETRY_AFTER).await;
-            }
-        }
-    }
-}
-
-async fn order_if_due(publisher: &Publisher, database: &Database) -> Result<Duration> {
-    let now = OffsetDateTime::now_utc();
-    let midnight = now.replace_time(Time::MIDNIGHT);
-    let client = database.client().await?;
-    if store::last_learning_run(&*client).await?.is_some_and(|last| last < midnight) {
-        order_learning(publisher, Uuid::now_v7(), Some(format!("daily-{}", now.date()))).await?;
-    }
-    Ok((midnight + time::Duration::DAY - now).try_into().unwrap_or(RETRY_AFTER))
 }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use crate::batch::values_of;
 use crate::invalid::Invalid;
 use crate::json::Object;
 use crate::metrics::Metrics;
@@ -54,8 +55,8 @@ pub enum CheckError {
     /// It was killed because it is no longer wanted.
     #[error("check_cancelled")]
     Cancelled,
-    /// It printed no line that is a JSON object.
-    #[error("check_no_metrics: no line of its output is a JSON object; it ends with: {stdout}")]
+    /// It printed no line that is a JSON object, or one without a known metric: nothing measured must not pass for nothing wrong.
+    #[error("check_no_metrics: no line of its output is a JSON object with a known metric; it ends with: {stdout}")]
     NoMetrics {
         /// The end of its output.
         stdout: String,
@@ -81,11 +82,16 @@ const PIPES_GRACE: Duration = Duration::from_secs(1);
 const WITHHELD_ENV: [&str; 2] = ["PGFLOW_DATABASE_URL", "DATABASE_URL"];
 
 impl Check {
-    /// Runs the command and reads its metrics.
+    /// Runs the command and reads its metrics; see [`Check::output`].
+    pub async fn run(&self, cancelled: impl Future<Output = ()>) -> Result<Metrics, CheckError> {
+        parse(&self.output(cancelled).await?)
+    }
+
+    /// Runs the command; answers the end of what it printed.
     ///
     /// It is killed, with everything it started, when its time is over, when `cancelled` completes, or when this
     /// future is dropped.
-    pub async fn run(&self, cancelled: impl Future<Output = ()>) -> Result<Metrics, CheckError> {
+    pub async fn output(&self, cancelled: impl Future<Output = ()>) -> Result<String, CheckError> {
         let mut child = self.spawn()?;
         let mut group = Group::of(&child);
         let stdout = Tail::read(child.stdout.take(), STDOUT_TAIL_BYTES);
@@ -105,7 +111,7 @@ impl Check {
         if !status.success() {
             return Err(CheckError::Failed { status, stderr: shown(&stderr) });
         }
-        parse(&stdout)
+        Ok(stdout)
     }
 
     fn spawn(&self) -> std::io::Result<Child> {
@@ -134,6 +140,9 @@ pub fn parse(stdout: &str) -> Result<Metrics, CheckError> {
     let metrics: Metrics =
         serde_json::from_value(Value::Object(found)).map_err(|e| CheckError::BadMetrics(e.to_string()))?;
     metrics.validate()?;
+    if values_of(&metrics).is_empty() {
+        return Err(CheckError::NoMetrics { stdout: shown(stdout) });
+    }
     Ok(metrics)
 }
 

@@ -1,17 +1,22 @@
-//! Subcommands: what each takes, and how a role runs until it is asked to stop.
+//! Subcommands: what each takes, and whose business it is.
 
+mod doctor;
+mod patterns;
+mod queue;
+mod roles;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use pgflow::{Config, Publisher, Runtime};
-use pgflow_actors::central::{CENTRAL, Central};
-use pgflow_actors::instance::{Instance, InstanceOptions};
+use pgflow::{Config, Publisher};
+use pgflow_actors::central::CENTRAL;
+use pgflow_actors::instance::InstanceOptions;
 use pgflow_actors::producers::central::order_learning;
 use pgflow_actors::settings::{Flags, Role, Settings};
-use pgflow_actors::{manual, store, submit};
-use tokio::signal::unix::{SignalKind, signal};
+use pgflow_actors::{manual, store};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
@@ -21,9 +26,9 @@ use crate::{demo, trace};
 #[derive(Debug, Parser)]
 #[command(name = "evolution", version)]
 pub(crate) struct Cli {
-    /// Where Postgres is (else PGFLOW_DATABASE_URL, else DATABASE_URL)
-    #[arg(long, value_name = "URL", env = "PGFLOW_DATABASE_URL", hide_env_values = true, global = true)]
-    database_url: Option<String>,
+    /// Read settings that neither flag nor environment gives from this TOML file: the flags' names with `_`
+    #[arg(long, value_name = "FILE", env = "EVOLUTION_CONFIG", global = true)]
+    config: Option<PathBuf>,
     /// Write JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -38,17 +43,39 @@ enum Command {
     /// Put tables and queues in place (the roles do it too)
     Init,
     /// Run CentralCloud: consensus, Guardian, patterns, learning
-    Central,
+    Central {
+        /// Serve the dashboard and /metrics here, e.g. 127.0.0.1:9090
+        #[arg(long, value_name = "ADDR", env = "EVOLUTION_LISTEN")]
+        listen: Option<SocketAddr>,
+    },
     /// Run an instance in the workspace it owns
     Instance {
         /// Its name
         #[arg(long, env = "INSTANCE_ID", default_value = "singularity_default")]
         id: String,
         /// The folder that its changes are written to
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", env = "EVOLUTION_WORKSPACE")]
         workspace: PathBuf,
         /// Prints metrics as a line of JSON; run in the workspace by `sh -c`
-        #[arg(long, value_name = "CMD")]
+        #[arg(long, value_name = "CMD", env = "EVOLUTION_CHECK")]
+        check: String,
+        /// Does a rollback's steps that are not about files; told them by EVOLUTION_STEP and EVOLUTION_TARGET
+        #[arg(long, value_name = "CMD", env = "EVOLUTION_STEPS")]
+        steps: Option<String>,
+        /// Serve the dashboard and /metrics here, e.g. 127.0.0.1:9091
+        #[arg(long, value_name = "ADDR", env = "EVOLUTION_LISTEN")]
+        listen: Option<SocketAddr>,
+    },
+    /// Run central and an instance in one process, where one vote decides: the smallest deployment
+    Single {
+        /// The instance's name
+        #[arg(long, env = "INSTANCE_ID", default_value = "singularity_default")]
+        id: String,
+        /// The folder that its changes are written to
+        #[arg(long, value_name = "DIR", env = "EVOLUTION_WORKSPACE")]
+        workspace: PathBuf,
+        /// Prints metrics as a line of JSON; run in the workspace by `sh -c`
+        #[arg(long, value_name = "CMD", env = "EVOLUTION_CHECK")]
         check: String,
     },
     /// Submit proposals, one JSON object a line
@@ -59,6 +86,40 @@ enum Command {
         /// Who proposes
         #[arg(long, env = "INSTANCE_ID", default_value = "singularity_default")]
         instance: String,
+    },
+    /// The proposal that an instance sends next
+    Next {
+        /// Whose
+        #[arg(long, env = "INSTANCE_ID", default_value = "singularity_default")]
+        instance: String,
+    },
+    /// Where a proposal stands
+    Status {
+        /// The proposal
+        proposal: Uuid,
+    },
+    /// Proposals, the best score first
+    List {
+        /// Only this instance's
+        #[arg(long)]
+        instance: Option<String>,
+        /// Only in these states, e.g. pending, sent_for_consensus, executing
+        #[arg(long, value_name = "STATE", value_delimiter = ',')]
+        status: Vec<String>,
+    },
+    /// Patterns that three instances confirmed; or those that help with a piece of code
+    Patterns {
+        /// A file of code: show what is most like it
+        #[arg(long, value_name = "FILE")]
+        like: Option<PathBuf>,
+    },
+    /// What is wrong, or may soon be: pgflow's checks, and the open alerts
+    Doctor,
+    /// The settings that a role would run with, as JSON
+    Settings {
+        /// Those of central; else an instance's
+        #[arg(long)]
+        central: bool,
     },
     /// Have central learn now, and wait for the figures
     Learn,
@@ -84,7 +145,8 @@ impl Cli {
 
     /// A role's log is its output; a command's output is its answer, and the log goes to standard error.
     pub(crate) fn start_log(&self) {
-        let is_role = matches!(self.command, Command::Central | Command::Instance { .. });
+        let is_role =
+            matches!(self.command, Command::Central { .. } | Command::Instance { .. } | Command::Single { .. });
         let filter = EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| EnvFilter::new("info,ractor=warn,pgflow::handle=warn"));
         let writer = move || -> Box<dyn std::io::Write> {
@@ -99,19 +161,23 @@ impl Cli {
     }
 }
 
-/// How long a role may take to stop.
-const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long `learn` waits.
 const LEARN_LIMIT: Duration = Duration::from_secs(25);
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
-    let url = cli.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok());
+    let is_demo = cli.is_demo();
+    let flags = cli.flags.completed(cli.config.as_ref())?;
+    let settings =
+        |role| Settings::read(role, &flags, |name| std::env::var(name).ok()).map_err(|why| anyhow::anyhow!("{why}"));
+    if let Command::Settings { central } = cli.command {
+        let role = if central { Role::Central } else { Role::Instance };
+        println!("{}", settings(role)?.shown());
+        return Ok(());
+    }
+    let url = flags.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok());
     // The demo brings its own.
-    let Some(url) = url.or_else(|| cli.is_demo().then(String::new)) else {
+    let Some(url) = url.or_else(|| is_demo.then(String::new)) else {
         bail!("no database: say --database-url, or set PGFLOW_DATABASE_URL")
-    };
-    let settings = |role| {
-        Settings::read(role, &cli.flags, |name| std::env::var(name).ok()).map_err(|why| anyhow::anyhow!("{why}"))
     };
     match cli.command {
         Command::Init => {
@@ -120,12 +186,29 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             }
             Ok(())
         }
-        Command::Central => run_central(config(&url).instance(CENTRAL), settings(Role::Central)?).await,
-        Command::Instance { id, workspace, check } => {
-            let options = InstanceOptions::new(id, workspace, check);
-            run_instance(config(&url), settings(Role::Instance)?, options).await
+        Command::Central { listen } => {
+            roles::central(config(&url).instance(CENTRAL), settings(Role::Central)?, listen).await
         }
-        Command::Submit { file, instance } => submit_file(&url, &file, &instance).await,
+        Command::Instance { id, workspace, check, steps, listen } => {
+            let options = InstanceOptions { steps, ..InstanceOptions::new(id, workspace, check) };
+            roles::instance(config(&url), settings(Role::Instance)?, options, listen).await
+        }
+        Command::Single { id, workspace, check } => {
+            let mut of_central = settings(Role::Central)?;
+            if flags.min_votes.is_none() {
+                tracing::info!(target: "evolution", "one instance, so one vote decides; say --min-votes for more");
+                of_central.consensus.min_votes = 1;
+            }
+            let options = InstanceOptions::new(id, workspace, check);
+            roles::single(config(&url), (of_central, settings(Role::Instance)?), options).await
+        }
+        Command::Submit { file, instance } => queue::submit_file(&url, &file, &instance).await,
+        Command::Next { instance } => queue::next(&url, &instance, cli.json).await,
+        Command::Status { proposal } => queue::status(&url, proposal, cli.json).await,
+        Command::List { instance, status } => queue::list(&url, instance.as_deref(), &status, cli.json).await,
+        Command::Patterns { like } => patterns::print(&url, like.as_deref(), cli.json).await,
+        Command::Doctor => doctor::run(&url, cli.json).await,
+        Command::Settings { .. } => Ok(()),
         Command::Learn => learn(&url, cli.json).await,
         Command::Rollback { proposal } => {
             let mut client = pgflow::connect(&url, "evolution rollback").await?;
@@ -133,7 +216,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             manual::roll_back(&publisher, &mut client, proposal).await
         }
         Command::Demo(options) => demo::run(options, cli.json).await,
-        Command::Trace { proposal } => trace::print(&url, proposal, cli.json).await,
+        Command::Trace { proposal } => trace::print(&config(&url), proposal, cli.json).await,
     }
 }
 
@@ -147,82 +230,11 @@ fn config(url: &str) -> Config {
     config
 }
 
-async fn run_central(config: Config, settings: Settings) -> Result<()> {
-    let mut stop = Stop::new()?;
-    let central = Central::start(config, settings).await?;
-    tracing::info!(target: "evolution", "central is running");
-    stop.asked().await;
-    let found = found(central.runtime());
-    central.stop(STOP_GRACE).await?;
-    println!("summary {found}");
-    Ok(())
-}
-
-async fn run_instance(config: Config, settings: Settings, options: InstanceOptions) -> Result<()> {
-    let mut stop = Stop::new()?;
-    let id = options.id.clone();
-    let instance = Instance::start(config, settings, options).await?;
-    tracing::info!(target: "evolution", "instance {id} is running");
-    stop.asked().await;
-    let found = found(instance.runtime());
-    instance.stop(STOP_GRACE).await?;
-    println!("summary {found}");
-    Ok(())
-}
-
-/// What wake-ups missed; the first must be 0.
-fn found(runtime: &Runtime) -> serde_json::Value {
-    serde_json::json!({
-        "found_by_heartbeat": runtime.found_by_heartbeat(),
-        "found_by_takeover": runtime.found_by_takeover(),
-    })
-}
-
-/// SIGINT and SIGTERM.
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn new() -> Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-        tracing::info!(target: "evolution", "stopping");
-    }
-}
-
-async fn submit_file(url: &str, file: &std::path::Path, instance: &str) -> Result<()> {
-    let text = if file.as_os_str() == "-" {
-        std::io::read_to_string(std::io::stdin()).context("read standard input")?
-    } else {
-        std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?
-    };
-    let mut lines = Vec::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let line = submit::read_line(line, instance).with_context(|| format!("line {}", number + 1))?;
-        lines.push(line);
-    }
-    store::init(url, SCHEMA).await?;
-    let mut client = pgflow::connect(url, "evolution submit").await?;
-    let publisher = Publisher::connect(&config(url).instance("evolution submit")).await?;
-    for id in submit::submit(&publisher, &mut client, instance, lines).await? {
-        println!("{id}");
-    }
-    Ok(())
-}
-
 async fn learn(url: &str, json: bool) -> Result<()> {
     let client = pgflow::connect(url, "evolution learn").await?;
     let publisher = Publisher::connect(&config(url).instance("evolution learn")).await?;
     let run = Uuid::now_v7();
-    order_learning(&publisher, run, None).await?;
+    order_learning(&publisher, run).await?;
     let done = async {
         loop {
             if let Some(figures) = store::learning_run(&client, run).await? {

@@ -60,8 +60,16 @@ events! {
     LEARNING_LOOP_COMPLETED = "genesis.learning_loop.completed";
 }
 
-/// Tells of an event: one readable line at info level, with the documented name as a field.
+/// Counts an event: `evolution.pgflow.proposal_published` is the metric `evolution_pgflow_proposal_published_total`.
+pub(crate) fn count(event: &str) {
+    metrics::counter!(format!("{}_total", event.replace('.', "_"))).increment(1);
+}
+
+/// Tells of an event: one readable line at info level, with the documented name as a field, and a counter of that name.
 macro_rules! tell {
-    ($event:expr, $($rest:tt)+) => { tracing::info!(target: "evolution", event = $event, $($rest)+) };
+    ($event:expr, $($rest:tt)+) => {{
+        $crate::events::count($event);
+        tracing::info!(target: "evolution", event = $event, $($rest)+);
+    }};
 }
 pub(crate) use tell;

@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use pgflow::{Config, Runtime};
+use tokio::sync::Mutex;
 
 use crate::check::Check;
 use crate::consumers::instance::{Own, register};
 use crate::events::{PROFILE_UPDATED, tell};
 use crate::executor::FileExecutor;
+use crate::hooks::Agents;
 use crate::producers::instance::send_proposals;
 use crate::runs::Runs;
 use crate::settings::Settings;
@@ -26,6 +29,11 @@ pub struct InstanceOptions {
     pub workspace: PathBuf,
     /// The command that measures the workspace, given to `sh -c`.
     pub check: String,
+    /// The command for a rollback's steps that are not about files (caches, agents, services), given to `sh -c` with
+    /// EVOLUTION_STEP, EVOLUTION_TARGET and EVOLUTION_PROPOSAL; without it they are passed over.
+    pub steps: Option<String>,
+    /// Who is told what becomes of their changes.
+    pub agents: Agents,
     /// How it votes.
     pub voter: Box<dyn Voter>,
 }
@@ -33,7 +41,14 @@ pub struct InstanceOptions {
 impl InstanceOptions {
     /// With the default voter.
     pub fn new(id: impl Into<String>, workspace: impl Into<PathBuf>, check: impl Into<String>) -> Self {
-        Self { id: id.into(), workspace: workspace.into(), check: check.into(), voter: Box::new(RecordVoter) }
+        Self {
+            id: id.into(),
+            workspace: workspace.into(),
+            check: check.into(),
+            steps: None,
+            agents: Agents::default(),
+            voter: Box::new(RecordVoter),
+        }
     }
 }
 
@@ -48,7 +63,7 @@ impl Instance {
     /// # Errors
     /// When the workspace or the database cannot be had, or an instance of this name is live.
     pub async fn start(config: Config, settings: Settings, options: InstanceOptions) -> Result<Self> {
-        let InstanceOptions { id, workspace, check, voter } = options;
+        let InstanceOptions { id, workspace, check, steps, agents, voter } = options;
         let workspace = Workspace::open(&workspace).with_context(|| format!("workspace {}", workspace.display()))?;
         store::init(&config.url, &config.schema).await.context("put the tables in place")?;
         let check = Check {
@@ -63,7 +78,11 @@ impl Instance {
             database: Database::new(&config.url),
             executor: FileExecutor::new(workspace),
             check,
+            steps,
+            agents,
             runs: Runs::default(),
+            measuring: Mutex::default(),
+            rollbacks: AtomicU64::default(),
             voter,
         });
         let runtime = register(Runtime::builder(config.instance(&id)), &own).start().await?;

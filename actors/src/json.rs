@@ -5,6 +5,15 @@ use serde_json::{Map, Value};
 /// A JSON object kept as it came.
 pub type Object = Map<String, Value>;
 
+/// A time-stamp in a schema.
+#[derive(schemars::JsonSchema)]
+#[schemars(transparent, inline)]
+pub(crate) struct Moment(
+    #[schemars(extend("format" = "date-time"))]
+    #[allow(dead_code, reason = "describes")]
+    String,
+);
+
 /// RFC 3339 time-stamps, read with any offset, kept and written in UTC.
 pub mod utc {
     use serde::{Deserializer, Serializer};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use time::{Duration, OffsetDateTime};
+use time::{Duration, OffsetDateTime, Time, UtcOffset};
 
 use crate::json::{Object, three_decimals};
 use crate::messages::GENESIS_SOURCE;
@@ -100,6 +100,11 @@ pub struct Lesson {
     pub trusted: Vec<String>,
 }
 
+/// When the daily loop runs next: at 00:00 UTC, never now.
+pub fn next_midnight(now: OffsetDateTime) -> OffsetDateTime {
+    now.to_offset(UtcOffset::UTC).replace_time(Time::MIDNIGHT) + Duration::DAY
+}
+
 /// Does the loop learn from this pattern?
 pub fn passes_gate(pattern: &Pattern, now: OffsetDateTime, settings: &LearningSettings) -> bool {
     pattern.updated_at >= now - settings.window
@@ -158,7 +163,7 @@ fn profiles(proven: &[&Pattern], now: OffsetDateTime, settings: &LearningSetting
             let mut profile = learned_profile(success, settings.tighten);
             profile.other.insert("instance_count".into(), instances.len().into());
             let stamp = now
-                .to_offset(time::UtcOffset::UTC)
+                .to_offset(UtcOffset::UTC)
                 .format(&time::format_description::well_known::Rfc3339)
                 .unwrap_or_default();
             profile.other.insert("updated_at".into(), Value::String(stamp));

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! words      invalid · json · metrics · profile · agents · strategy
-//! messages   messages/  (the six of the seed, votes, and those a role sends itself)
-//! decisions  score · consensus · voting · gate · intake · voter · change · text · similarity · thresholds · breach
+//! messages   messages/ · schema  (the six of the seed, votes, and those a role sends itself)
+//! decisions  score · consensus · voting · gate · intake · voter · change · text · similarity · thresholds · breach · blame · alerts · batch
 //!            · patterns · learning · proposal          (pure: time, votes and rows are passed in)
-//! effects    workspace · before_image · executor · check        (files and processes of one instance)
+//! effects    workspace · git · before_image · executor · check        (files and processes of one instance)
 //! storage    store/                                             (one statement, one file in sql/queries, one function)
 //! traffic    wire · producers/ · runs · consumers/              (one file a message; state and messages in one transaction)
-//! roles      settings · submit · manual · central · instance
+//! roles      hooks · settings/ · submit · queue · manual · central · instance
 //! ```
 //!
 //! One proposal's way, with the message that carries each step:
@@ -34,7 +34,10 @@
 mod tag;
 
 pub mod agents;
+pub mod alerts;
+pub mod batch;
 pub mod before_image;
+pub mod blame;
 pub mod breach;
 pub mod central;
 pub mod change;
@@ -44,6 +47,8 @@ mod consumers;
 pub mod events;
 pub mod executor;
 pub mod gate;
+mod git;
+pub mod hooks;
 pub mod instance;
 pub mod intake;
 pub mod invalid;
@@ -57,7 +62,9 @@ pub mod patterns;
 pub mod producers;
 pub mod profile;
 pub mod proposal;
+pub mod queue;
 pub mod runs;
+pub mod schema;
 pub mod score;
 pub mod settings;
 pub mod similarity;

@@ -3,6 +3,7 @@
 //! An instance *collects* cpu, memory and counts; the Guardian *judges* rates, latency and cost; a direct report
 //! carries *deltas*. [`Metrics`] holds any of them, [`judged`] and [`deltas`] translate.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -10,7 +11,7 @@ use crate::invalid::{Invalid, InvalidKind, in_range};
 use crate::json::Object;
 
 /// One reading. Every field is optional; what is absent is not judged. Unknown keys are kept.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Metrics {
     /// CPU use in percent of one core; more than 100 is possible.
@@ -42,6 +43,7 @@ pub struct Metrics {
     pub throughput_per_min: Option<f64>,
     /// When the reading was taken.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::json::Moment>")]
     pub timestamp: Option<OffsetDateTime>,
     /// Keys this program does not know, kept for the audit trail.
     #[serde(flatten)]
@@ -49,6 +51,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Counters at their beginning: from here on, everything counted since is meant.
+    pub fn nothing_counted() -> Self {
+        Self { error_count: Some(0), execution_count: Some(0), ..Self::default() }
+    }
+
     /// Refuses negative, infinite or out-of-range values (`invalid_metrics`).
     pub fn validate(&self) -> Result<(), Invalid> {
         let range = |name: &str, value: Option<f64>, high: f64| match value {
@@ -131,6 +138,23 @@ pub fn deltas(before: &Metrics, after: &Metrics, execution_success: bool) -> Del
         cpu_delta: after.cpu_usage.zip(before.cpu_usage).map(|(a, b)| a - b),
         error_delta: growth(before.error_count, after.error_count),
         execution_success,
+    }
+}
+
+/// The reading from which a change is measured on, after a neighbour was taken back: what the counters gained from the
+/// neighbour's first reading (`from`) to the one after its end (`to`) is not held against the change.
+pub fn rebased(base: &Metrics, from: &Metrics, to: &Metrics) -> Metrics {
+    let counter = |base: Option<u64>, from: Option<u64>, to: Option<u64>| match (base, from, to) {
+        // Measured only since the neighbour was there: everything until its end may be its doing.
+        (Some(base), Some(from), Some(to)) if base >= from && to >= base => Some(to),
+        (Some(base), Some(from), Some(to)) if to >= from => Some(base.saturating_add(to - from)),
+        // Reset in between, or not counted.
+        _ => base,
+    };
+    Metrics {
+        error_count: counter(base.error_count, from.error_count, to.error_count),
+        execution_count: counter(base.execution_count, from.execution_count, to.execution_count),
+        ..base.clone()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Safety profiles (domain §3.2): four vocabularies in one struct, every field optional, unknown keys kept.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -44,7 +45,7 @@ tagged! {
 }
 
 /// A safety profile, whichever of the four places it comes from.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Profile {
     /// Observed success, 0..1 (proposal: default 0.5). A record of the past, not a threshold.

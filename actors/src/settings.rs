@@ -1,52 +1,19 @@
-//! Settings of both roles (domain §6.2): documented environment names, flags for the windows, defaults.
+//! Settings of both roles (domain §6.2): the documented defaults, and what flags, environment and file make of them.
+
+mod flags;
 
 use std::time::Duration;
 
-use clap::Args;
 use pgflow::Queue;
+use serde::Serialize;
+
+pub use flags::{Flags, Tier};
 
 use crate::consensus::ConsensusSettings;
 use crate::learning::LearningSettings;
 
-/// Flags, the same for every subcommand; each can come from the environment instead.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Flags {
-    /// Watch every applied change this long, in seconds (default: its safety profile's window, else 300)
-    #[arg(long, value_name = "S", env = "EVOLUTION_OBSERVATION_S", global = true)]
-    pub observation_s: Option<f64>,
-    /// Report an applied change this often, in seconds (default 30)
-    #[arg(long, value_name = "S", env = "EVOLUTION_REPORT_S", global = true)]
-    pub report_s: Option<f64>,
-    /// Collect votes this long, in seconds (default 30)
-    #[arg(long, value_name = "S", env = "EVOLUTION_VOTE_S", global = true)]
-    pub vote_s: Option<f64>,
-    /// Fewest votes that decide (default 3)
-    #[arg(long, value_name = "N", env = "EVOLUTION_MIN_VOTES", global = true)]
-    pub min_votes: Option<usize>,
-    /// Approve without a vote what is very like a change known to be safe: on or off (default on)
-    #[arg(long, value_name = "ON|OFF", env = "EVOLUTION_AUTO_APPROVE", value_parser = on_off, global = true)]
-    pub auto_approve: Option<bool>,
-    /// Let the risk score choose the rule of a vote: on or off (default off)
-    #[arg(long, value_name = "ON|OFF", env = "EVOLUTION_RISK_TIERS", value_parser = on_off, global = true)]
-    pub risk_tiers: Option<bool>,
-    /// Lower the error threshold of agent types that do well: on or off (default off)
-    #[arg(long, value_name = "ON|OFF", env = "EVOLUTION_LEARNING_TIGHTEN", value_parser = on_off, global = true)]
-    pub learning_tighten: Option<bool>,
-    /// Kill a check that takes longer, in seconds (default 60)
-    #[arg(long, value_name = "S", env = "EVOLUTION_CHECK_TIMEOUT_S", global = true)]
-    pub check_timeout_s: Option<f64>,
-}
-
-fn on_off(word: &str) -> Result<bool, String> {
-    match word {
-        "on" | "true" | "1" => Ok(true),
-        "off" | "false" | "0" => Ok(false),
-        _ => Err("say on or off".to_owned()),
-    }
-}
-
 /// Workers per queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Workers {
     /// Proposals: taken in by central, executed by an instance.
     pub proposals: usize,
@@ -66,6 +33,18 @@ pub struct Workers {
     pub profile: usize,
 }
 
+impl Workers {
+    /// The documented counts for a deployment of this size; what is not listed there stays.
+    fn of_tier(self, tier: Tier) -> Self {
+        let (proposals, metrics, patterns, consensus, rollback) = match tier {
+            Tier::Small => (1, 1, 1, 1, 1),
+            Tier::Medium => (3, 2, 2, 2, 1),
+            Tier::Large => (5, 4, 3, 4, 2),
+        };
+        Self { proposals, metrics, patterns, consensus, consensus_results: consensus, rollback, ..self }
+    }
+}
+
 /// The lengths of time that everything waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {
@@ -75,6 +54,10 @@ pub struct Windows {
     pub report: Duration,
     /// How long a check may take.
     pub check: Duration,
+    /// How often central looks at the queues.
+    pub health: Duration,
+    /// How often an instance sends what it measured, agent by agent.
+    pub batch: Duration,
 }
 
 /// Report periods of silence until the alert `metrics_stale`.
@@ -91,8 +74,12 @@ pub struct Settings {
     pub retry_delay: Duration,
     /// Windows.
     pub windows: Windows,
+    /// Bytes of pgflow's tables that are too much.
+    pub bytes_max: Option<i64>,
     /// The vote; its window is how long votes are collected.
     pub consensus: ConsensusSettings,
+    /// Let what became of approved changes move the confidence that a vote needs.
+    pub adaptive_gate: bool,
     /// The learning loop.
     pub learning: LearningSettings,
     /// Report a pattern for every change that proved itself.
@@ -131,47 +118,68 @@ impl Settings {
             },
             max_retries: 3,
             retry_delay: Duration::from_secs(1),
-            windows: Windows { observation: None, report: Duration::from_secs(30), check: Duration::from_secs(60) },
+            windows: Windows {
+                observation: None,
+                report: Duration::from_secs(30),
+                check: Duration::from_secs(60),
+                health: Duration::from_secs(60),
+                batch: Duration::from_secs(60),
+            },
+            bytes_max: None,
             consensus: ConsensusSettings::default(),
+            adaptive_gate: false,
             learning: LearningSettings::default(),
             mine_patterns: true,
         }
     }
 
-    /// The defaults, changed by the environment (read through `variable`), changed by flags.
-    ///
-    /// Per queue: its own variable, else `PGFLOW_WORKERS`, else `PGFLOW_QUEUE_WORKERS`, else the default.
+    /// The defaults, changed by `flags` (complete: from flags, environment and file), the documented aliases read through
+    /// `variable`. Per queue: its own number, else that for all, else the alias, else the size's, else the default.
     ///
     /// # Errors
-    /// A value that is no number or out of range, named.
+    /// A value that is out of range, named.
     pub fn read(role: Role, flags: &Flags, variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let mut settings = Self::new(role);
-        let number = |names: &[&str], low: u64, high: u64| -> Result<Option<u64>, String> {
-            let Some((name, text)) = names.iter().find_map(|n| Some((n, variable(n)?))) else { return Ok(None) };
+        let alias = |name: &str, low: u64, high: u64| -> Result<Option<u64>, String> {
+            let Some(text) = variable(name) else { return Ok(None) };
             let value = text.trim().parse().ok().filter(|v| (low..=high).contains(v));
             value.map(Some).ok_or_else(|| format!("{name} is `{text}`, not a number from {low} to {high}"))
         };
+        let count = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
+        if let Some(tier) = flags.tier {
+            settings.workers = settings.workers.of_tier(tier);
+        }
+        let all = match flags.workers {
+            Some(n) => Some(n),
+            None => alias("PGFLOW_QUEUE_WORKERS", 1, 1_000)?.map(count),
+        };
         let w = &mut settings.workers;
-        for (name, count) in [
-            ("PGFLOW_PROPOSALS_WORKERS", &mut w.proposals),
-            ("PGFLOW_METRICS_WORKERS", &mut w.metrics),
-            ("PGFLOW_PATTERNS_WORKERS", &mut w.patterns),
-            ("PGFLOW_CONSENSUS_WORKERS", &mut w.consensus),
-            ("PGFLOW_CONSENSUS_RESULTS_WORKERS", &mut w.consensus_results),
-            ("PGFLOW_ROLLBACK_WORKERS", &mut w.rollback),
-            ("PGFLOW_SAFETY_WORKERS", &mut w.safety),
-            ("PGFLOW_PROFILE_WORKERS", &mut w.profile),
+        for (own, workers) in [
+            (flags.proposals_workers, &mut w.proposals),
+            (flags.metrics_workers, &mut w.metrics),
+            (flags.patterns_workers, &mut w.patterns),
+            (flags.consensus_workers, &mut w.consensus),
+            (flags.consensus_results_workers, &mut w.consensus_results),
+            (flags.rollback_workers, &mut w.rollback),
+            (flags.safety_workers, &mut w.safety),
+            (flags.profile_workers, &mut w.profile),
         ] {
-            if let Some(n) = number(&[name, "PGFLOW_WORKERS", "PGFLOW_QUEUE_WORKERS"], 1, 1_000)? {
-                *count = usize::try_from(n).unwrap_or(1);
+            let Some(n) = own.or(all) else { continue };
+            if !(1..=1_000).contains(&n) {
+                return Err(format!("a queue is to have {n} workers, not 1 to 1000"));
             }
+            *workers = usize::from(n);
         }
-        if let Some(n) = number(&["PGFLOW_MAX_RETRIES", "PGFLOW_MESSAGE_MAX_RETRIES"], 0, 1_000)? {
-            settings.max_retries = u16::try_from(n).unwrap_or(u16::MAX);
-        }
-        if let Some(ms) = number(&["PGFLOW_RETRY_DELAY_MS", "PGFLOW_MESSAGE_RETRY_DELAY"], 0, 60_000)? {
-            settings.retry_delay = Duration::from_millis(ms);
-        }
+        let retries = match flags.max_retries {
+            Some(n) => Some(n),
+            None => alias("PGFLOW_MESSAGE_MAX_RETRIES", 0, 1_000)?.map(count),
+        };
+        settings.max_retries = retries.unwrap_or(settings.max_retries);
+        let delay = match flags.retry_delay_ms {
+            Some(ms) => Some(ms),
+            None => alias("PGFLOW_MESSAGE_RETRY_DELAY", 0, 60_000)?,
+        };
+        settings.retry_delay = delay.map_or(settings.retry_delay, Duration::from_millis);
         settings.take(flags)?;
         Ok(settings)
     }
@@ -182,9 +190,13 @@ impl Settings {
             Some(s) => Err(format!("--{name} is {s}, not in 0.05 to {WINDOW_S_MAX} seconds")),
             None => Ok(None),
         };
-        self.windows.observation = seconds("observation-s", flags.observation_s)?;
-        self.windows.report = seconds("report-s", flags.report_s)?.unwrap_or(self.windows.report);
-        self.windows.check = seconds("check-timeout-s", flags.check_timeout_s)?.unwrap_or(self.windows.check);
+        let w = &mut self.windows;
+        w.observation = seconds("observation-s", flags.observation_s)?;
+        w.report = seconds("report-s", flags.report_s)?.unwrap_or(w.report);
+        w.check = seconds("check-timeout-s", flags.check_timeout_s)?.unwrap_or(w.check);
+        w.health = seconds("health-s", flags.health_s)?.unwrap_or(w.health);
+        w.batch = seconds("batch-s", flags.batch_s)?.unwrap_or(w.batch);
+        self.bytes_max = flags.bytes_max.or(self.bytes_max);
         if let Some(window) = seconds("vote-s", flags.vote_s)? {
             self.consensus.window = window.try_into().map_err(|_| "--vote-s is out of range".to_owned())?;
         }
@@ -199,8 +211,31 @@ impl Settings {
             self.consensus.auto_approve_from = f64::INFINITY;
         }
         self.consensus.risk_tiers = flags.risk_tiers.unwrap_or(self.consensus.risk_tiers);
+        self.adaptive_gate = flags.adaptive_gate.unwrap_or(self.adaptive_gate);
         self.learning.tighten = flags.learning_tighten.unwrap_or(self.learning.tighten);
         Ok(())
+    }
+
+    /// The settings in words, for people to check.
+    pub fn shown(&self) -> serde_json::Value {
+        let (c, w) = (&self.consensus, &self.windows);
+        serde_json::json!({
+            "workers": self.workers,
+            "max_retries": self.max_retries,
+            "retry_delay_ms": u64::try_from(self.retry_delay.as_millis()).unwrap_or(u64::MAX),
+            "observation_s": w.observation.map(|d| d.as_secs_f64()),
+            "report_s": w.report.as_secs_f64(),
+            "batch_s": w.batch.as_secs_f64(),
+            "check_timeout_s": w.check.as_secs_f64(),
+            "health_s": w.health.as_secs_f64(),
+            "bytes_max": self.bytes_max,
+            "vote_s": c.window.as_seconds_f64(),
+            "min_votes": c.min_votes,
+            "auto_approve": c.auto_approve_from <= 1.0,
+            "risk_tiers": c.risk_tiers,
+            "adaptive_gate": self.adaptive_gate,
+            "learning_tighten": self.learning.tighten,
+        })
     }
 
     /// A queue with these settings. Only the one for rollbacks keeps a worker free for high priority.

@@ -1,9 +1,10 @@
 //! How a kind of change is taken back (domain §3.4): the documented table as a start, corrected by experience.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One step of a rollback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// What to do.
     pub action: String,
@@ -11,8 +12,18 @@ pub struct Step {
     pub target: String,
 }
 
+/// Actions that mean the change's own files, whose bytes are restored.
+const REVERTING: [&str; 4] = ["revert_code", "git_revert", "revert_model_config", "revert_cache_config"];
+
+impl Step {
+    /// Is it done when the change's files are as before? Others concern caches and processes, which the instance's owner knows.
+    pub fn restores_files(&self) -> bool {
+        REVERTING.contains(&self.action.as_str())
+    }
+}
+
 /// The rollback plan of one change type, with what past rollbacks taught.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Strategy {
     /// The change type it is for; `default` for all others.
     pub change_type: String,

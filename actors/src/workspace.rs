@@ -2,6 +2,8 @@
 //!
 //! Calls block on the disk; [`crate::executor::FileExecutor`] runs them off the async threads.
 
+mod error;
+
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -14,54 +16,12 @@ use crate::before_image::{
     BeforeImage, Standing, bytes, load, make_folder, remove_durably, save, save_record, write_durably,
 };
 use crate::change::Change;
+use crate::git::{Git, Tracked};
 use crate::locate::{LocateError, OWN_FOLDER, inside, locate};
 use crate::text::fingerprint_bytes;
 
-/// Why a change could not be written or taken back.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WorkspaceError {
-    /// The target is not acceptable.
-    #[error(transparent)]
-    Target(#[from] LocateError),
-    /// Another change to the same file is not finished.
-    #[error("target_busy: `{file}` is being changed by proposal {by}")]
-    Busy {
-        /// The file.
-        file: String,
-        /// The other proposal.
-        by: Uuid,
-    },
-    /// The change was kept, and the file has been written since.
-    #[error("superseded: `{0}` was written again after this change was kept")]
-    Superseded(String),
-    /// Another process owns this workspace.
-    #[error("workspace_in_use: another process holds {0}")]
-    InUse(PathBuf),
-    /// The disk said no.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was being done.
-        what: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
-}
-
-impl WorkspaceError {
-    /// Would the same call fail for ever? Then the proposal fails instead of being tried again.
-    pub const fn is_permanent(&self) -> bool {
-        match self {
-            Self::Target(LocateError::Io(_)) | Self::Io { .. } | Self::Busy { .. } | Self::InUse(_) => false,
-            Self::Target(_) | Self::Superseded(_) => true,
-        }
-    }
-}
-
-/// Names the step an input/output error happened in.
-fn at<T>(what: &'static str, result: io::Result<T>) -> Result<T, WorkspaceError> {
-    result.map_err(|source| WorkspaceError::Io { what, source })
-}
+pub use error::WorkspaceError;
+use error::at;
 
 fn read(folder: &Path) -> Result<Option<BeforeImage>, WorkspaceError> {
     at("reading the before-image", load(folder))
@@ -96,6 +56,7 @@ pub enum Reverted {
 pub struct Workspace {
     root: PathBuf,
     owned: File,
+    git: Option<Git>,
     writing: Mutex<()>,
 }
 
@@ -123,7 +84,8 @@ impl Workspace {
         }
         // Before-images are nobody's commit.
         at("writing .gitignore", fs::write(own.join(".gitignore"), "*\n"))?;
-        Ok(Self { root, owned, writing: Mutex::new(()) })
+        let git = Git::at(&root);
+        Ok(Self { root, owned, git, writing: Mutex::new(()) })
     }
 
     /// The folder, canonical.
@@ -157,6 +119,9 @@ impl Workspace {
         }
         let mode = image.mode.unwrap_or(0o644);
         at("writing the change", write_durably(&folder, &path, change.content.as_bytes(), mode))?;
+        if let Some(git) = self.git.as_ref().filter(|_| image.committed) {
+            at("committing the change", git.commit_change(proposal, &image.file))?;
+        }
         Ok(Applied { file, created: !image.existed(), again })
     }
 
@@ -175,6 +140,9 @@ impl Workspace {
             Standing::Open => {}
         }
         self.restore(&folder, &image)?;
+        if let Some(git) = self.git.as_ref().filter(|_| image.committed) {
+            at("committing the revert", git.commit_revert(proposal, &image.file))?;
+        }
         image.standing = Standing::Reverted;
         at("closing the before-image", save_record(&folder, &image))?;
         Ok(if image.existed() { Reverted::Restored } else { Reverted::Removed })
@@ -225,6 +193,15 @@ impl Workspace {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(WorkspaceError::Io { what: "reading the target", source }),
         };
+        let committed = match (&self.git, &replaced) {
+            (None, _) => false,
+            (Some(git), None) => !git.ignores(file),
+            (Some(git), Some(_)) => match at("asking git about the target", git.tracked(file))? {
+                Tracked::Clean => true,
+                Tracked::No => false,
+                Tracked::Dirty => return Err(WorkspaceError::Uncommitted(file.to_owned())),
+            },
+        };
         let mode = match &replaced {
             Some(_) => Some(at("reading the target", path.metadata())?.permissions().mode() & 0o7777),
             None => None,
@@ -243,6 +220,7 @@ impl Workspace {
             length: replaced.as_ref().map_or(0, |b| b.len() as u64),
             made_folders: missing,
             after: fingerprint_bytes(content.as_bytes()),
+            committed,
         };
         at("saving the before-image", save(folder, &image, replaced.as_deref()))?;
         Ok(image)

@@ -1,5 +1,5 @@
--- Everything that happened to proposal $1, in order of time: its own row, the vote, the reports, the rollback, alerts, and
--- every message about it with its tries. For people: it reads the whole of pgflow's history.
+-- Everything that happened to proposal $1 in the evolution system's own tables, in order of time: its row, the vote, the reports,
+-- the rollback, alerts. Index: the primary keys, evolution_change_metrics_change.
 SELECT at, what, detail FROM (
   SELECT t.at, t.what, p.instance_id || ': ' || p.agent_type || coalesce(', ' || t.why, '') AS detail FROM evolution_proposals p CROSS JOIN LATERAL (VALUES
     (p.created_at, 'submitted', 'score ' || round(p.priority::numeric, 3)), (p.consensus_sent_at, 'sent_for_consensus', NULL),
@@ -16,7 +16,6 @@ SELECT at, what, detail FROM (
   UNION ALL SELECT triggered_at, 'rollback_ordered', reason || ' ' || breach::text FROM evolution_rollbacks WHERE proposal_id = $1
   UNION ALL SELECT completed_at, 'rollback_confirmed', strategy ->> 'change_type' FROM evolution_rollbacks WHERE proposal_id = $1
   UNION ALL SELECT raised_at, 'ALERT ' || kind, detail::text FROM evolution_alerts WHERE proposal_id = $1
-  UNION ALL SELECT created_at, 'message published', format('%s #%s%s', kind, id, ' to ' || target) FROM pgflow_messages WHERE payload ->> 'proposal_id' = $1::text
-  UNION ALL SELECT coalesce(finished_at, claimed_at), 'message ' || status, format('%s #%s, try %s%s', kind, id, retry_count + 1, ': ' || error)
-    FROM pgflow_messages WHERE payload ->> 'proposal_id' = $1::text AND claimed_at IS NOT NULL
+  UNION ALL SELECT cleared_at, 'alert cleared: ' || kind, NULL FROM evolution_alerts WHERE proposal_id = $1
+  UNION ALL SELECT failed_at, 'rollback_given_up', reason FROM evolution_rollbacks WHERE proposal_id = $1
 ) AS everything WHERE at IS NOT NULL ORDER BY at, what

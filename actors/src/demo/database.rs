@@ -54,12 +54,12 @@ pub(crate) async fn waits(client: &Client) -> Result<Due> {
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// What is waiting and what is in hand.
+/// What is waiting and what is in hand. Central's clockwork (the next look at the queues, the next day's learning) always waits.
 pub(crate) async fn depth(client: &Client) -> Result<Depth> {
     let row = client
         .query_one(
             "SELECT count(*) FILTER (WHERE l.class < 0), \
-                    count(*) FILTER (WHERE l.class >= 0) + (SELECT count(*) FROM pgflow_scheduled) \
+                    count(*) FILTER (WHERE l.class >= 0) + (SELECT count(*) FROM pgflow_scheduled WHERE kind NOT IN ('check_health', 'run_learning')) \
                       + (SELECT count(*) FROM pgflow_parked), \
                     (SELECT count(*) FROM pgflow_active) \
              FROM pgflow_ready JOIN pgflow_lanes l USING (lane_id)",
@@ -101,7 +101,7 @@ pub(crate) async fn dead_letters(client: &Client) -> Result<i64> {
     Ok(client.query_one("SELECT count(*) FROM pgflow_dlq", &[]).await?.get(0))
 }
 
-/// Every message. The proposal is left out for `backlog`, whose payloads would only take time to read.
+/// Every message but central's clockwork. The proposal is left out for `backlog`, whose payloads would only take time to read.
 pub(crate) async fn messages(client: &Client, backlog: &str, due: &Due) -> Result<Vec<MessageRow>> {
     let tries = client.query("SELECT id, claimed_at FROM pgflow_attempts WHERE claimed_at IS NOT NULL", &[]).await;
     let mut starts: HashMap<i64, Vec<SystemTime>> = HashMap::new();
@@ -112,7 +112,8 @@ pub(crate) async fn messages(client: &Client, backlog: &str, due: &Due) -> Resul
         .query(
             "SELECT id, queue_name, status, \
                     CASE WHEN queue_name <> $1 THEN payload ->> 'proposal_id' END, \
-                    retry_count, created_at, claimed_at, finished_at FROM pgflow_messages",
+                    retry_count, created_at, claimed_at, finished_at FROM pgflow_messages \
+             WHERE NOT (status = 'scheduled' AND kind IN ('check_health', 'run_learning'))",
             &[&backlog],
         )
         .await

@@ -85,7 +85,7 @@ impl Summary {
     }
 
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
-        let Windows { observation_s, report_s, vote_s } = self.profile;
+        let Windows { observation_s, report_s, vote_s, .. } = self.profile;
         writeln!(out, "Demo profile: a change is watched {observation_s} s and reported every {report_s} s;")?;
         writeln!(out, "votes are collected for {vote_s} s. (Outside the demo: 300 s, 30 s and 30 s.)")?;
         writeln!(out, "\nProposals")?;

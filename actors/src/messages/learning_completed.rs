@@ -1,5 +1,6 @@
 //! `learning_loop_completed` (domain §1.11).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -7,7 +8,7 @@ use super::{Envelope, Payload, queue};
 use crate::invalid::Invalid;
 
 /// A run of the learning loop ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LearningLoopCompleted {
     /// Type, version, id.
     #[serde(flatten)]
@@ -20,6 +21,7 @@ pub struct LearningLoopCompleted {
     pub thresholds_updated: u64,
     /// When the run ended.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub timestamp: OffsetDateTime,
 }
 

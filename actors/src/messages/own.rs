@@ -1,5 +1,6 @@
 //! Messages a role sends to itself, so that a restart forgets neither work nor a timer.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -8,7 +9,7 @@ use super::{Envelope, Payload, queue};
 use crate::invalid::{Invalid, present};
 
 /// An instance executes an approved proposal. Published with the change of state to `consensus_reached`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExecuteProposal {
     /// Type, version, id.
     #[serde(flatten)]
@@ -19,6 +20,7 @@ pub struct ExecuteProposal {
     pub instance_id: String,
     /// When it was ordered.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub timestamp: OffsetDateTime,
 }
 
@@ -31,13 +33,17 @@ impl Payload for ExecuteProposal {
         &self.envelope
     }
 
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)
     }
 }
 
 /// The voting time of a proposal is over: decide with the votes that are there. Published with a delay at intake.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConsensusDeadline {
     /// Type, version, id.
     #[serde(flatten)]
@@ -46,6 +52,7 @@ pub struct ConsensusDeadline {
     pub proposal_id: Uuid,
     /// The last moment of the vote.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub deadline: OffsetDateTime,
 }
 
@@ -58,13 +65,17 @@ impl Payload for ConsensusDeadline {
         &self.envelope
     }
 
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         Ok(())
     }
 }
 
 /// An instance reads the metrics of an applied change once more. Each handling publishes the next, until the window closes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObserveChange {
     /// Type, version, id.
     #[serde(flatten)]
@@ -75,6 +86,7 @@ pub struct ObserveChange {
     pub instance_id: String,
     /// When the observation window closes.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub until: OffsetDateTime,
 }
 
@@ -87,6 +99,10 @@ impl Payload for ObserveChange {
         &self.envelope
     }
 
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)
     }
@@ -94,7 +110,7 @@ impl Payload for ObserveChange {
 
 /// An instance sends what waits in its proposal queue, best score first. Published whenever something may have become
 /// sendable: a submission, or the end of a change that held a target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SendProposals {
     /// Type, version, id.
     #[serde(flatten)]
@@ -119,7 +135,7 @@ impl Payload for SendProposals {
 
 /// Central looks after an active change: silence raises an alert, a clean end of the window closes it. Each handling
 /// publishes the next, until the change is closed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WatchChange {
     /// Type, version, id.
     #[serde(flatten)]
@@ -137,19 +153,72 @@ impl Payload for WatchChange {
         &self.envelope
     }
 
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         Ok(())
     }
 }
 
+/// Central looks at the queues: depths, ages, dead letters, sizes. Each handling publishes the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckHealth {
+    /// Type, version, id.
+    #[serde(flatten)]
+    pub envelope: Envelope<Self>,
+}
+
+impl Payload for CheckHealth {
+    const TYPE: &'static str = "check_health";
+    const QUEUE: &'static str = queue::HEALTH_CHECKS;
+    const REQUIRED: &'static [&'static str] = &[];
+
+    fn envelope(&self) -> &Envelope<Self> {
+        &self.envelope
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        Ok(())
+    }
+}
+
+/// An instance sends what it measured since the last batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FlushMetrics {
+    /// Type, version, id.
+    #[serde(flatten)]
+    pub envelope: Envelope<Self>,
+    /// Whose.
+    pub instance_id: String,
+}
+
+impl Payload for FlushMetrics {
+    const TYPE: &'static str = "flush_metrics";
+    const QUEUE: &'static str = queue::METRICS_TO_SEND;
+    const REQUIRED: &'static [&'static str] = &["instance_id"];
+
+    fn envelope(&self) -> &Envelope<Self> {
+        &self.envelope
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        present("instance_id", &self.instance_id)
+    }
+}
+
 /// Central runs the learning loop once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunLearning {
     /// Type, version, id.
     #[serde(flatten)]
     pub envelope: Envelope<Self>,
     /// The run, by which its figures are found.
     pub run_id: Uuid,
+    /// The run of a day; it orders that of the next.
+    #[serde(default)]
+    pub daily: bool,
 }
 
 impl Payload for RunLearning {

@@ -1,5 +1,6 @@
 //! `pattern_discovered` (domain §1.6).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -9,7 +10,7 @@ use crate::invalid::{Invalid, InvalidKind, in_range, present};
 use crate::json::Object;
 
 /// An instance found a pattern that works.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PatternDiscovered {
     /// Type, version, id.
     #[serde(flatten)]
@@ -17,15 +18,18 @@ pub struct PatternDiscovered {
     /// The finder.
     pub instance_id: String,
     /// What sort of pattern: a lower-case word.
+    #[schemars(regex(pattern = "^[a-z][a-z0-9_]{0,62}$"))]
     pub pattern_type: String,
     /// Whose work showed it; routes the learned profile.
     pub agent_type: String,
     /// How often it worked, 0..1.
+    #[schemars(range(min = 0, max = 1))]
     pub success_rate: f64,
     /// `description` is required, `name` defaults to its first line; `before` and `after` are code.
     pub code_pattern: Object,
     /// When it was found.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub timestamp: OffsetDateTime,
 }
 

@@ -1,5 +1,6 @@
 //! `safety_profile_update` (domain §1.8).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -14,7 +15,7 @@ pub const BROADCAST: &str = "broadcast";
 pub const GENESIS_SOURCE: &str = "genesis_learning_loop";
 
 /// Central sends the thresholds it learned for an agent type.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SafetyProfileUpdate {
     /// Type, version, id.
     #[serde(flatten)]
@@ -30,6 +31,7 @@ pub struct SafetyProfileUpdate {
     pub safety_profile: Profile,
     /// When they were learned.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub timestamp: OffsetDateTime,
 }
 

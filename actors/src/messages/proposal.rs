@@ -1,5 +1,6 @@
 //! `proposal_for_consensus` (domain §1.3).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use crate::json::Object;
 use crate::profile::Profile;
 
 /// An instance asks central for consent to a change.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProposalForConsensus {
     /// Type, version, id.
     #[serde(flatten)]
@@ -25,15 +26,18 @@ pub struct ProposalForConsensus {
     pub code_change: Object,
     /// Expected benefit, 0..10.
     #[serde(default = "middle")]
+    #[schemars(range(min = 0, max = 10))]
     pub impact_score: f64,
     /// Expected danger, 0..10.
     #[serde(default = "middle")]
+    #[schemars(range(min = 0, max = 10))]
     pub risk_score: f64,
     /// The proposer's figures and wishes.
     #[serde(default)]
     pub safety_profile: Profile,
     /// When it was proposed.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub timestamp: OffsetDateTime,
 }
 
@@ -53,6 +57,10 @@ impl Payload for ProposalForConsensus {
 
     fn envelope(&self) -> &Envelope<Self> {
         &self.envelope
+    }
+
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
     }
 
     fn check(&self) -> Result<(), Invalid> {

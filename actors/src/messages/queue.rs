@@ -40,11 +40,15 @@ pub const OBSERVATIONS: &str = "observations_queue";
 pub const PROPOSALS_TO_SEND: &str = "proposals_to_send_queue";
 /// Central to itself: has this change been reported lately?
 pub const CHANGE_WATCHES: &str = "change_watches_queue";
+/// An instance to itself: send what was measured.
+pub const METRICS_TO_SEND: &str = "metrics_to_send_queue";
+/// Central to itself: look at the queues.
+pub const HEALTH_CHECKS: &str = "health_checks_queue";
 /// Anyone to central: learn now.
 pub const LEARNING_RUNS: &str = "learning_runs_queue";
 
 /// Every queue.
-pub const ALL_QUEUES: [&str; 15] = [
+pub const ALL_QUEUES: [&str; 17] = [
     PROPOSALS_FOR_CONSENSUS,
     CONSENSUS_RESULTS,
     METRICS_TO_GUARDIAN,
@@ -60,6 +64,8 @@ pub const ALL_QUEUES: [&str; 15] = [
     PROPOSALS_TO_SEND,
     CHANGE_WATCHES,
     LEARNING_RUNS,
+    HEALTH_CHECKS,
+    METRICS_TO_SEND,
 ];
 
 /// The stored name of a queue given with or without its `_queue` suffix, as the command line accepts both.

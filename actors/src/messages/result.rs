@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use super::{Envelope, Payload, Vote, queue};
 use crate::invalid::{Invalid, InvalidKind, in_range, present};
 
 /// The decision as it travels. An unknown word decodes, so that it is refused as `unknown_status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Do it.
@@ -19,11 +20,12 @@ pub enum Verdict {
     Rejected,
     /// Neither; never passes validation.
     #[serde(untagged)]
+    #[schemars(skip)]
     Unknown(String),
 }
 
 /// One entry of `votes`: the bare word, or the vote with its confidence and reason.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Ballot {
     /// `"approve"`.
@@ -43,7 +45,7 @@ impl Ballot {
 }
 
 /// A vote in full.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BallotDetail {
     /// For or against.
     pub vote: Vote,
@@ -56,7 +58,7 @@ pub struct BallotDetail {
 }
 
 /// Central tells the proposer what was decided.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConsensusResult {
     /// Type, version, id.
     #[serde(flatten)]
@@ -72,12 +74,14 @@ pub struct ConsensusResult {
     pub votes: BTreeMap<String, Ballot>,
     /// Mean confidence, 0..1.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
     pub confidence: f64,
     /// Why it was decided so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision_rationale: Option<String>,
     /// When it was decided.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub timestamp: OffsetDateTime,
 }
 
@@ -88,6 +92,10 @@ impl Payload for ConsensusResult {
 
     fn envelope(&self) -> &Envelope<Self> {
         &self.envelope
+    }
+
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
     }
 
     fn check(&self) -> Result<(), Invalid> {

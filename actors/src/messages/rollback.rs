@@ -1,6 +1,7 @@
 //! `rollback_trigger` (domain §1.7).
 
 use pgflow::Priority;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -13,7 +14,7 @@ use crate::strategy::Strategy;
 /// What was broken: the metric, what it was, what it should not have passed, how bad that is.
 ///
 /// All optional, because the documents also show two older shapes; [`Limit::normalised`] reads those.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Limit {
     /// The metric, e.g. `error_rate`.
@@ -54,7 +55,7 @@ impl Limit {
 }
 
 /// Central orders a change to be taken back.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RollbackTrigger {
     /// Type, version, id.
     #[serde(flatten)]
@@ -79,6 +80,7 @@ pub struct RollbackTrigger {
     pub breach_count: Option<u32>,
     /// When it was ordered.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub timestamp: OffsetDateTime,
 }
 
@@ -90,6 +92,10 @@ impl Payload for RollbackTrigger {
 
     fn envelope(&self) -> &Envelope<Self> {
         &self.envelope
+    }
+
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
     }
 
     fn check(&self) -> Result<(), Invalid> {

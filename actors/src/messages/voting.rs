@@ -1,5 +1,6 @@
 //! How votes travel (domain §2.5), an extension: the seed's six queues carry none.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -25,7 +26,7 @@ tagged! {
 pub const REASON_MIN_CHARS: usize = 10;
 
 /// Central asks every instance to vote: the proposal, and until when.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VotingRequest {
     /// Type, version, id.
     #[serde(flatten)]
@@ -40,18 +41,22 @@ pub struct VotingRequest {
     pub code_change: Object,
     /// Expected benefit, 0..10.
     #[serde(default = "middle")]
+    #[schemars(range(min = 0, max = 10))]
     pub impact_score: f64,
     /// Expected danger, 0..10.
     #[serde(default = "middle")]
+    #[schemars(range(min = 0, max = 10))]
     pub risk_score: f64,
     /// The proposer's figures.
     #[serde(default)]
     pub safety_profile: Profile,
     /// Votes after this moment do not count.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub deadline: OffsetDateTime,
     /// When the request was made.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub timestamp: OffsetDateTime,
 }
 
@@ -83,6 +88,10 @@ impl Payload for VotingRequest {
         &self.envelope
     }
 
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
         present("agent_type", &self.agent_type)?;
@@ -92,7 +101,7 @@ impl Payload for VotingRequest {
 }
 
 /// One instance's vote.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConsensusVote {
     /// Type, version, id.
     #[serde(flatten)]
@@ -105,11 +114,14 @@ pub struct ConsensusVote {
     pub vote: Vote,
     /// How sure the voter is, 0..1; absent falls back on the length of the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
     pub confidence: Option<f64>,
     /// Why.
+    #[schemars(length(min = 10))]
     pub reason: String,
     /// When it was cast.
     #[serde(with = "crate::json::utc")]
+    #[schemars(with = "crate::json::Moment")]
     pub timestamp: OffsetDateTime,
 }
 
@@ -120,6 +132,10 @@ impl Payload for ConsensusVote {
 
     fn envelope(&self) -> &Envelope<Self> {
         &self.envelope
+    }
+
+    fn proposal(&self) -> Option<Uuid> {
+        Some(self.proposal_id)
     }
 
     fn ordering_key(&self) -> Option<String> {

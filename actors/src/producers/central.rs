@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use pgflow::{Outgoing, Publisher, Receipt, Result};
+use pgflow::{Publisher, Receipt};
 use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::send;
+use super::{Result, broadcast, send};
 use crate::consensus::{Decision, ballots};
 use crate::events::{CONSENSUS_RESULT_PUBLISHED, PROFILE_UPDATE_PUBLISHED, ROLLBACK_TRIGGER_PUBLISHED, tell};
+use crate::learning::next_midnight;
 use crate::messages::{
-    BROADCAST, ConsensusDeadline, ConsensusResult, Envelope, LearningLoopCompleted, ProposalForConsensus,
+    BROADCAST, CheckHealth, ConsensusDeadline, ConsensusResult, Envelope, LearningLoopCompleted, ProposalForConsensus,
     RollbackTrigger, RunLearning, SafetyProfileUpdate, VotingRequest, WatchChange,
 };
-use crate::store::{Figures, LearnedProfile, Rollback};
+use crate::store::{self, Figures, LearnedProfile, Rollback};
 use crate::voting::CastVote;
 use crate::wire::Wire;
 
@@ -26,7 +27,7 @@ pub async fn request_votes<C: GenericClient + Sync>(
     deadline: OffsetDateTime,
 ) -> Result<usize> {
     let request = VotingRequest::about(proposal, OffsetDateTime::now_utc(), deadline);
-    Ok(publisher.broadcast_in(client, &Wire::of(request)).await?.len())
+    broadcast(publisher, client, request).await
 }
 
 /// Sets the timer of a vote: durable, so that central may be killed meanwhile.
@@ -73,7 +74,21 @@ pub async fn send_consensus_result<C: GenericClient + Sync>(
     Ok(())
 }
 
-/// Orders a change to be taken back, at high priority.
+/// Orders a change to be taken back, once: false when that was done before.
+pub async fn order_rollback<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    order: &Rollback,
+) -> Result<bool> {
+    if !store::insert_rollback(client, order).await? {
+        return Ok(false);
+    }
+    let receipt = send_rollback_trigger(publisher, client, order).await?;
+    store::note_trigger(client, order.proposal_id, receipt.id).await?;
+    Ok(true)
+}
+
+/// Sends the order at high priority.
 pub async fn send_rollback_trigger<C: GenericClient + Sync>(
     publisher: &Publisher,
     client: &C,
@@ -117,7 +132,7 @@ pub async fn send_safety_profile_update<C: GenericClient + Sync>(
         safety_profile: learned.profile.clone(),
         timestamp: learned.learned_at,
     };
-    let copies = publisher.broadcast_in(client, &Wire::of(message)).await?.len();
+    let copies = broadcast(publisher, client, message).await?;
     tell!(PROFILE_UPDATE_PUBLISHED, agent_type = learned.agent_type, copies, "learned profile sent");
     Ok(copies)
 }
@@ -133,10 +148,35 @@ pub async fn watch_later<C: GenericClient + Sync>(
     send(publisher, client, message, |out| out.delay(delay)).await
 }
 
-/// Orders a learning run. A second order with the same `once` does nothing.
-pub async fn order_learning(publisher: &Publisher, run_id: Uuid, once: Option<String>) -> Result<Receipt> {
-    let out: Outgoing = Wire::outgoing(RunLearning { envelope: Envelope::new(), run_id })?;
-    publisher.send(if let Some(key) = once { out.dedup_key(key) } else { out }).await
+/// Has the queues looked at after `delay`. Chains of such orders, one every `period`, become one when they meet: each order
+/// is named by the period that it is due in.
+pub async fn check_health_later<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    delay: Duration,
+    period: Duration,
+) -> Result<Receipt> {
+    let due = Duration::try_from(OffsetDateTime::now_utc() - OffsetDateTime::UNIX_EPOCH).unwrap_or_default() + delay;
+    let once = format!("health-{}", due.as_millis() / period.as_millis().max(1));
+    send(publisher, client, CheckHealth { envelope: Envelope::new() }, |out| out.delay(delay).dedup_key(once)).await
+}
+
+/// Orders a learning run now.
+pub async fn order_learning(publisher: &Publisher, run_id: Uuid) -> Result<Receipt> {
+    Ok(publisher.publish(&Wire::of(RunLearning { envelope: Envelope::new(), run_id, daily: false })).await?)
+}
+
+/// Orders the learning run of the next midnight (UTC). The day is the order's name: restarts do not multiply it, and one that
+/// central was away for is there when it comes back.
+pub async fn order_daily_learning<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    now: OffsetDateTime,
+) -> Result<Receipt> {
+    let due = next_midnight(now);
+    let message = RunLearning { envelope: Envelope::new(), run_id: Uuid::now_v7(), daily: true };
+    let delay = (due - now).try_into().unwrap_or_default();
+    send(publisher, client, message, |out| out.delay(delay).dedup_key(format!("daily-{}", due.date()))).await
 }
 
 /// Tells whoever listens that a learning run ended.

@@ -1,17 +1,20 @@
 //! What an instance sends: to central, and to itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pgflow::{Publisher, Receipt, Result};
+use pgflow::{Publisher, Receipt};
 use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
+use uuid::Uuid;
 
-use super::send;
+use super::{Result, send};
+use crate::batch::Agents;
 use crate::events::{METRICS_PUBLISHED, PATTERN_PUBLISHED, PROPOSAL_PUBLISHED, PROPOSAL_SENT_FOR_CONSENSUS, tell};
 use crate::json::Object;
 use crate::messages::{
-    ConsensusVote, Envelope, ExecuteProposal, ExecutionMetrics, ObserveChange, PatternDiscovered, ProposalForConsensus,
-    SendProposals, VotingRequest,
+    ConsensusVote, Envelope, ExecuteProposal, ExecutionMetrics, FlushMetrics, MetricsBatch, ObserveChange,
+    PatternDiscovered, ProposalForConsensus, SendProposals, VotingRequest,
 };
 use crate::metrics::Metrics;
 use crate::proposal::State;
@@ -41,13 +44,14 @@ pub async fn propose_for_consensus<C: GenericClient + Sync>(
     Ok(receipt)
 }
 
-/// Reports what a change did, as of `status`.
+/// Reports what a change did, as of `status`; `shadowed` is held against other changes.
 pub async fn report_metrics_to_guardian<C: GenericClient + Sync>(
     publisher: &Publisher,
     client: &C,
     proposal: &Proposal,
     status: State,
     (before, after): (&Metrics, &Metrics),
+    shadowed: BTreeMap<String, Uuid>,
 ) -> Result<Receipt> {
     let message = ExecutionMetrics {
         envelope: Envelope::new(),
@@ -57,11 +61,38 @@ pub async fn report_metrics_to_guardian<C: GenericClient + Sync>(
         metrics_before: before.clone(),
         metrics_after: after.clone(),
         status: Some(status.tag().to_owned()),
+        shadowed,
         timestamp: OffsetDateTime::now_utc(),
     };
     let receipt = send(publisher, client, message, |out| out).await?;
     tell!(METRICS_PUBLISHED, proposal_id = %proposal.proposal_id, status = status.tag(), "metrics published");
     Ok(receipt)
+}
+
+/// Sends what was measured from the first of these moments to the second.
+pub async fn send_metrics_batch<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    instance: &str,
+    agents: Agents,
+    (from, timestamp): (OffsetDateTime, OffsetDateTime),
+) -> Result<Receipt> {
+    let count = agents.len();
+    let message = MetricsBatch { envelope: Envelope::new(), instance_id: instance.to_owned(), agents, from, timestamp };
+    let receipt = send(publisher, client, message, |out| out).await?;
+    tell!(METRICS_PUBLISHED, instance_id = instance, agents = count, "metrics batch published");
+    Ok(receipt)
+}
+
+/// Has what will be measured by then sent, after `delay`.
+pub async fn flush_metrics_later<C: GenericClient + Sync>(
+    publisher: &Publisher,
+    client: &C,
+    instance: &str,
+    delay: Duration,
+) -> Result<Receipt> {
+    let message = FlushMetrics { envelope: Envelope::new(), instance_id: instance.to_owned() };
+    send(publisher, client, message, |out| out.target(instance).delay(delay)).await
 }
 
 /// Reports a pattern that works.

@@ -7,12 +7,28 @@
 pub mod central;
 pub mod instance;
 
-use pgflow::{Outgoing, Publisher, Receipt, Result};
+use pgflow::{Outgoing, Publisher, Receipt};
 use tokio_postgres::GenericClient;
 
 use crate::events::{PUBLISH_FAILED, tell};
 use crate::messages::Payload;
+use crate::store;
 use crate::wire::Wire;
+
+/// Why a message was not published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// pgflow refused it, or could not.
+    #[error(transparent)]
+    Publish(#[from] pgflow::Error),
+    /// What goes with it could not be written.
+    #[error(transparent)]
+    Database(#[from] tokio_postgres::Error),
+}
+
+/// The result of a producer.
+pub type Result<T> = std::result::Result<T, PublishError>;
 
 /// Publishes, and tells when that fails.
 pub(crate) async fn send<C, P>(
@@ -25,12 +41,33 @@ where
     C: GenericClient + Sync,
     P: Payload,
 {
+    let about = payload.proposal();
     let sent = match Wire::outgoing(payload) {
         Ok(out) => publisher.send_in(client, address(out)).await,
         Err(refused) => Err(refused),
     };
-    if let Err(reason) = &sent {
-        tell!(PUBLISH_FAILED, kind = P::TYPE, %reason, "publishing {} failed", P::TYPE);
+    match (&sent, about) {
+        (Ok(receipt), Some(proposal)) => store::link_messages(client, proposal, &[receipt.id]).await?,
+        (Ok(_), None) => {}
+        (Err(reason), _) => {
+            let proposal_id = about.map(|id| id.to_string());
+            tell!(PUBLISH_FAILED, kind = P::TYPE, proposal_id, %reason, "publishing {} failed", P::TYPE);
+        }
     }
-    sent
+    Ok(sent?)
+}
+
+/// Publishes a copy to every live instance; answers how many.
+pub(crate) async fn broadcast<C, P>(publisher: &Publisher, client: &C, payload: P) -> Result<usize>
+where
+    C: GenericClient + Sync,
+    P: Payload,
+{
+    let about = payload.proposal();
+    let receipts = publisher.broadcast_in(client, &Wire::of(payload)).await?;
+    if let Some(proposal) = about {
+        let ids: Vec<i64> = receipts.iter().map(|receipt| receipt.id).collect();
+        store::link_messages(client, proposal, &ids).await?;
+    }
+    Ok(receipts.len())
 }

@@ -1,6 +1,5 @@
 //! Watched changes, their reports, rollbacks and alerts.
 
-use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Json;
@@ -150,6 +149,11 @@ pub async fn insert_rollback<C: GenericClient + Sync>(client: &C, order: &Rollba
     took(client, sql!("insert_rollback"), parameters).await
 }
 
+/// `note_trigger.sql`
+pub async fn note_trigger<C: GenericClient + Sync>(client: &C, id: Uuid, message: i64) -> Result<()> {
+    client.execute(sql!("note_trigger"), &[&id, &message]).await.map(drop)
+}
+
 /// `complete_rollback.sql`; its duration in seconds, if it was ordered and not completed before.
 pub async fn complete_rollback<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<f64>> {
     client.query_opt(sql!("complete_rollback"), &[&id]).await?.map(|row| row.try_get(0)).transpose()
@@ -170,35 +174,6 @@ pub async fn strategy<C: GenericClient + Sync>(client: &C, change_type: &str) ->
 /// `save_strategy.sql`
 pub async fn save_strategy<C: GenericClient + Sync>(client: &C, strategy: &Strategy) -> Result<()> {
     client.execute(sql!("save_strategy"), &[&strategy.change_type, &Json(strategy)]).await.map(drop)
-}
-
-/// What a person should look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Alert {
-    /// A limit was passed, and no rollback follows.
-    ThresholdBreach,
-    /// No report for three periods.
-    MetricsStale,
-    /// A change could not be taken back: the worst.
-    RollbackFailed,
-}
-
-/// `raise_alert.sql`
-pub async fn raise_alert<C: GenericClient + Sync>(
-    client: &C,
-    alert: Alert,
-    proposal: Uuid,
-    instance: &str,
-    detail: &Value,
-) -> Result<()> {
-    let kind = match alert {
-        Alert::ThresholdBreach => "threshold_breach",
-        Alert::MetricsStale => "metrics_stale",
-        Alert::RollbackFailed => "rollback_failed",
-    };
-    client.execute(sql!("raise_alert"), &[&kind, &proposal, &instance, &detail]).await?;
-    tracing::warn!(target: "evolution", alert = kind, %proposal, instance, %detail, "ALERT {kind}");
-    Ok(())
 }
 
 /// `mark_stale.sql`

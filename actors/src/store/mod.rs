@@ -2,40 +2,52 @@
 //!
 //! Functions take any client, so that the caller chooses between a transaction and a statement on its own.
 
+mod alerts;
 mod consensus;
 mod guardian;
 mod init;
+mod listing;
+mod measured;
+mod neighbours;
 mod patterns;
 mod profiles;
 mod proposals;
+mod story;
 mod text;
 
 use std::sync::Arc;
+pub use story::{Happening, happenings, link_messages, messages_about};
 
 use tokio::sync::Mutex;
 use tokio_postgres::types::{FromSqlOwned, Json};
 use tokio_postgres::{Client, GenericClient, Row};
 
+pub use alerts::{
+    About, FailedRollback, OpenAlert, clear_alert, failed_rollbacks, look, open_alerts, raise, raise_alert,
+};
 pub use consensus::{NewVote, register_change};
 pub use consensus::{
     OpenVote, admit_change, decide_consensus, insert_consensus, insert_vote, lock_consensus, votes_on,
 };
 pub use guardian::{
-    Alert, Report, Rollback, WatchedChange, close_change, complete_rollback, insert_metrics, insert_rollback,
-    known_safe, lock_change, mark_stale, raise_alert, rollback_ordered, save_report, save_strategy, strategy,
+    Report, Rollback, WatchedChange, close_change, complete_rollback, insert_metrics, insert_rollback, known_safe,
+    lock_change, mark_stale, note_trigger, rollback_ordered, save_report, save_strategy, strategy,
 };
 pub use init::{init, init_tables};
+pub use listing::{Listed, list_proposals};
+pub use measured::{gate, insert_readings, lock_readings, record_outcome, save_agent_metrics, take_readings};
+pub use neighbours::{cut_short, excuse_neighbours, is_condemned, mark_suspect, watched};
 pub use patterns::{
-    Figures, has_trusted_pattern, last_learning_run, learning_run, live_instances, lock_patterns, patterns,
-    save_learning_run, save_pattern, save_rule, trust_patterns,
+    Figures, has_trusted_pattern, learning_run, live_instances, lock_patterns, patterns, save_learning_run,
+    save_pattern, save_rule, trust_patterns,
 };
 pub use profiles::{
     LearnedProfile, learned_profile, learned_profiles, safety_profile, save_learned_profile, save_safety_profile,
 };
 pub use proposals::{
     NewProposal, Proposal, Run, agent_record, agent_success, enter_applied, enter_decided, enter_executing,
-    enter_failed, enter_kept, enter_rolled_back, find_proposal, insert_proposal, lock_proposal, request_rollback,
-    send_next_proposal, waits_for_target,
+    enter_failed, enter_kept, enter_rolled_back, find_proposal, insert_proposal, lock_proposal, next_proposal,
+    request_rollback, send_next_proposal, send_proposal, waits_for_target,
 };
 
 /// What the database answered.

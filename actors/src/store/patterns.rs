@@ -108,11 +108,6 @@ pub async fn learning_run<C: GenericClient + Sync>(client: &C, run: Uuid) -> Res
     }))
 }
 
-/// `last_learning_run.sql`
-pub async fn last_learning_run<C: GenericClient + Sync>(client: &C) -> Result<Option<OffsetDateTime>> {
-    client.query_one(sql!("last_learning_run"), &[]).await?.try_get(0)
-}
-
 /// `live_instances.sql`
 pub async fn live_instances<C: GenericClient + Sync>(client: &C) -> Result<usize> {
     let count: i64 = client.query_one(sql!("live_instances"), &[]).await?.try_get(0)?;

@@ -75,6 +75,8 @@ pub struct Proposal {
     pub by_vote: bool,
     /// Before the change, once it was applied.
     pub metrics_before: Option<Metrics>,
+    /// From where it is measured since a neighbour was taken back.
+    pub baseline: Option<Metrics>,
     /// A rollback was ordered.
     pub rollback_requested: bool,
 }
@@ -97,8 +99,14 @@ impl Proposal {
             status: row.try_get("status")?,
             by_vote: !votes.is_empty(),
             metrics_before: json_or_none(row, "metrics_before")?,
+            baseline: json_or_none(row, "baseline")?,
             rollback_requested: row.try_get::<_, Option<OffsetDateTime>>("rollback_requested_at")?.is_some(),
         })
+    }
+
+    /// The reading that its next ones are compared with; none of a change that is not in place yet.
+    pub fn measured_from(&self) -> Option<Metrics> {
+        self.baseline.clone().or_else(|| self.metrics_before.clone())
     }
 
     fn read_opt(row: Option<Row>) -> Result<Option<Self>> {
@@ -139,6 +147,16 @@ pub async fn insert_proposal<C: GenericClient + Sync>(client: &C, new: &NewPropo
 /// `send_next_proposal.sql`
 pub async fn send_next_proposal<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<Option<Proposal>> {
     Proposal::read_opt(client.query_opt(sql!("send_next_proposal"), &[&instance]).await?)
+}
+
+/// `next_proposal.sql`
+pub async fn next_proposal<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<Option<Proposal>> {
+    Proposal::read_opt(client.query_opt(sql!("next_proposal"), &[&instance]).await?)
+}
+
+/// `send_proposal.sql`; an error of the index where another open change holds the target.
+pub async fn send_proposal<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<Proposal>> {
+    Proposal::read_opt(client.query_opt(sql!("send_proposal"), &[&id]).await?)
 }
 
 /// `waits_for_target.sql`

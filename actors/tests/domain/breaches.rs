@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use pgflow_actors::breach::{Assessment, Counts, Metric, ReportStatus, Severity, assess};
 use pgflow_actors::messages::{ExecutionMetrics, RollbackTrigger, decode};
 use pgflow_actors::metrics::{Judged, Metrics, deltas, judged};
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::close;
 
 fn once(judged: Judged) -> Assessment {
-    assess(&judged, &Thresholds::default(), &Counts::new())
+    assess(&judged, &Thresholds::default(), &Counts::new(), &BTreeSet::new())
 }
 
 /// The documented metrics must give exactly the documented trigger.
@@ -22,7 +24,7 @@ fn the_documented_report_gives_the_documented_trigger() {
     assert_eq!(seen.error_rate, Some(0.15));
     assert_eq!(seen.memory_delta_mb, Some(1.5));
     let limits = Thresholds::effective("BugFixerAgent", &Profile::default(), None);
-    let result = assess(&seen, &limits, &Counts::new());
+    let result = assess(&seen, &limits, &Counts::new(), &BTreeSet::new());
     assert_eq!(result.status, ReportStatus::ThresholdBreachDetected);
     let (breach, count) = result.roll_back.unwrap();
     assert_eq!(count, 1);
@@ -109,7 +111,7 @@ fn rollbacks(reports: &[(Option<f64>, Option<f64>)]) -> Vec<Option<(&'static str
     let mut counts = Counts::new();
     let step = |(latency, cost): &(Option<f64>, Option<f64>)| {
         let seen = Judged { latency_p95_ms: *latency, cost_cents: *cost, ..Judged::default() };
-        let result = assess(&seen, &Thresholds::default(), &counts);
+        let result = assess(&seen, &Thresholds::default(), &counts, &BTreeSet::new());
         counts = result.counts;
         result.roll_back.map(|(breach, count)| (breach.metric.reason(), count))
     };
@@ -132,7 +134,7 @@ fn two_in_a_row_for_latency_five_for_cost() {
 fn without_auto_rollback_there_is_only_an_alert() {
     let limits = Thresholds { auto_rollback: false, ..Thresholds::default() };
     let seen = Judged { error_rate: Some(0.9), ..Judged::default() };
-    let result = assess(&seen, &limits, &Counts::new());
+    let result = assess(&seen, &limits, &Counts::new(), &BTreeSet::new());
     assert!(result.roll_back.is_none() && result.alert);
     assert_eq!(result.status, ReportStatus::ThresholdBreachDetected);
     assert_eq!(result.counts[&Metric::ErrorRate], 1);
@@ -208,8 +210,8 @@ proptest! {
             ..Profile::default()
         };
         let base = Thresholds::default();
-        let loose = assess(&seen, &base, &Counts::new());
-        let tight = assess(&seen, &base.tightened(&profile), &Counts::new());
+        let loose = assess(&seen, &base, &Counts::new(), &BTreeSet::new());
+        let tight = assess(&seen, &base.tightened(&profile), &Counts::new(), &BTreeSet::new());
         for breach in &loose.breaches {
             prop_assert!(tight.breaches.iter().any(|b| b.metric == breach.metric));
         }

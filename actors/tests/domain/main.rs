@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod alarms;
+mod batches;
+mod blames;
 mod breaches;
 mod changes;
 mod checks;
@@ -11,7 +14,10 @@ mod learned;
 mod patterned;
 mod profiles;
 mod refusals;
+mod repositories;
+mod schemas;
 mod scores;
 mod support;
+mod upgrades;
 mod votes;
 mod workspaces;

@@ -1,5 +1,12 @@
 //! Processes that die, messages that come again, rollbacks that overtake.
 
+use pgflow_actors::manual;
+use pgflow_actors::messages::Limit;
+use pgflow_actors::producers::central::order_rollback;
+use pgflow_actors::store::Rollback;
+use pgflow_actors::strategy::Strategy;
+use uuid::Uuid;
+
 use crate::stage::{LIMIT, ORIGINAL, Stage, brisk, calm, proposal};
 use crate::support::eventually;
 
@@ -117,10 +124,43 @@ async fn a_trigger_for_a_rejected_change_is_not_applicable() {
     let stage = Stage::new(1, calm).await;
     let id = stage.submit("s1", &[crate::stage::hopeless("a.txt")]).await[0];
     stage.until_status(id, "consensus_failed").await;
-    stage.roll_back(id).await;
+    let order = Rollback {
+        proposal_id: id,
+        rollback_id: Uuid::now_v7(),
+        instance_id: "s1".to_owned(),
+        reason: "error_rate_breach".to_owned(),
+        limit: Limit::default(),
+        breach_count: 1,
+        strategy: Strategy::for_change_type("bug_fix"),
+    };
+    assert!(order_rollback(&stage.publisher, &stage.client, &order).await.unwrap());
     stage.until("SELECT status FROM pgflow_messages WHERE kind = 'rollback_trigger'", "done").await;
     assert_eq!(stage.status(id).await, "consensus_failed");
     assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    stage.end().await;
+}
+
+/// Fear: a person's rollback of a change that was never applied is accepted, and waits for ever to be confirmed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_applied_cannot_be_rolled_back_by_hand() {
+    let stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[crate::stage::hopeless("a.txt")]).await[0];
+    stage.until_status(id, "consensus_failed").await;
+    let mut client = stage.db.client().await;
+    let refused = manual::roll_back(&stage.publisher, &mut client, id).await.unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        format!("{id} is consensus_failed: only a change that is executing or applied can be rolled back")
+    );
+    let unknown = manual::roll_back(&stage.publisher, &mut client, Uuid::nil()).await.unwrap_err().to_string();
+    assert!(unknown.starts_with("central knows no change"), "{unknown}");
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_rollbacks").await, "0");
+    let done = stage.submit("s1", &[proposal("b.txt", "better\n")]).await[0];
+    stage.until_status(done, "applied").await;
+    stage.roll_back(done).await;
+    stage.until_status(done, "rolled_back").await;
+    let again = manual::roll_back(&stage.publisher, &mut client, done).await.unwrap_err().to_string();
+    assert!(again.contains("rolled back already"), "{again}");
     stage.end().await;
 }
 
@@ -155,10 +195,23 @@ async fn a_rollback_that_cannot_be_verified_is_the_worst_alert() {
     stage.until_status(id, "applied").await;
     std::fs::write(stage.folder("s1").join(".unusable"), "").unwrap();
     stage.roll_back(id).await;
-    stage.until("SELECT kind FROM evolution_alerts", "rollback_failed").await;
+    stage.until("SELECT kind || ' ' || severity FROM evolution_alerts", "rollback_failed page").await;
     stage.until("SELECT split_part(error, ':', 1) || ' ' || attempt FROM pgflow_dlq", "rollback_failed 4").await;
     assert_eq!(stage.status(id).await, "applied");
     assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    // Central gives it up, and its plan is trusted less: 0 of 1, in place of the documented 0.80 of none.
+    let learned =
+        "SELECT (strategy ->> 'success_rate') || ' of ' || (strategy ->> 'learned_from') FROM evolution_strategies";
+    stage.until(learned, "0.0 of 1").await;
+    // A person mends the workspace and tries again: done, learned from, and the alert is over.
+    std::fs::remove_file(stage.folder("s1").join(".unusable")).unwrap();
+    let dead: i64 = stage.ask("SELECT id FROM pgflow_dlq").await.parse().unwrap();
+    let admin = pgflow::Admin::connect(&pgflow::Config::new(stage.db.url())).await.unwrap();
+    admin.retry_dlq_message(dead).await.unwrap();
+    stage.until_status(id, "rolled_back").await;
+    stage.until(learned, "0.5 of 2").await;
+    stage.until("SELECT cleared_at IS NOT NULL FROM evolution_alerts", "t").await;
+    stage.end().await;
 }
 
 /// Fear: a program that an applied change breaks later on is taken for silence.

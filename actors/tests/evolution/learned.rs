@@ -23,17 +23,28 @@ async fn a_learned_profile_reaches_every_instance_and_late_joiners() {
     }
     stage.until("SELECT source_instances::text FROM evolution_patterns", "{s1,s2,s3}").await;
     assert_eq!(stage.ask("SELECT round(consensus_score::numeric, 2) FROM evolution_patterns").await, "0.97");
-    order_learning(&stage.publisher, Uuid::now_v7(), None).await.unwrap();
+    order_learning(&stage.publisher, Uuid::now_v7()).await.unwrap();
     let holders = "SELECT string_agg(instance_id, ' ' ORDER BY instance_id) FROM evolution_safety_profiles \
                    WHERE agent_type = 'RefactoringAgent' AND (profile ->> 'success_rate')::numeric = 0.97";
     stage.until(holders, "s1 s2 s3").await;
     assert_eq!(stage.ask("SELECT rule ->> 'action' FROM evolution_rules").await, "auto_refactor");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let asked = pattern()["code_pattern"]["after"].as_str().unwrap().to_owned();
+    std::fs::write(file.path(), asked).unwrap();
+    for (arguments, likeness) in [(vec![], Value::Null), (vec!["--like", file.path().to_str().unwrap()], json!("some"))]
+    {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_evolution"));
+        command.env("PGFLOW_DATABASE_URL", stage.db.url()).args(["patterns", "--json"]).args(arguments);
+        let shown = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        assert_eq!((&shown["instances"], shown["likeness"].is_null()), (&json!(3), likeness.is_null()));
+    }
     let late = stage.add_instance().await;
     assert_eq!(late, "s4");
     assert_eq!(stage.ask(holders).await, "s1 s2 s3 s4");
     // Nothing new: nothing is sent again.
     let run = Uuid::now_v7();
-    order_learning(&stage.publisher, run, None).await.unwrap();
+    order_learning(&stage.publisher, run).await.unwrap();
     let updated = format!("SELECT thresholds_updated FROM evolution_learning_runs WHERE run_id = '{run}'");
     stage.until(&updated, "0").await;
     stage.end().await;
@@ -52,7 +63,7 @@ async fn what_three_instances_confirmed_is_approved_without_a_vote() {
         stage.submit(instance, &[pattern()]).await;
     }
     stage.until("SELECT source_instances::text FROM evolution_patterns", "{s1,s2,s3}").await;
-    order_learning(&stage.publisher, Uuid::now_v7(), None).await.unwrap();
+    order_learning(&stage.publisher, Uuid::now_v7()).await.unwrap();
     stage.until("SELECT trusted FROM evolution_patterns", "t").await;
     let code = pattern()["code_pattern"]["after"].as_str().unwrap().to_owned();
     let id = stage.submit("s1", &[proposal("total.txt", &code)]).await[0];

@@ -2,13 +2,25 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod alarms;
 mod conflicts;
+mod documented;
+mod hooks;
 mod interrupted;
 mod learned;
 mod load;
+mod neighbours;
 mod proposals;
+mod queueing;
+mod roles;
 mod settings;
 mod stage;
+mod states;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
+mod system;
 mod tables;
+mod timers;
+mod traces;
+mod upstream;
+mod versions;

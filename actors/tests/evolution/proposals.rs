@@ -45,6 +45,11 @@ async fn a_breach_is_rolled_back_once_byte_for_byte() {
     assert_eq!(stage.ask(triggers).await, "1 at 10 to s1");
     let judged = "SELECT breaches -> 0 ->> 'actual' FROM evolution_change_metrics ORDER BY id LIMIT 1";
     assert_eq!(stage.ask(judged).await, "0.15");
+    assert_eq!(
+        stage.bytes("s1", ".steps").unwrap(),
+        b"restart_agent agent_process\n",
+        "the plan's step that is not a file's"
+    );
     stage.end().await;
 }
 
@@ -114,5 +119,6 @@ async fn silence_raises_an_alert_and_rolls_nothing_back() {
     stage.start_instance("s1").await;
     let reports = stage.ask("SELECT count(*) FROM evolution_change_metrics").await;
     eventually(LIMIT, async || stage.ask("SELECT count(*) FROM evolution_change_metrics").await != reports).await;
+    stage.until("SELECT cleared_at IS NOT NULL FROM evolution_alerts", "t").await;
     stage.end().await;
 }

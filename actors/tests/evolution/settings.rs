@@ -1,9 +1,11 @@
 //! Documented environment names, their precedence, and refusals that name what is wrong.
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::time::Duration;
 
-use pgflow_actors::settings::{Flags, Role, Settings};
+use pgflow_actors::settings::{Flags, Role, Settings, Tier};
+use serde_json::Value;
 
 fn read(role: Role, flags: &Flags, variables: &[(&str, &str)]) -> Result<Settings, String> {
     let variables: HashMap<&str, &str> = variables.iter().copied().collect();
@@ -24,31 +26,125 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(central.windows.observation, None);
 }
 
-/// Fear: a queue's own variable loses against a general one.
+/// Fear: a queue's own number loses against a general one.
 #[test]
-fn the_nearer_variable_wins() {
-    let all = [("PGFLOW_METRICS_WORKERS", "7"), ("PGFLOW_WORKERS", "4"), ("PGFLOW_QUEUE_WORKERS", "9")];
-    let read_all = read(Role::Instance, &Flags::default(), &all).unwrap();
-    assert_eq!((read_all.workers.metrics, read_all.workers.rollback), (7, 4));
-    let alias = read(Role::Instance, &Flags::default(), &all[2..]).unwrap();
-    assert_eq!(alias.workers.metrics, 9);
-    let retries =
-        [("PGFLOW_MESSAGE_MAX_RETRIES", "5"), ("PGFLOW_MAX_RETRIES", "1"), ("PGFLOW_MESSAGE_RETRY_DELAY", "20")];
-    let retries = read(Role::Central, &Flags::default(), &retries).unwrap();
-    assert_eq!((retries.max_retries, retries.retry_delay), (1, Duration::from_millis(20)));
+fn the_nearer_number_wins() {
+    let alias =
+        [("PGFLOW_QUEUE_WORKERS", "9"), ("PGFLOW_MESSAGE_MAX_RETRIES", "5"), ("PGFLOW_MESSAGE_RETRY_DELAY", "20")];
+    let own = Flags { metrics_workers: Some(7), workers: Some(4), max_retries: Some(1), ..Flags::default() };
+    let all = read(Role::Instance, &own, &alias).unwrap();
+    assert_eq!((all.workers.metrics, all.workers.rollback), (7, 4));
+    assert_eq!((all.max_retries, all.retry_delay), (1, Duration::from_millis(20)));
+    let named = read(Role::Instance, &Flags::default(), &alias).unwrap();
+    assert_eq!((named.workers.metrics, named.max_retries), (9, 5));
+}
+
+/// Fear: the documented sizes are not the counts that run, or take away a count that was given.
+#[test]
+fn a_tier_sets_what_nothing_else_says() {
+    for (tier, expected) in
+        [(Tier::Small, [1, 1, 1, 1, 1]), (Tier::Medium, [3, 2, 2, 2, 1]), (Tier::Large, [5, 4, 3, 4, 2])]
+    {
+        let w = read(Role::Central, &Flags { tier: Some(tier), ..Flags::default() }, &[]).unwrap().workers;
+        assert_eq!([w.proposals, w.metrics, w.patterns, w.consensus, w.rollback], expected);
+        let own = Flags { tier: Some(tier), rollback_workers: Some(9), ..Flags::default() };
+        assert_eq!(read(Role::Central, &own, &[]).unwrap().workers.rollback, 9);
+    }
 }
 
 /// Fear: a typing error in a setting is taken for the default.
 #[test]
 fn nonsense_is_refused_by_name() {
-    let wrong = read(Role::Central, &Flags::default(), &[("PGFLOW_ROLLBACK_WORKERS", "many")]).unwrap_err();
-    assert_eq!(wrong, "PGFLOW_ROLLBACK_WORKERS is `many`, not a number from 1 to 1000");
-    assert!(read(Role::Central, &Flags::default(), &[("PGFLOW_WORKERS", "0")]).is_err());
+    let wrong = read(Role::Central, &Flags::default(), &[("PGFLOW_QUEUE_WORKERS", "many")]).unwrap_err();
+    assert_eq!(wrong, "PGFLOW_QUEUE_WORKERS is `many`, not a number from 1 to 1000");
+    assert!(read(Role::Central, &Flags { workers: Some(0), ..Flags::default() }, &[]).is_err());
     let flags = |observation_s| Flags { observation_s: Some(observation_s), ..Flags::default() };
     for value in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
         assert!(read(Role::Central, &flags(value), &[]).unwrap_err().starts_with("--observation-s"));
     }
     assert!(read(Role::Central, &Flags { min_votes: Some(0), ..Flags::default() }, &[]).is_err());
+}
+
+/// What `evolution settings` answers with these variables and arguments, and nothing else around it.
+fn program(variables: &[(&str, &str)], arguments: &[&str]) -> Result<Value, String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_evolution"))
+        .env_clear()
+        .envs(variables.iter().copied())
+        .args(["settings", "--central"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    if output.status.success() {
+        return Ok(serde_json::from_slice(&output.stdout).unwrap());
+    }
+    Err(String::from_utf8(output.stderr).unwrap())
+}
+
+/// Fear: a file overrides what an operator sets at the moment, or a flag loses against the environment.
+#[test]
+fn flag_before_environment_before_file_before_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("evolution.toml");
+    std::fs::write(&file, "vote_s = 11.0\nreport_s = 12.0\nmin_votes = 5\nmetrics_workers = 6\nrisk_tiers = true\n")
+        .unwrap();
+    let file = file.to_str().unwrap();
+    let variables = [
+        ("EVOLUTION_CONFIG", file),
+        ("EVOLUTION_REPORT_S", "22"),
+        ("EVOLUTION_MIN_VOTES", "4"),
+        ("PGFLOW_WORKERS", "3"),
+    ];
+    let seen = program(&variables, &["--min-votes", "2"]).unwrap();
+    assert_eq!(seen["vote_s"], 11.0, "the file");
+    assert_eq!(seen["report_s"], 22.0, "the environment over the file");
+    assert_eq!(seen["min_votes"], 2, "the flag over all");
+    assert_eq!(seen["risk_tiers"], true);
+    assert_eq!(seen["check_timeout_s"], 60.0, "the default");
+    assert_eq!((&seen["workers"]["metrics"], &seen["workers"]["rollback"]), (&6.into(), &3.into()));
+}
+
+/// Fear: a misspelt name in the file is passed over, or a variable's nonsense taken for nothing.
+#[test]
+fn a_wrong_file_and_a_wrong_variable_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("evolution.toml");
+    std::fs::write(&file, "votes_s = 11\n").unwrap();
+    let wrong = program(&[], &["--config", file.to_str().unwrap()]).unwrap_err();
+    assert!(wrong.contains("votes_s") && wrong.contains("evolution.toml"), "{wrong}");
+    assert!(program(&[], &["--config", "/nowhere.toml"]).unwrap_err().contains("/nowhere.toml"));
+    let wrong = program(&[("PGFLOW_ROLLBACK_WORKERS", "many")], &[]).unwrap_err();
+    assert!(wrong.contains("many") && wrong.contains("--rollback-workers"), "{wrong}");
+}
+
+/// Fear: a documented variable is not listed, and nobody finds it.
+#[test]
+fn help_lists_every_documented_variable() {
+    let help = Command::new(env!("CARGO_BIN_EXE_evolution")).args(["instance", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for name in [
+        "PGFLOW_DATABASE_URL",
+        "PGFLOW_WORKERS",
+        "PGFLOW_PROPOSALS_WORKERS",
+        "PGFLOW_METRICS_WORKERS",
+        "PGFLOW_PATTERNS_WORKERS",
+        "PGFLOW_CONSENSUS_WORKERS",
+        "PGFLOW_CONSENSUS_RESULTS_WORKERS",
+        "PGFLOW_ROLLBACK_WORKERS",
+        "PGFLOW_SAFETY_WORKERS",
+        "PGFLOW_PROFILE_WORKERS",
+        "PGFLOW_MAX_RETRIES",
+        "PGFLOW_RETRY_DELAY_MS",
+        "PGFLOW_QUEUE_WORKERS",
+        "PGFLOW_MESSAGE_RETRY_DELAY",
+        "PGFLOW_MESSAGE_MAX_RETRIES",
+        "INSTANCE_ID",
+        "EVOLUTION_WORKSPACE",
+        "EVOLUTION_CHECK",
+        "EVOLUTION_CONFIG",
+        "PGFLOW_TIER",
+    ] {
+        assert!(help.contains(name), "{name} is not in --help");
+    }
 }
 
 /// Fear: switching approval by likeness off leaves a way open.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pgflow::{Config, Publisher};
 use pgflow_actors::central::{CENTRAL, Central};
+use pgflow_actors::hooks::Agents;
 use pgflow_actors::instance::{Instance, InstanceOptions};
 use pgflow_actors::settings::{Role, Settings};
 use pgflow_actors::{manual, submit};
@@ -32,6 +33,9 @@ echo "$errors" >> .runs
 awk '{ e += $1 } END { printf "{\"error_count\":%d,\"execution_count\":%d,\"cpu_usage\":10.0,\"memory\":20.5}\n", e, NR * 40 }' .runs
 "#;
 
+/// Notes the steps of a rollback that are not about files.
+const STEPS: &str = r#"echo "$EVOLUTION_STEP $EVOLUTION_TARGET" >> .steps"#;
+
 pub const ORIGINAL: &[u8] = b"original \xff\x00 bytes, not even UTF-8\n";
 
 /// Short windows, so that a whole life fits in a test.
@@ -40,6 +44,7 @@ pub fn brisk(role: Role) -> Settings {
     settings.windows.observation = Some(Duration::from_millis(600));
     settings.windows.report = Duration::from_millis(200);
     settings.windows.check = Duration::from_secs(120);
+    settings.windows.health = Duration::from_millis(200);
     settings.retry_delay = Duration::from_millis(50);
     settings.consensus.window = time::Duration::seconds(20);
     settings.consensus.min_votes = 1;
@@ -60,6 +65,8 @@ pub struct Stage {
     pub client: Client,
     pub publisher: Publisher,
     settings: fn(Role) -> Settings,
+    /// Of instances started from now on.
+    pub agents: Agents,
     central: Option<Central>,
     instances: Vec<(String, TempDir, Option<Instance>)>,
 }
@@ -70,7 +77,8 @@ impl Stage {
         let db = TestDb::new().await;
         let client = db.client().await;
         let publisher = Publisher::connect(&Config::new(db.url()).instance("test")).await.unwrap();
-        let mut stage = Self { db, client, publisher, settings, central: None, instances: Vec::new() };
+        let mut stage =
+            Self { db, client, publisher, settings, agents: Agents::default(), central: None, instances: Vec::new() };
         stage.start_central().await;
         for _ in 0..instances {
             stage.add_instance().await;
@@ -82,13 +90,14 @@ impl Stage {
         let mut config = Config::new(self.db.url());
         config.handler_connections = 4;
         config.rescue_grace_ms = 200;
+        config.unknown_grace_ms = 1_000;
         config
     }
 
     pub async fn start_central(&mut self) {
         let config = || self.config().instance(CENTRAL);
         // The name of one that was killed is free when the server has noticed.
-        let started = eventually(LIMIT, async || Central::start(config(), (self.settings)(Role::Central)).await.ok());
+        let started = eventually(LIMIT, async || free(Central::start(config(), (self.settings)(Role::Central)).await));
         self.central = Some(started.await);
     }
 
@@ -104,8 +113,12 @@ impl Stage {
     pub async fn start_instance(&mut self, id: &str) {
         let folder = self.folder(id);
         let started = eventually(LIMIT, async || {
-            let options = InstanceOptions::new(id, &folder, CHECK);
-            Instance::start(self.config(), (self.settings)(Role::Instance), options).await.ok()
+            let options = InstanceOptions {
+                steps: Some(STEPS.to_owned()),
+                agents: self.agents.clone(),
+                ..InstanceOptions::new(id, &folder, CHECK)
+            };
+            free(Instance::start(self.config(), (self.settings)(Role::Instance), options).await)
         });
         let started = started.await;
         self.slot(id).2 = Some(started);
@@ -189,6 +202,18 @@ impl Stage {
         if let Some(central) = self.central.take() {
             assert_eq!(central.runtime().found_by_heartbeat(), 0, "central");
             central.stop(GRACE).await.unwrap();
+        }
+    }
+}
+
+/// What started, unless the name or the workspace is still held by one that was killed.
+fn free<T>(started: anyhow::Result<T>) -> Option<T> {
+    match started {
+        Ok(started) => Some(started),
+        Err(error) => {
+            let why = format!("{error:#}");
+            assert!(why.contains("a live instance has this name") || why.contains("workspace_in_use"), "{why}");
+            None
         }
     }
 }

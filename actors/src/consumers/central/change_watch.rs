@@ -7,13 +7,14 @@ use pgflow::{Context, Failure};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::Own;
 use super::metrics::watch_delay;
+use super::{Own, close};
+use crate::alerts::Alert;
 use crate::consumers::{ALREADY_PROCESSED, Consume};
 use crate::messages::WatchChange;
 use crate::producers::central::watch_later;
 use crate::settings::STALE_PERIODS;
-use crate::store::{self, Alert};
+use crate::store;
 
 pub(crate) struct Watches(pub(crate) Arc<Own>);
 
@@ -34,14 +35,19 @@ impl Consume for Watches {
         let ordered = store::rollback_ordered(tx, id).await?;
         let fresh_at_the_end = last + silence >= ends && change.breach_counts.is_empty();
         if now >= ends + period && fresh_at_the_end && !ordered {
-            store::close_change(tx, id, "succeeded").await?;
+            close(tx, &self.0, id, "succeeded").await?;
             tracing::info!(target: "evolution", proposal_id = %id, "change succeeded: clean to the end of its window");
             return Ok("succeeded");
+        }
+        if last >= ends && now >= ends + silence && !ordered {
+            // Reported to the end, and never clean: the instance has given up on it, and a person has the alert.
+            store::close_change(tx, id, "expired").await?;
+            return Ok("expired");
         }
         let told = change.stale_alerted_at.is_some_and(|told| told >= last);
         if now - last >= silence && !told {
             let detail = json!({ "silent_seconds": (now - last).as_seconds_f64(), "rollback_ordered": ordered });
-            store::raise_alert(tx, Alert::MetricsStale, id, &change.instance_id, &detail).await?;
+            store::raise_alert(tx, Alert::MetricsStale, (id, &change.instance_id), &detail).await?;
             store::mark_stale(tx, id).await?;
         }
         watch_later(cx.publisher(), tx, id, watch_delay(period, ends, now)).await?;

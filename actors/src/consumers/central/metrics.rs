@@ -9,16 +9,17 @@ use time::OffsetDateTime;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::Own;
-use crate::breach::{Assessment, assess};
+use super::{Own, close};
+use crate::alerts::Alert;
+use crate::breach::{Assessment, Metric, assess};
 use crate::consumers::Consume;
 use crate::events::{METRICS_RECEIVED, tell};
 use crate::messages::ExecutionMetrics;
 use crate::metrics::judged;
-use crate::producers::central::{send_rollback_trigger, watch_later};
+use crate::producers::central::{order_rollback, watch_later};
 use crate::proposal::State;
 use crate::settings::STALE_PERIODS;
-use crate::store::{self, Alert, Report, Rollback, WatchedChange};
+use crate::store::{self, Report, Rollback, WatchedChange};
 use crate::thresholds::Thresholds;
 
 pub(crate) struct Reports(pub(crate) Arc<Own>);
@@ -46,11 +47,11 @@ impl Consume for Reports {
         match status {
             Some(State::RolledBack) => {
                 keep(tx, &report).await?;
-                close_rolled_back(tx, id, &change).await?;
+                close_rolled_back(tx, &self.0, id, &change).await?;
             }
             Some(State::Failed) => {
                 keep(tx, &report).await?;
-                store::close_change(tx, id, "failed").await?;
+                close(tx, &self.0, id, "failed").await?;
             }
             _ if !change.is_open() => keep(tx, &report).await?,
             _ => self.judge(cx, tx, &report, &change).await?,
@@ -67,8 +68,12 @@ async fn keep(tx: &Client, report: &ExecutionMetrics) -> Result<(), Failure> {
 }
 
 /// The instance took the change back: close it, and learn how long that took.
-async fn close_rolled_back(tx: &Client, id: Uuid, change: &WatchedChange) -> Result<(), Failure> {
-    store::close_change(tx, id, "rolled_back").await?;
+async fn close_rolled_back(tx: &Client, own: &Own, id: Uuid, change: &WatchedChange) -> Result<(), Failure> {
+    close(tx, own, id, "rolled_back").await?;
+    // Whatever was wrong with it, it is gone.
+    for over in [Alert::ThresholdBreach, Alert::MetricsStale, Alert::RollbackFailed] {
+        store::clear_alert(tx, over, &id.to_string()).await?;
+    }
     if let Some(seconds) = store::complete_rollback(tx, id).await? {
         let mut strategy = store::strategy(tx, &change.change_type).await?;
         strategy.learn(true, seconds);
@@ -91,7 +96,8 @@ impl Reports {
         let learned = store::learned_profile(tx, &change.agent_type).await?;
         let limits = Thresholds::effective(&change.agent_type, &change.safety_profile, learned.as_ref());
         let judged = judged(&report.metrics_before, &report.metrics_after);
-        let seen = assess(&judged, &limits, &change.breach_counts);
+        let shadowed = report.shadowed.keys().filter_map(|metric| Metric::from_tag(metric)).collect();
+        let seen = assess(&judged, &limits, &change.breach_counts, &shadowed);
         store::insert_metrics(tx, Report { message: report, judged: &judged, breaches: &seen.breaches }).await?;
 
         let now = OffsetDateTime::now_utc();
@@ -101,10 +107,19 @@ impl Reports {
             watch_later(cx.publisher(), tx, id, watch_delay(settings.windows.report, ends, now)).await?;
         }
         self.act(cx, tx, report, change, &seen).await?;
+        store::clear_alert(tx, Alert::MetricsStale, &id.to_string()).await?;
+        if seen.counts.is_empty() {
+            store::clear_alert(tx, Alert::ThresholdBreach, &id.to_string()).await?;
+        }
         let ordered = store::rollback_ordered(tx, id).await?;
         // The last report is sent when the instance's window closes, which began a moment before ours.
         let last = now + settings.windows.report / 2 >= ends;
-        if last && seen.breaches.is_empty() && !ordered && store::close_change(tx, id, "succeeded").await? {
+        if last
+            && seen.breaches.is_empty()
+            && shadowed.is_empty()
+            && !ordered
+            && close(tx, &self.0, id, "succeeded").await?
+        {
             tracing::info!(target: "evolution", proposal_id = %id, "change succeeded: clean to the end of its window");
         }
         Ok(())
@@ -139,13 +154,11 @@ impl Reports {
                 breach_count: count,
                 strategy: store::strategy(tx, &change.change_type).await?,
             };
-            if store::insert_rollback(tx, &order).await? {
-                send_rollback_trigger(cx.publisher(), tx, &order).await?;
-            }
+            order_rollback(cx.publisher(), tx, &order).await?;
         } else if seen.alert && seen.breaches.iter().any(|b| seen.counts.get(&b.metric) == Some(&1)) {
             // Once for breaches in a row, not at every report.
             let detail = json!({ "breaches": seen.breaches });
-            store::raise_alert(tx, Alert::ThresholdBreach, id, &change.instance_id, &detail).await?;
+            store::raise_alert(tx, Alert::ThresholdBreach, (id, &change.instance_id), &detail).await?;
         }
         Ok(())
     }

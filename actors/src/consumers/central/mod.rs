@@ -1,7 +1,9 @@
 //! What central takes in.
 
+mod batch;
 mod change_watch;
 mod deadline;
+mod health;
 mod intake;
 mod learning;
 mod learning_completed;
@@ -20,8 +22,8 @@ use uuid::Uuid;
 use super::Consumer;
 use crate::consensus::{Clock, Decision, Status, decide};
 use crate::messages::{
-    CHANGE_WATCHES, CONSENSUS_DEADLINES, CONSENSUS_VOTES, LEARNING_LOOP_COMPLETED, LEARNING_RUNS, METRICS_TO_GUARDIAN,
-    PATTERNS_FOR_AGGREGATOR, PROPOSALS_FOR_CONSENSUS,
+    CHANGE_WATCHES, CONSENSUS_DEADLINES, CONSENSUS_VOTES, HEALTH_CHECKS, LEARNING_LOOP_COMPLETED, LEARNING_RUNS,
+    METRICS_TO_GUARDIAN, PATTERNS_FOR_AGGREGATOR, PROPOSALS_FOR_CONSENSUS,
 };
 use crate::producers::central::send_consensus_result;
 use crate::settings::Settings;
@@ -37,7 +39,7 @@ pub(crate) struct Own {
 pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
     let (s, w) = (&own.settings, own.settings.workers);
     let shared = || Arc::clone(own);
-    let (a, b, c, d, e, f) = (shared(), shared(), shared(), shared(), shared(), shared());
+    let (a, b, c, d, e, f, g) = (shared(), shared(), shared(), shared(), shared(), shared(), shared());
     builder
         .queue(s.brief_queue(PROPOSALS_FOR_CONSENSUS, w.proposals))
         .handler(move || Consumer(intake::Intake(a.clone())))
@@ -47,14 +49,29 @@ pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
         .handler(move || Consumer(deadline::Deadlines(c.clone())))
         .queue(s.brief_queue(METRICS_TO_GUARDIAN, w.metrics))
         .handler(move || Consumer(metrics::Reports(d.clone())))
+        .handler(|| Consumer(batch::Batches))
         .queue(s.brief_queue(CHANGE_WATCHES, 1))
         .handler(move || Consumer(change_watch::Watches(e.clone())))
         .queue(s.brief_queue(PATTERNS_FOR_AGGREGATOR, w.patterns))
         .handler(|| Consumer(pattern::Patterns))
         .queue(s.brief_queue(LEARNING_RUNS, w.profile))
         .handler(move || Consumer(learning::Learning(f.clone())))
+        .queue(s.brief_queue(HEALTH_CHECKS, 1))
+        .handler(move || Consumer(health::Health(g.clone())))
         .queue(s.brief_queue(LEARNING_LOOP_COMPLETED, 1))
         .handler(|| Consumer(learning_completed::Completed))
+}
+
+/// Closes an approved change, whose outcome moves the gate if that may move; false when it was closed before.
+async fn close(tx: &Client, own: &Own, change: Uuid, end: &str) -> Result<bool, Failure> {
+    if !store::close_change(tx, change, end).await? {
+        return Ok(false);
+    }
+    if own.settings.adaptive_gate {
+        let gate = store::record_outcome(tx, end == "succeeded").await?;
+        tracing::debug!(target: "evolution", confidence = gate.confidence(), converged = gate.converged(), "gate");
+    }
+    Ok(true)
 }
 
 /// Decides with the votes that are there, and tells the proposer if that is a decision.
@@ -67,7 +84,11 @@ async fn try_to_decide(
 ) -> Result<Option<Decision>, Failure> {
     let votes = store::votes_on(tx, proposal).await?;
     let clock = Clock { now, deadline: open.deadline };
-    let decision = decide(&votes, open.rule, clock, &own.settings.consensus);
+    let mut settings = own.settings.consensus.clone();
+    if own.settings.adaptive_gate {
+        settings.min_confidence = store::gate(tx).await?.confidence();
+    }
+    let decision = decide(&votes, open.rule, clock, &settings);
     if decision.status == Status::Voting {
         return Ok(None);
     }

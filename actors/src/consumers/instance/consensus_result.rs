@@ -7,7 +7,8 @@ use pgflow::{Context, Failure};
 use super::{Own, release_target};
 use crate::consumers::{ALREADY_PROCESSED, Consume};
 use crate::events::{CONSENSUS_APPROVED, CONSENSUS_REJECTED, tell};
-use crate::messages::ConsensusResult;
+use crate::hooks::Approved;
+use crate::messages::{ConsensusResult, Vote};
 use crate::producers::instance::order_execution;
 use crate::proposal::{OnResult, State, on_result};
 use crate::store;
@@ -37,6 +38,14 @@ impl Consume for ConsensusResults {
         let why = rationale.unwrap_or("no reason given");
         if next == State::ConsensusReached {
             order_execution(cx.publisher(), tx, &proposal).await?;
+            if let Some(agent) = self.0.agents.of(&proposal.agent_type) {
+                let in_favour = result.votes.iter().filter(|(_, ballot)| ballot.vote() == Vote::Approve);
+                agent.on_change_approved(&Approved {
+                    change_id: id,
+                    approved_by: in_favour.map(|(instance, _)| instance.clone()).collect(),
+                    consensus_score: result.confidence,
+                });
+            }
             tell!(CONSENSUS_APPROVED, proposal_id = %id, confidence = result.confidence, "consensus reached: {why}");
         } else {
             release_target(cx, tx, &proposal).await?;

@@ -3,13 +3,17 @@
 //! A redelivery in `executing` takes back what the run before it wrote, and begins anew; only a settled state is
 //! answered `already_processed`. A rollback that arrives meanwhile cancels the run; the state is then the rollback's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgflow::{Context, Failure};
 use time::OffsetDateTime;
 
-use super::{Own, release_target};
+use super::batching::note;
+use super::judging::judge;
+use super::tidying::tidy;
+use super::{Own, limits, release_target};
 use crate::change::read_change;
 use crate::check::CheckError;
 use crate::consumers::{ALREADY_PROCESSED, Consume, NOT_APPLICABLE};
@@ -23,8 +27,8 @@ use crate::metrics::Metrics;
 use crate::producers::instance::{observe_later, report_metrics_to_guardian};
 use crate::proposal::{OnExecute, State, on_execute, validate_execution, verify_execution};
 use crate::runs::Running;
+use crate::settings::STALE_PERIODS;
 use crate::store::{self, Proposal, Run};
-use crate::thresholds::Thresholds;
 use crate::workspace::WorkspaceError;
 
 /// How soon to ask again for something that another run holds.
@@ -84,6 +88,14 @@ impl Consume for Execution {
             OnExecute::NotApproved => return Err(Failure::dead(format!("not_approved: it is {}", proposal.status))),
             OnExecute::Begin | OnExecute::BeginAgain => {}
         }
+        // One at a time: a check measures the whole workspace, and what it saw must be this change's doing.
+        let _measuring = own.measuring.lock().await;
+        tidy(own, &client).await?;
+        let patience = own.settings.windows.report * STALE_PERIODS;
+        if store::is_condemned(&*client, &own.id, patience).await? {
+            return Err(Failure::snooze(HELD_PAUSE));
+        }
+        let rollbacks = own.rollbacks();
         // Registered before the state says `executing`: whoever sees that state finds the run.
         let Some(running) = own.runs.begin(id) else { return Err(Failure::snooze(HELD_PAUSE)) };
         let Some(proposal) = store::enter_executing(&*client, id).await? else { return Ok(NOT_APPLICABLE) };
@@ -92,15 +104,20 @@ impl Consume for Execution {
         let mut run = Run::default();
         let end = self.run(&proposal, &running, &mut run).await;
         run.took_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-        match end {
-            Ok(()) => self.applied(cx, &proposal, &run).await,
+        let outcome = match end {
+            Ok(()) => self.applied(cx, &proposal, &run, rollbacks).await,
             Err(End::Cancelled) => Ok(NOT_APPLICABLE),
             Err(End::Failed(why)) => self.failed(cx, &proposal, &run, &why).await,
             Err(End::Again(_, why)) if own.settings.is_last(cx.attempt()) => {
                 self.failed(cx, &proposal, &run, &why).await
             }
             Err(End::Again(failure, _)) => Err(failure),
+        };
+        if outcome.is_err() {
+            // Not left in place until the next try: others are measured meanwhile.
+            own.executor.revert(id).await?;
         }
+        outcome
     }
 }
 
@@ -131,18 +148,29 @@ impl Execution {
     }
 
     /// Phases 6 and 7 of a run that went well.
-    async fn applied(&self, cx: &Context<'_>, proposal: &Proposal, run: &Run) -> Result<&'static str, Failure> {
+    async fn applied(
+        &self,
+        cx: &Context<'_>,
+        proposal: &Proposal,
+        run: &Run,
+        rollbacks: u64,
+    ) -> Result<&'static str, Failure> {
         let own = &self.0;
         let id = proposal.proposal_id;
         let tx = cx.transaction().await?;
-        let learned = store::safety_profile(tx, &own.id, &proposal.agent_type).await?;
-        let limits = Thresholds::effective(&proposal.agent_type, &proposal.safety_profile, learned.as_ref());
+        let limits = limits(own, tx, proposal).await?;
         let until = OffsetDateTime::now_utc() + own.settings.observation(limits.window);
         if !store::enter_applied(tx, id, run, until).await? {
             return Ok(NOT_APPLICABLE);
         }
         let metrics = (&run.before, &run.after);
-        report_metrics_to_guardian(cx.publisher(), tx, proposal, State::Applied, metrics).await?;
+        let reading = judge(own, tx, proposal, &limits, metrics).await?;
+        if own.rollbacks() != rollbacks {
+            // Something was taken back while this was measured: begin anew.
+            return Err(Failure::snooze(HELD_PAUSE));
+        }
+        report_metrics_to_guardian(cx.publisher(), tx, proposal, State::Applied, metrics, reading.shadowed).await?;
+        note(own, cx, tx, &proposal.agent_type, &run.after).await?;
         observe_later(cx.publisher(), tx, proposal, until, own.settings.windows.report).await?;
         tell!(PROPOSAL_APPLIED, proposal_id = %id, target = proposal.target_key, "applied");
         tell!(RUN_COMPLETED, proposal_id = %id, execution_time_ms = run.took_ms, "execution completed");
@@ -169,7 +197,8 @@ impl Execution {
             return Ok(NOT_APPLICABLE);
         }
         let metrics = (&run.before, &run.after);
-        report_metrics_to_guardian(cx.publisher(), tx, proposal, State::Failed, metrics).await?;
+        store::excuse_neighbours(tx, &own.id, id, metrics).await?;
+        report_metrics_to_guardian(cx.publisher(), tx, proposal, State::Failed, metrics, BTreeMap::new()).await?;
         release_target(cx, tx, proposal).await?;
         tell!(PROPOSAL_FAILED, proposal_id = %id, reason = why, "failed, and taken back: {why}");
         tell!(RUN_FAILED, proposal_id = %id, execution_time_ms = run.took_ms, "execution failed");

@@ -4,26 +4,30 @@
 //! pattern.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgflow::{Context, Failure};
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_postgres::Client;
 
-use super::{Own, broken, release_target};
-use crate::breach::{Counts, assess};
+use super::batching::note;
+use super::judging::judge;
+use super::tidying::tidy;
+use super::{Own, broken, limits, release_target};
 use crate::change::content;
 use crate::check::CheckError;
 use crate::consumers::{Consume, NOT_APPLICABLE};
 use crate::executor::ChangeExecutor;
 use crate::json::Object;
 use crate::messages::ObserveChange;
-use crate::metrics::{Metrics, judged};
 use crate::producers::instance::{observe_later, report_metrics_to_guardian, report_pattern_to_aggregator};
 use crate::proposal::State;
 use crate::settings::STALE_PERIODS;
 use crate::store::{self, Proposal};
-use crate::thresholds::Thresholds;
+
+/// How soon to measure again what a rollback fell into.
+const AGAIN: Duration = Duration::from_millis(100);
 
 pub(crate) struct Observation(pub(crate) Arc<Own>);
 
@@ -34,30 +38,41 @@ impl Consume for Observation {
         let own = &self.0;
         own.is_mine(&message.instance_id)?;
         let client = own.database.client().await?;
-        let Some(proposal) = store::find_proposal(&*client, message.proposal_id).await?.filter(is_watched) else {
+        if store::find_proposal(&*client, message.proposal_id).await?.filter(is_watched).is_none() {
             return Ok(NOT_APPLICABLE);
-        };
+        }
+        let measuring = own.measuring.lock().await;
+        tidy(own, &client).await?;
+        let rollbacks = own.rollbacks();
         let after = match own.check.run(std::future::pending()).await {
             Ok(metrics) => metrics,
             Err(error @ (CheckError::NotStarted(_) | CheckError::Cancelled)) => return Err(Failure::retry(error)),
             // The check passed when the change was applied: a failure now is a breach, not silence.
             Err(error) => broken(&error),
         };
+        drop(measuring);
         let tx = cx.transaction().await?;
-        if store::lock_proposal(tx, proposal.proposal_id).await?.filter(is_watched).is_none() {
+        let Some(proposal) = store::lock_proposal(tx, message.proposal_id).await?.filter(is_watched) else {
             return Ok(NOT_APPLICABLE);
+        };
+        let limits = limits(own, tx, &proposal).await?;
+        let before = proposal.measured_from().unwrap_or_default();
+        let reading = judge(own, tx, &proposal, &limits, (&before, &after)).await?;
+        if own.rollbacks() != rollbacks {
+            return Err(Failure::snooze(AGAIN));
         }
-        let before = proposal.metrics_before.clone().unwrap_or_default();
-        report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::Applied, (&before, &after)).await?;
+        let clean = reading.clean;
+        report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::Applied, (&before, &after), reading.shadowed)
+            .await?;
 
+        note(own, cx, tx, &proposal.agent_type, &after).await?;
         let period = own.settings.windows.report;
         let over = OffsetDateTime::now_utc() - message.until;
-        let clean = self.is_clean(tx, &proposal, &before, &after).await?;
         // A breach at the end is Guardian's to act on; where a profile forbids it to, nobody waits for ever.
         if (over >= time::Duration::ZERO && clean) || over >= period * STALE_PERIODS {
             return self.keep(cx, tx, &proposal, clean).await;
         }
-        let delay = std::time::Duration::try_from(-over).ok().filter(|left| !left.is_zero());
+        let delay = Duration::try_from(-over).ok().filter(|left| !left.is_zero());
         observe_later(cx.publisher(), tx, &proposal, message.until, delay.map_or(period, |left| left.min(period)))
             .await?;
         Ok("observed")
@@ -69,19 +84,6 @@ fn is_watched(proposal: &Proposal) -> bool {
 }
 
 impl Observation {
-    /// As Guardian judges it, so that nothing is kept that is about to be taken back.
-    async fn is_clean(
-        &self,
-        tx: &Client,
-        proposal: &Proposal,
-        before: &Metrics,
-        after: &Metrics,
-    ) -> Result<bool, Failure> {
-        let learned = store::safety_profile(tx, &self.0.id, &proposal.agent_type).await?;
-        let limits = Thresholds::effective(&proposal.agent_type, &proposal.safety_profile, learned.as_ref());
-        Ok(assess(&judged(before, after), &limits, &Counts::new()).breaches.is_empty())
-    }
-
     async fn keep(
         &self,
         cx: &Context<'_>,
@@ -95,7 +97,11 @@ impl Observation {
         }
         if clean && own.settings.mine_patterns {
             let success = store::agent_success(tx, &own.id, &proposal.agent_type).await?;
-            report_pattern_to_aggregator(cx.publisher(), tx, proposal, pattern_of(proposal), success).await?;
+            let pattern = pattern_of(proposal);
+            if let Some(agent) = own.agents.of(&proposal.agent_type) {
+                agent.on_pattern_learned(&proposal.change_type, &pattern);
+            }
+            report_pattern_to_aggregator(cx.publisher(), tx, proposal, pattern, success).await?;
         }
         release_target(cx, tx, proposal).await?;
         // Before the commit: a change that is kept twice is kept; one that the state calls kept must be.

@@ -4,20 +4,27 @@
 //! The first statement marks the proposal, committed at once: from there on no execution of it can begin or end well,
 //! in whatever process. Everything after it may be repeated.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pgflow::{Context, Failure};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{Own, release_target};
+use crate::alerts::Alert;
+use crate::check::{Check, CheckError};
 use crate::consumers::{ALREADY_PROCESSED, Consume, NOT_APPLICABLE};
 use crate::events::{ROLLBACK_COMPLETED, tell};
 use crate::executor::ChangeExecutor;
+use crate::hooks::TakenBack;
 use crate::messages::RollbackTrigger;
 use crate::metrics::Metrics;
 use crate::producers::instance::report_metrics_to_guardian;
 use crate::proposal::State;
-use crate::store::{self, Alert, Proposal};
+use crate::store::{self, Proposal};
+use crate::strategy::{Step, Strategy};
 
 pub(crate) struct Rollback(pub(crate) Arc<Own>);
 
@@ -38,12 +45,12 @@ impl Consume for Rollback {
         if own.runs.cancel(id).await {
             tracing::info!(target: "evolution", proposal_id = %id, "execution cancelled by a rollback");
         }
-        let restored = match self.take_back(&proposal).await {
+        let restored = match self.take_back(&proposal, trigger.strategy.as_ref()).await {
             Ok(metrics) => metrics,
             Err(why) => {
                 if own.settings.is_last(cx.attempt()) {
                     let detail = json!({ "reason": trigger.reason, "error": why });
-                    store::raise_alert(&*client, Alert::RollbackFailed, id, &own.id, &detail).await?;
+                    store::raise_alert(&*client, Alert::RollbackFailed, (id, &own.id), &detail).await?;
                 }
                 return Err(Failure::retry(format!("rollback_failed: {why}")));
             }
@@ -52,10 +59,20 @@ impl Consume for Rollback {
         if !store::enter_rolled_back(tx, id, &trigger.reason).await? {
             return Ok(ALREADY_PROCESSED);
         }
-        let before = proposal.metrics_before.clone().unwrap_or_default();
-        report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::RolledBack, (&before, &restored)).await?;
+        // Before the commit: who measured meanwhile must see it whenever it sees the new state.
+        own.rollbacks.fetch_add(1, Ordering::AcqRel);
+        let before = proposal.measured_from();
+        // Of a run that was stopped nobody knows from where it counted: everything until now is excused.
+        let from = before.clone().unwrap_or_else(Metrics::nothing_counted);
+        store::excuse_neighbours(tx, &own.id, id, (&from, &restored)).await?;
+        let metrics = (&before.unwrap_or_default(), &restored);
+        report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::RolledBack, metrics, BTreeMap::new()).await?;
         release_target(cx, tx, &proposal).await?;
         let limit = trigger.threshold.normalised();
+        if let Some(agent) = own.agents.of(&proposal.agent_type) {
+            let (reason, limit) = (trigger.reason.clone(), limit.clone());
+            agent.on_rollback_triggered(&TakenBack { change_id: id, reason, limit });
+        }
         tell!(
             ROLLBACK_COMPLETED,
             proposal_id = %id,
@@ -70,13 +87,33 @@ impl Consume for Rollback {
 }
 
 impl Rollback {
-    /// The files as before, and the check's word for it.
-    async fn take_back(&self, proposal: &Proposal) -> Result<Metrics, String> {
+    /// A step that is not about files, by the owner's command.
+    async fn perform(&self, id: Uuid, step: &Step) -> Result<(), CheckError> {
+        let own = &self.0;
+        let Some(command) = &own.steps else {
+            tracing::debug!(target: "evolution", proposal_id = %id, "no command for {} of {}", step.action, step.target);
+            return Ok(());
+        };
+        let mut check = Check { command: command.clone(), ..own.check.clone() };
+        let named = |name: &str, value: String| (name.to_owned(), value);
+        check.env.extend([
+            named("EVOLUTION_STEP", step.action.clone()),
+            named("EVOLUTION_TARGET", step.target.clone()),
+            named("EVOLUTION_PROPOSAL", id.to_string()),
+        ]);
+        check.output(std::future::pending()).await.map(drop)
+    }
+
+    /// The files as before, the plan's other steps, and the check's word for it.
+    async fn take_back(&self, proposal: &Proposal, plan: Option<&Strategy>) -> Result<Metrics, String> {
         let own = &self.0;
         let id = proposal.proposal_id;
         own.executor.revert(id).await.map_err(|e| e.to_string())?;
         if !own.executor.verify(id).await.map_err(|e| e.to_string())? {
             return Err("the file is not as it was before".to_owned());
+        }
+        for step in plan.into_iter().flat_map(|plan| &plan.steps).filter(|step| !step.restores_files()) {
+            self.perform(id, step).await.map_err(|e| format!("step {} of {}: {e}", step.action, step.target))?;
         }
         own.check.run(std::future::pending()).await.map_err(|e| format!("the check after it: {e}"))
     }

@@ -26,6 +26,9 @@ impl Consume for Sending {
         for _ in 0..BATCH_MAX {
             let Some(proposal) = store::send_next_proposal(tx, &self.0.id).await? else { return Ok("sent") };
             propose_for_consensus(cx.publisher(), tx, &proposal).await?;
+            if let Some(agent) = self.0.agents.of(&proposal.agent_type) {
+                agent.on_change_proposed(proposal.proposal_id, &proposal.code_change, &proposal.metadata);
+            }
         }
         // There may be more.
         send_proposals(cx.publisher(), tx, &self.0.id).await?;

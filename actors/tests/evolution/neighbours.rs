@@ -1,0 +1,93 @@
+//! Several changes in one workspace, whose check counts for all of them.
+
+use crate::stage::{ORIGINAL, Stage, brisk, proposal};
+
+/// Fear: one bad change has its innocent neighbours rolled back (a known flaw of the first version).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_change_is_rolled_back_alone() {
+    let stage = Stage::new(1, |role| {
+        let mut settings = brisk(role);
+        settings.windows.observation = Some(std::time::Duration::from_millis(1_500));
+        settings
+    })
+    .await;
+    for file in ["b.txt", "c.txt", "d.txt"] {
+        std::fs::write(stage.folder("s1").join(file), ORIGINAL).unwrap();
+    }
+    let before = stage.submit("s1", &[proposal("b.txt", "good\n")]).await[0];
+    stage.until_status(before, "applied").await;
+    // All at once: the bad one among good ones, in whatever order.
+    let lines = [proposal("c.txt", "good\n"), proposal("a.txt", "bad\n"), proposal("d.txt", "good\n")];
+    let ids = stage.submit("s1", &lines).await;
+    stage.until_status(ids[1], "rolled_back").await;
+    for good in [before, ids[0], ids[2]] {
+        let kept = format!(
+            "SELECT status || ' ' || (kept_at IS NOT NULL) FROM evolution_proposals WHERE proposal_id = '{good}'"
+        );
+        stage.until(&kept, "applied true").await;
+    }
+    stage.until("SELECT count(*) FROM evolution_approved_changes WHERE status = 'succeeded'", "3").await;
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_rollbacks").await, "1");
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    for file in ["b.txt", "c.txt", "d.txt"] {
+        assert_eq!(stage.bytes("s1", file).unwrap(), b"good\n");
+    }
+    stage.end().await;
+}
+
+/// Fear: a defect that shows only later rolls back everything that is watched, oldest first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_defect_is_held_against_the_newest_change() {
+    let stage = Stage::new(1, |role| {
+        let mut settings = brisk(role);
+        settings.windows.observation = Some(std::time::Duration::from_secs(3_600));
+        settings.max_retries = 20;
+        settings
+    })
+    .await;
+    let older = stage.submit("s1", &[proposal("a.txt", "good\n")]).await[0];
+    stage.until_status(older, "applied").await;
+    let newer = stage.submit("s1", &[proposal("b.txt", "good\n")]).await[0];
+    stage.until_status(newer, "applied").await;
+    let unusable = stage.folder("s1").join(".unusable");
+    std::fs::write(&unusable, "").unwrap();
+    stage.until("SELECT proposal_id::text FROM evolution_rollbacks", &newer.to_string()).await;
+    std::fs::remove_file(&unusable).unwrap();
+    stage.until_status(newer, "rolled_back").await;
+    let seen = "SELECT count(*) > 2 FROM evolution_change_metrics WHERE reported_at > \
+                (SELECT completed_at FROM evolution_rollbacks)";
+    stage.until(seen, "t").await;
+    assert_eq!(stage.status(older).await, "applied");
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_rollbacks").await, "1");
+    stage.end().await;
+}
+
+/// Fear: the errors of a run that a crash cut short are held against whoever is watched beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_cut_short_did_is_held_against_nobody() {
+    let mut stage = Stage::new(1, |role| {
+        let mut settings = brisk(role);
+        settings.windows.observation = Some(std::time::Duration::from_secs(3_600));
+        settings
+    })
+    .await;
+    let good = stage.submit("s1", &[proposal("b.txt", "good\n")]).await[0];
+    stage.until_status(good, "applied").await;
+    let (hold, runs) = (stage.folder("s1").join(".hold"), stage.folder("s1").join(".runs"));
+    std::fs::write(&hold, "").unwrap();
+    let other = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until_status(other, "executing").await;
+    stage.kill_instance("s1");
+    // What it did before it died: twenty runs of six errors.
+    let counted = std::fs::read_to_string(&runs).unwrap();
+    std::fs::write(&runs, format!("{counted}{}", "6\n".repeat(20))).unwrap();
+    std::fs::remove_file(&hold).unwrap();
+    stage.start_instance("s1").await;
+    stage.until_status(other, "applied").await;
+    let reports = format!("SELECT count(*) FROM evolution_change_metrics WHERE proposal_id = '{good}'");
+    let seen: u32 = stage.ask(&reports).await.parse().unwrap();
+    stage.until(&format!("SELECT count(*) > {} FROM ({reports}) c(n) WHERE n > {}", 0, seen + 2), "t").await;
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_rollbacks").await, "0");
+    assert_eq!(stage.status(good).await, "applied");
+    stage.end().await;
+}
