@@ -310,7 +310,7 @@ BEGIN
     put_lane_id := lanes[i];
     IF firsts[i] THEN
       put_message_id := ids[i];
-      put_id := public.pgflow_place(heads[i], CASE WHEN a_delay > interval '0' THEN clock_timestamp() + a_delay END, a_queue_id, lanes[i],
+      put_id := public.pgflow_place(heads[i], a_delay, a_queue_id, lanes[i],
         ids[i], a_kind, a_version, a_codec, a_body, a_headers, keys[i], dedups[i], a_source, a_broadcast_id);
     ELSE
       SELECT d.id, d.message_id INTO put_id, put_message_id FROM public.pgflow_dedup d WHERE d.queue_id = a_queue_id AND d.dedup_key = dedups[i];
@@ -627,22 +627,26 @@ EXCEPTION WHEN OTHERS THEN
 END $function$
 ;
 
-CREATE OR REPLACE FUNCTION public.pgflow_place(a_head boolean, a_due timestamp with time zone, a_queue_id integer, a_lane_id integer, a_message_id uuid, a_kind text, a_version integer, a_codec smallint, a_body bytea, a_headers jsonb, a_ordering_key text, a_dedup_key text, a_source text, a_broadcast_id uuid)
+CREATE OR REPLACE FUNCTION public.pgflow_place(a_head boolean, a_delay interval, a_queue_id integer, a_lane_id integer, a_message_id uuid, a_kind text, a_version integer, a_codec smallint, a_body bytea, a_headers jsonb, a_ordering_key text, a_dedup_key text, a_source text, a_broadcast_id uuid)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-DECLARE new_id bigint;
+DECLARE
+  new_id bigint;
+  -- One clock for both: a delay is counted from what is written as the publish.
+  now    timestamptz := clock_timestamp();
+  due    timestamptz := CASE WHEN a_delay > interval '0' THEN now + a_delay END;
 BEGIN
   IF octet_length(a_kind) NOT BETWEEN 1 AND 128 THEN
     RAISE EXCEPTION 'kind must have 1 to 128 bytes, it has %', octet_length(a_kind) USING ERRCODE = '54000'; END IF;
   IF NOT a_head THEN
     INSERT INTO public.pgflow_parked (reason, queue_id, lane_id, run_at, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
-      VALUES ('key', a_queue_id, a_lane_id, a_due, a_version, a_codec, a_message_id, clock_timestamp(), a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
+      VALUES ('key', a_queue_id, a_lane_id, due, a_version, a_codec, a_message_id, now, a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
       RETURNING id INTO new_id;
-  ELSIF a_due IS NOT NULL THEN
+  ELSIF due IS NOT NULL THEN
     INSERT INTO public.pgflow_scheduled (run_at, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
-      VALUES (a_due, a_lane_id, a_version, a_codec, a_message_id, clock_timestamp(), a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
+      VALUES (due, a_lane_id, a_version, a_codec, a_message_id, now, a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
       RETURNING id INTO new_id;
   ELSE
     INSERT INTO public.pgflow_ready (lane_id, version, codec, message_id, kind, body, headers, ordering_key, source, broadcast_id)
@@ -710,7 +714,7 @@ BEGIN
       RETURNING k.xmax = 0 INTO head;
   END IF;
   put_message_id := a_message_id;
-  put_id := public.pgflow_place(head, CASE WHEN a_delay > interval '0' THEN clock_timestamp() + a_delay END, a_queue_id, a_lane_id,
+  put_id := public.pgflow_place(head, a_delay, a_queue_id, a_lane_id,
     a_message_id, a_kind, a_version, a_codec, a_body, a_headers, a_ordering_key, a_dedup_key, a_source, NULL);
 END $function$
 ;
@@ -733,7 +737,7 @@ BEGIN
       WITH ORDINALITY AS t(queue_id, lane_id, message_id, kind, version, codec, body, headers, ordering_key, dedup_key, delay_ms, first, head, n) ORDER BY n LOOP
     IF m.first THEN
       put_message_id := m.message_id;
-      put_id := public.pgflow_place(m.head, CASE WHEN m.delay_ms > 0 THEN clock_timestamp() + m.delay_ms * interval '1 millisecond' END,
+      put_id := public.pgflow_place(m.head, m.delay_ms * interval '1 millisecond',
         m.queue_id, m.lane_id, m.message_id, m.kind, m.version, m.codec, m.body, m.headers, m.ordering_key, m.dedup_key, a_source, NULL);
     ELSE
       SELECT d.id, d.message_id INTO put_id, put_message_id FROM public.pgflow_dedup d WHERE d.queue_id = m.queue_id AND d.dedup_key = m.dedup_key;

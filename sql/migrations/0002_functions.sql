@@ -82,20 +82,24 @@ END $$;
 -- Writes one message where it belongs: behind its key's head, to a time, or straight into its lane; answers its id, and keeps it
 -- with the dedup key. Both keys' rows are held already.
 CREATE FUNCTION {schema}.pgflow_place(
-  a_head boolean, a_due timestamptz, a_queue_id int, a_lane_id int, a_message_id uuid, a_kind text, a_version int, a_codec smallint,
+  a_head boolean, a_delay interval, a_queue_id int, a_lane_id int, a_message_id uuid, a_kind text, a_version int, a_codec smallint,
   a_body bytea, a_headers jsonb, a_ordering_key text, a_dedup_key text, a_source text, a_broadcast_id uuid)
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE new_id bigint;
+DECLARE
+  new_id bigint;
+  -- One clock for both: a delay is counted from what is written as the publish.
+  now    timestamptz := clock_timestamp();
+  due    timestamptz := CASE WHEN a_delay > interval '0' THEN now + a_delay END;
 BEGIN
   IF octet_length(a_kind) NOT BETWEEN 1 AND 128 THEN
     RAISE EXCEPTION 'kind must have 1 to 128 bytes, it has %', octet_length(a_kind) USING ERRCODE = '54000'; END IF;
   IF NOT a_head THEN
     INSERT INTO {schema}.pgflow_parked (reason, queue_id, lane_id, run_at, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
-      VALUES ('key', a_queue_id, a_lane_id, a_due, a_version, a_codec, a_message_id, clock_timestamp(), a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
+      VALUES ('key', a_queue_id, a_lane_id, due, a_version, a_codec, a_message_id, now, a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
       RETURNING id INTO new_id;
-  ELSIF a_due IS NOT NULL THEN
+  ELSIF due IS NOT NULL THEN
     INSERT INTO {schema}.pgflow_scheduled (run_at, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
-      VALUES (a_due, a_lane_id, a_version, a_codec, a_message_id, clock_timestamp(), a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
+      VALUES (due, a_lane_id, a_version, a_codec, a_message_id, now, a_kind, a_body, a_headers, a_ordering_key, a_source, a_broadcast_id)
       RETURNING id INTO new_id;
   ELSE
     INSERT INTO {schema}.pgflow_ready (lane_id, version, codec, message_id, kind, body, headers, ordering_key, source, broadcast_id)
@@ -136,7 +140,7 @@ BEGIN
       RETURNING k.xmax = 0 INTO head;
   END IF;
   put_message_id := a_message_id;
-  put_id := {schema}.pgflow_place(head, CASE WHEN a_delay > interval '0' THEN clock_timestamp() + a_delay END, a_queue_id, a_lane_id,
+  put_id := {schema}.pgflow_place(head, a_delay, a_queue_id, a_lane_id,
     a_message_id, a_kind, a_version, a_codec, a_body, a_headers, a_ordering_key, a_dedup_key, a_source, NULL);
 END $$;
 
@@ -187,7 +191,7 @@ BEGIN
       WITH ORDINALITY AS t(queue_id, lane_id, message_id, kind, version, codec, body, headers, ordering_key, dedup_key, delay_ms, first, head, n) ORDER BY n LOOP
     IF m.first THEN
       put_message_id := m.message_id;
-      put_id := {schema}.pgflow_place(m.head, CASE WHEN m.delay_ms > 0 THEN clock_timestamp() + m.delay_ms * interval '1 millisecond' END,
+      put_id := {schema}.pgflow_place(m.head, m.delay_ms * interval '1 millisecond',
         m.queue_id, m.lane_id, m.message_id, m.kind, m.version, m.codec, m.body, m.headers, m.ordering_key, m.dedup_key, a_source, NULL);
     ELSE
       SELECT d.id, d.message_id INTO put_id, put_message_id FROM {schema}.pgflow_dedup d WHERE d.queue_id = m.queue_id AND d.dedup_key = m.dedup_key;
@@ -219,7 +223,7 @@ BEGIN
     put_lane_id := lanes[i];
     IF firsts[i] THEN
       put_message_id := ids[i];
-      put_id := {schema}.pgflow_place(heads[i], CASE WHEN a_delay > interval '0' THEN clock_timestamp() + a_delay END, a_queue_id, lanes[i],
+      put_id := {schema}.pgflow_place(heads[i], a_delay, a_queue_id, lanes[i],
         ids[i], a_kind, a_version, a_codec, a_body, a_headers, keys[i], dedups[i], a_source, a_broadcast_id);
     ELSE
       SELECT d.id, d.message_id INTO put_id, put_message_id FROM {schema}.pgflow_dedup d WHERE d.queue_id = a_queue_id AND d.dedup_key = dedups[i];
