@@ -48,6 +48,8 @@ async fn sentinel_and_follower(
     };
     let a = probing(quick("a"), 2, seen).await;
     eventually(SOON, || sentinel(&client, "a", None)).await;
+    // A lane of its own, by which it shows that it sleeps.
+    query_text(&client, "SELECT pgflow_lane(queue_id, 0::smallint, 'b') FROM pgflow_queues").await;
     let b = probing(quick("b"), 2, seen).await;
     eventually(SOON, || sentinel(&client, "b", Some("b"))).await;
     (a, b, client)
