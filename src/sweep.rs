@@ -202,7 +202,8 @@ impl Sweeper {
                 break;
             }
         }
-        w.store.end_instance(&c, session, end).await
+        w.store.end_instance(&c, session, end).await?;
+        w.store.take_back_readdressed(&c, SWEEP_BATCH_MAX).await
     }
 
     /// Frees the keys of those that died.
@@ -319,7 +320,14 @@ impl Sweeper {
         logged(self.bury(Bury::AddresseeGone).await);
         logged(self.bury(Bury::DeletedQueue).await);
         logged(self.stranded().await);
+        logged(self.take_back_readdressed().await);
         logged(self.retention().await);
+    }
+
+    /// What was readdressed to an instance that stopped.
+    async fn take_back_readdressed(&self) -> Result<()> {
+        let c = self.connection().await?;
+        self.wiring.store.take_back_readdressed(&c, SWEEP_BATCH_MAX).await
     }
 
     async fn stranded(&self) -> Result<()> {

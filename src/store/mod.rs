@@ -118,6 +118,7 @@ queries!(
     settle_failed,
     settle_one,
     stranded,
+    take_back_readdressed,
     trace,
     tree,
     try_liveness,

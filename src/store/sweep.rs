@@ -60,6 +60,13 @@ impl Store {
         Ok(())
     }
 
+    /// Up to `limit` messages that were readdressed to somebody who is gone wait anew for one who can read them.
+    pub(crate) async fn take_back_readdressed<C: GenericClient>(&self, c: &C, limit: i32) -> Result<()> {
+        self.query(c, || "take back what was readdressed".into(), &self.sql.take_back_readdressed, &[&limit])
+            .await
+            .map(drop)
+    }
+
     /// Undecodable messages whose grace is over go to the DLQ.
     pub(crate) async fn bury_undecodable<C: GenericClient>(&self, c: &C, grace_ms: i64) -> Result<Vec<Judged>> {
         Ok(Judged::read(&self.query(c, || "bury undecodable".into(), &self.sql.bury_undecodable, &[&grace_ms]).await?))

@@ -102,11 +102,7 @@ async fn a_body_may_state_its_version_and_waits_for_who_can_read_it() {
     let db = TestDb::new().await;
     let client = db.client().await;
     let (told, mut taken) = tokio::sync::mpsc::unbounded_channel();
-    let start = |name| {
-        let mut config = config(&db.url(), name);
-        config.heartbeat_ms = 100;
-        Runtime::builder(config).queue(Queue::new("probe"))
-    };
+    let start = |name| reading(&db, name);
     let to = told.clone();
     let old = start("old").handler(move || Reader::<1>(to.clone())).start().await.unwrap();
     let publish = r#"SELECT pgflow_publish('probe', '{"version": 2}', kind => 'stated')"#;
@@ -116,6 +112,57 @@ async fn a_body_may_state_its_version_and_waits_for_who_can_read_it() {
     assert_eq!(tokio::time::timeout(SOON, taken.recv()).await.unwrap().unwrap(), "new");
     old.stop(Duration::from_secs(5)).await.unwrap();
     new.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: once handed to one who turned out not to be able to read it, a message is kept from all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_two_could_not_read_goes_to_a_third() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    let (told, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    let old = async |name: &str| {
+        let told = told.clone();
+        reading(&db, name).handler(move || Reader::<1>(told.clone())).start().await.unwrap()
+    };
+    let (a, c) = (old("a").await, old("c").await);
+    a.publisher().send(Outgoing::new(&Stated::<1> { version: 2 }).unwrap()).await.unwrap();
+    let tried = "SELECT count(*) FROM pgflow_attempts WHERE event = 'undecodable'";
+    eventually(SOON, || async { support::query_text(&client, tried).await == ["2"] }).await;
+    let to = told.clone();
+    let b = reading(&db, "b").handler(move || Reader::<2>(to.clone())).start().await.unwrap();
+    assert_eq!(tokio::time::timeout(SOON, taken.recv()).await.expect("in time").as_deref(), Some("b"));
+    for runtime in [a, b, c] {
+        runtime.stop(SOON).await.unwrap();
+    }
+}
+
+/// Fear: a message is handed to one who dies before he takes it, and stays addressed to him while others could read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_handed_to_one_who_dies_is_handed_on() {
+    let db = TestDb::new().await;
+    let (client, ghost) = (db.client().await, db.client().await);
+    let (told, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    let to = told.clone();
+    let a = reading(&db, "a").handler(move || Reader::<1>(to.clone())).start().await.unwrap();
+    // Live by its lock, and says that it reads what it never takes.
+    let lives = r#"INSERT INTO pgflow_instances (name, listener_pid, decodes) VALUES ('ghost', pg_backend_pid(), '{"probe": {"stated": 1}}');
+                   SELECT pg_advisory_lock(space, 65536 + session_id) FROM pgflow_meta, pgflow_instances WHERE name = 'ghost'"#;
+    ghost.batch_execute(lives).await.unwrap();
+    a.publisher().send(Outgoing::new(&Stated::<1> { version: 2 }).unwrap()).await.unwrap();
+    let handed = "SELECT target FROM pgflow_messages WHERE status = 'pending'";
+    eventually(SOON, || async { support::query_text(&client, handed).await == ["ghost"] }).await;
+    let b = reading(&db, "b").handler(move || Reader::<2>(told.clone())).start().await.unwrap();
+    drop(ghost);
+    assert_eq!(tokio::time::timeout(SOON, taken.recv()).await.expect("in time").as_deref(), Some("b"));
+    a.stop(SOON).await.unwrap();
+    b.stop(SOON).await.unwrap();
+}
+
+/// A runtime that notices within moments who lives, and who does not.
+fn reading(db: &TestDb, name: &str) -> pgflow::Builder {
+    let mut config = config(&db.url(), name);
+    (config.heartbeat_ms, config.rescue_grace_ms) = (100, 0);
+    Runtime::builder(config).queue(Queue::new("probe"))
 }
 
 /// Fear: a message that another system named gets a second name here.
