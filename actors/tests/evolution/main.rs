@@ -18,7 +18,6 @@ mod stage;
 mod states;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
-mod system;
 mod tables;
 mod timers;
 mod traces;

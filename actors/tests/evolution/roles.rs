@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -42,29 +41,6 @@ impl Role {
             }
         });
         Self { child, lines }
-    }
-
-    /// Starts it, and again while the name of one that was killed is not free yet; answers when it runs.
-    pub async fn running(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut role = Self::start(arguments, environment);
-        let running = async {
-            loop {
-                if role.says("running") {
-                    return;
-                }
-                if role.child.try_wait().unwrap().is_some() {
-                    role = Self::start(arguments, environment);
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(LIMIT, running).await.unwrap_or_else(|_| panic!("{arguments:?} does not run"));
-        role
-    }
-
-    fn says(&self, word: &str) -> bool {
-        let lines = self.lines.lock().unwrap();
-        lines.iter().any(|line| line["fields"]["message"].as_str().is_some_and(|m| m.contains(word)))
     }
 
     /// The first event of this name, when it is there.
