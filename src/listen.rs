@@ -34,6 +34,8 @@ use crate::{
 
 /// Longest wait for one statement of the listener, in ms; then its connection counts as lost.
 const STATEMENT_MS_MAX: u64 = 5_000;
+/// First wait before a leader that was refused the sweep key tries again, in ms.
+const SWEEP_RETRY_MS: u64 = 20;
 /// The key that the sweeper's leader is armed on: the lane of scheduled rows.
 const SWEEP_KEY: i32 = WAKE_KEYS;
 
@@ -61,6 +63,8 @@ pub(crate) enum Msg {
     Reconnect,
     /// News of a turn in a key's lock queue (W6).
     Turn(News),
+    /// Try again to be armed for scheduled rows; the next wait after it, in ms.
+    ArmSweep { retry_ms: u64 },
     /// The probe's notification arrived late: the connection of this generation is a session after all (W10).
     Proved(u64),
     /// Let the liveness lock go: the last step of a stop.
@@ -183,7 +187,9 @@ impl Actor for Listener {
         let done = match message {
             Msg::Dispatcher(ToListener::Arm { number, keys }) => self.arm(number, &keys, state).await,
             Msg::Dispatcher(ToListener::Disarm(keys)) => self.disarm(keys, state).await,
-            Msg::Dispatcher(ToListener::Beat { followed, slept_on }) => self.beat(&followed, &slept_on, state).await,
+            Msg::Dispatcher(ToListener::Beat { followed, slept_on }) => {
+                self.beat(&myself, &followed, &slept_on, state).await
+            }
             Msg::Dispatcher(ToListener::Notify(keys)) => self.notify(&keys, state).await,
             Msg::Dispatcher(ToListener::Hello) => self.hello(state).await,
             Msg::Tick => {
@@ -199,6 +205,7 @@ impl Actor for Listener {
             Msg::Lost(_) => Ok(()),
             Msg::Reconnect => self.connect(&myself, state).await,
             Msg::Turn(news) => self.turned(news, state).await,
+            Msg::ArmSweep { retry_ms } => self.arm_sweep(&myself, retry_ms, state).await,
             Msg::Proved(generation) if generation == state.generation && state.session.is_some() && !state.holds => {
                 self.connect(&myself, state).await
             }
@@ -294,7 +301,7 @@ impl Listener {
         Ok(())
     }
 
-    async fn beat(&self, followed: &[i32], slept_on: &[i32], state: &mut State) -> Result<()> {
+    async fn beat(&self, myself: &ActorRef<Msg>, followed: &[i32], slept_on: &[i32], state: &mut State) -> Result<()> {
         let Some(session) = &state.session else { return Ok(()) };
         let w = &self.wiring;
         let write = state.written.is_none_or(|at| at.elapsed() >= Duration::from_millis(HEARTBEAT_WRITE_MS));
@@ -315,12 +322,6 @@ impl Listener {
             state.written = Some(Instant::now());
         }
         state.held.extend(&beat.taken);
-        if beat.leader && state.holds && !state.held.contains(&SWEEP_KEY) {
-            // The leader's timer is the only one that sleeps on scheduled rows. Refused for a silent publisher: next beat.
-            let armed = limited("arm", session.arm(&[SWEEP_KEY])).await?;
-            state.held.extend(armed.iter().filter(|(_, a)| *a == Armed::Held).map(|(k, _)| k));
-            w.sweep.send(Signal::Due);
-        }
         if beat.leader != state.leads {
             tracing::info!(target: "pgflow::sweep", session = w.session, leads = beat.leader, "leadership changed");
         }
@@ -328,6 +329,24 @@ impl Listener {
         w.health.leads.store(beat.leader, Ordering::Relaxed);
         w.dispatcher.signal(dispatch::Msg::Beat(beat.clone()));
         w.sweep.send(Signal::Beat(beat));
+        self.arm_sweep(myself, SWEEP_RETRY_MS, state).await
+    }
+
+    /// The leader's timer is the only one that sleeps on scheduled rows. Refused for a silent publisher, it tries again, less
+    /// and less often, until the next heartbeat does.
+    async fn arm_sweep(&self, myself: &ActorRef<Msg>, retry_ms: u64, state: &mut State) -> Result<()> {
+        let Some(session) = state.session.as_ref().filter(|_| state.leads && state.holds) else { return Ok(()) };
+        if state.held.contains(&SWEEP_KEY) {
+            return Ok(());
+        }
+        let armed = limited("arm", session.arm(&[SWEEP_KEY])).await?;
+        if armed.iter().any(|(_, answer)| *answer == Armed::Held) {
+            state.held.insert(SWEEP_KEY);
+            // What silent publishers have scheduled is visible now.
+            self.wiring.sweep.send(Signal::Due);
+        } else if Duration::from_millis(retry_ms) < self.wiring.heartbeat {
+            myself.send_after(Duration::from_millis(retry_ms), move || Msg::ArmSweep { retry_ms: 2 * retry_ms });
+        }
         Ok(())
     }
 }
