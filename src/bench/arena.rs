@@ -24,7 +24,7 @@ const FLOOR_SCHEMA: &str = "pgflow_bench_floor";
 /// Set as the schemas' comment: what lacks it is not ours to drop.
 const MARK: &str = "made by pgflow bench, may be dropped";
 
-/// The message that is measured: about 100 bytes of JSON.
+/// The message that is measured: about 100 bytes of JSON, unless a measurement wants more.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Ball {
     n: u64,
@@ -38,7 +38,12 @@ impl Message for Ball {
 
 impl Ball {
     pub(super) fn new(n: u64) -> Self {
-        Self { n, text: "x".repeat(80) }
+        Self::sized(n, 100)
+    }
+
+    /// With about so many bytes.
+    pub(super) fn sized(n: u64, bytes: usize) -> Self {
+        Self { n, text: "x".repeat(bytes.saturating_sub(20)) }
     }
 }
 

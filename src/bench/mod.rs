@@ -6,14 +6,26 @@
 //! dropped in the end, so that it may run on a database that is in use.
 
 mod arena;
+mod depth;
+mod drain;
 mod floor;
+mod idle;
 mod latency;
+mod pace;
+mod pinned;
+mod priority;
 mod publish;
 mod report;
 mod throughput;
+mod wal;
 
 pub use arena::clear;
+pub use depth::{DepthOptions, depth};
+pub use idle::{IdleOptions, idle};
 pub use latency::{LatencyOptions, latency};
+pub use pinned::{PinnedOptions, pinned};
+pub use priority::{PriorityOptions, priority};
 pub use publish::{PublishOptions, publish};
 pub use report::{Amount, Figure, Machine, Report, Round};
 pub use throughput::{ThroughputOptions, throughput};
+pub use wal::{WalOptions, wal};

@@ -62,7 +62,8 @@ pub struct Figure {
     pub floor: Amount,
     /// The median of the rounds' own.
     pub pgflow: Amount,
-    /// The median of the rounds' ratios, pgflow / floor: of p50 for a time (1 from above is best), of the rate (from below).
+    /// The median of the rounds' ratios, pgflow / floor: of p50 for a time and of a cost (1 from above is best), of the rate (from
+    /// below).
     pub ratio: f64,
 }
 
@@ -76,8 +77,8 @@ pub struct Round {
     pub pgflow: Amount,
 }
 
-/// A time or a rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// A time, a rate or a cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Amount {
@@ -93,6 +94,11 @@ pub enum Amount {
         /// How many.
         per_s: i64,
     },
+    /// What something takes, in the unit that the figure's name ends with.
+    Cost {
+        /// How much.
+        amount: f64,
+    },
 }
 
 impl Amount {
@@ -105,24 +111,31 @@ impl Amount {
         Self::Rate { per_s: (messages as f64 / seconds).round() as i64 }
     }
 
-    fn main(self) -> i64 {
+    pub(super) fn cost(amount: f64) -> Self {
+        Self::Cost { amount: (amount * 1_000.0).round() / 1_000.0 }
+    }
+
+    /// What a ratio is made of.
+    fn main(self) -> f64 {
         match self {
-            Self::Time { p50_us, .. } => p50_us,
-            Self::Rate { per_s } => per_s,
+            Self::Time { p50_us, .. } => p50_us as f64,
+            Self::Rate { per_s } => per_s as f64,
+            Self::Cost { amount } => amount,
         }
     }
 
     fn median(amounts: &[Self]) -> Self {
-        let median = |of: fn(&Self) -> i64| {
+        let whole = |of: fn(&Self) -> i64| {
             let mut values: Vec<i64> = amounts.iter().map(of).collect();
             values.sort_unstable();
             percentile(&values, 50)
         };
         let tail = |a: &Self| if let Self::Time { p99_us, .. } = a { *p99_us } else { 0 };
-        let main = |a: &Self| a.main();
+        let main = |a: &Self| a.main() as i64;
         match amounts.first() {
-            Some(Self::Time { .. }) => Self::Time { p50_us: median(main), p99_us: median(tail) },
-            _ => Self::Rate { per_s: median(main) },
+            Some(Self::Time { .. }) => Self::Time { p50_us: whole(main), p99_us: whole(tail) },
+            Some(Self::Cost { .. }) => Self::Cost { amount: median(amounts.iter().map(|a| a.main()).collect()) },
+            _ => Self::Rate { per_s: whole(main) },
         }
     }
 }
@@ -133,20 +146,19 @@ impl Round {
     }
 
     fn ratio(self) -> f64 {
-        self.pgflow.main() as f64 / self.floor.main().max(1) as f64
+        // A floor of nothing at all (a cost too small to be seen) is taken for the smallest that is shown.
+        self.pgflow.main() / self.floor.main().max(0.001)
     }
 }
 
 impl Figure {
     pub(super) fn new(name: impl Into<String>, rounds: Vec<Round>) -> Self {
         let amounts = |of: fn(&Round) -> Amount| rounds.iter().map(of).collect::<Vec<_>>();
-        let mut ratios: Vec<i64> = rounds.iter().map(|r| (r.ratio() * 1_000.0).round() as i64).collect();
-        ratios.sort_unstable();
         Self {
             name: name.into(),
             floor: Amount::median(&amounts(|r| r.floor)),
             pgflow: Amount::median(&amounts(|r| r.pgflow)),
-            ratio: percentile(&ratios, 50) as f64 / 1_000.0,
+            ratio: (median(rounds.iter().map(|r| r.ratio()).collect()) * 1_000.0).round() / 1_000.0,
             rounds,
         }
     }
@@ -156,6 +168,12 @@ impl Figure {
 fn percentile(sorted: &[i64], percent: usize) -> i64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or(0)
+}
+
+/// The middle one, the lower of two; 0 of none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]

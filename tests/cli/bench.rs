@@ -7,20 +7,36 @@ use crate::support::{TestDb, query_text};
 #[tokio::test(flavor = "multi_thread")]
 async fn each_bench_prints_figures_beside_their_floor() {
     let db = TestDb::empty().await;
-    for arguments in [
-        &["bench", "latency", "--messages", "5", "--gaps", "5ms", "--rounds", "2", "--json"][..],
-        &["bench", "publish", "--connections", "2", "--turn", "50ms", "--rounds", "2", "--json"],
-        &["bench", "throughput", "--messages", "200", "--workers", "4", "--rounds", "2", "--json"],
+    let picture = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("figures.svg");
+    for (measure, unit, names) in [
+        ("latency --messages 5 --gaps 5ms", &["p50_us", "p99_us"][..], 4),
+        ("publish --connections 2 --turn 50ms", &["per_s"], 3),
+        ("throughput --messages 200 --workers 4", &["per_s"], 1),
+        ("priority --messages 5 --pending 100 --publishers 2", &["p50_us", "p99_us"], 3),
+        ("depth --depths 150,300 --messages 100 --workers 4", &["per_s"], 3),
+        ("pinned --churn 100 --messages 100 --workers 4", &["per_s"], 3),
+        ("idle --queues 2 --time 50ms --pending 100", &["amount"], 4),
+        ("wal --messages 200 --workers 4", &["amount"], 2),
     ] {
-        let figures = run(&db.url(), arguments).json();
-        let unit: &[&str] = if arguments[1] == "latency" { &["p50_us", "p99_us"] } else { &["per_s"] };
-        for figure in figures.as_array().expect("an array") {
+        // Each look at an idle instance takes 14 s.
+        let rounds = if measure.starts_with("idle") { 1 } else { 2 };
+        let line = format!("bench {measure} --rounds {rounds} --json --plot {}", picture.display());
+        let figures = run(&db.url(), &line.split(' ').collect::<Vec<_>>()).json();
+        let drawn = std::fs::read_to_string(&picture).expect("the picture is written");
+        let figures = figures.as_array().expect("an array");
+        assert_eq!(figures.len(), names, "{measure}");
+        for figure in figures {
+            assert!(drawn.contains(figure["name"].as_str().expect("a name")), "{drawn}");
             assert_eq!(keys(figure), ["floor", "name", "pgflow", "ratio", "rounds"]);
             assert!(figure["ratio"].is_number(), "{figure}");
-            let rounds = figure["rounds"].as_array().expect("an array");
-            assert_eq!(rounds.len(), 2);
-            for round in rounds.iter().chain([figure]) {
-                assert_eq!((keys(&round["floor"]), keys(&round["pgflow"])), (unit.to_vec(), unit.to_vec()));
+            let each = figure["rounds"].as_array().expect("an array");
+            assert_eq!(each.len(), rounds);
+            for round in each.iter().chain([figure]) {
+                assert_eq!(
+                    (keys(&round["floor"]), keys(&round["pgflow"])),
+                    (unit.to_vec(), unit.to_vec()),
+                    "{measure}"
+                );
             }
         }
     }

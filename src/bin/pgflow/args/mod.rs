@@ -1,5 +1,6 @@
 //! The command line. What a value may be is said here; what it does, in `commands`.
 
+mod bench;
 mod value;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -7,6 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use pgflow::Priority;
 
+pub(crate) use bench::{Bench, Measure};
 use value::{duration, priority};
 
 /// Event-driven actors on PostgreSQL: durable queues, wake-ups without polling, supervised workers.
@@ -86,7 +88,6 @@ pub(crate) enum Command {
         listen: SocketAddr,
     },
     /// Measure this database, each figure beside its raw floor
-    #[command(subcommand)]
     Bench(Bench),
 }
 
@@ -245,47 +246,6 @@ pub(crate) struct Work {
     /// Time between heartbeats
     #[arg(long, hide = true, value_name = "MS")]
     pub(crate) heartbeat_ms: Option<u64>,
-}
-
-/// Without a URL a Postgres of its own is started. A schema of its own is made, and dropped in the end.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Bench {
-    /// From a publish to the handler's start, on an idle instance
-    Latency {
-        /// Messages of a turn; a quarter of it at gaps above 50 ms
-        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        messages: u32,
-        /// Pauses between two messages, with commas
-        #[arg(long, value_parser = duration, value_delimiter = ',', default_value = "5ms,20ms,200ms", value_name = "TIME")]
-        gaps: Vec<Duration>,
-        /// Turns of ours and of the floor's
-        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
-        rounds: u16,
-    },
-    /// Waiting messages handled a second
-    Throughput {
-        /// How many messages
-        #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-        messages: u32,
-        /// How many at once
-        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-        workers: u16,
-        /// Turns of ours and of the floor's
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
-        rounds: u16,
-    },
-    /// Messages published a second, one a transaction and in bulk
-    Publish {
-        /// How many connections at once
-        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1_000))]
-        connections: u16,
-        /// Length of a turn
-        #[arg(long, value_parser = duration, default_value = "2s", value_name = "TIME")]
-        turn: Duration,
-        /// Turns of ours and of the floor's
-        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
-        rounds: u16,
-    },
 }
 
 #[cfg(test)]

@@ -1,14 +1,21 @@
 //! `pgflow bench`: figures beside their floors.
 
+mod plot;
+
+use std::path::Path;
+
 use pgflow::{
-    bench::{self, Amount, Figure, LatencyOptions, Machine, PublishOptions, Report, ThroughputOptions},
+    bench::{
+        self, Amount, DepthOptions, Figure, IdleOptions, LatencyOptions, Machine, PinnedOptions, PriorityOptions,
+        PublishOptions, Report, ThroughputOptions, WalOptions,
+    },
     devpg::{DevPg, StopMode},
 };
 
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Bench, Global},
+    args::{Bench, Global, Measure},
     database,
     fault::{self, Fault},
     output::{self, Output},
@@ -28,7 +35,7 @@ pub(crate) async fn run(global: &Global, bench: Bench, out: Output) -> Result<()
     };
     let url = own.as_ref().map_or_else(|| database::url(global), |server| Ok(server.url()))?;
     let report = tokio::select! {
-        report = measure(&url, bench) => report.map_err(Fault::from),
+        report = measure(&url, bench.measure) => report.map_err(Fault::from),
         () = signals.next() => {
             // Dropped, the measurement left its tables behind.
             if own.is_none() {
@@ -41,32 +48,60 @@ pub(crate) async fn run(global: &Global, bench: Bench, out: Output) -> Result<()
         let stopped = tokio::task::spawn_blocking(|| server.stop(StopMode::Immediate)).await;
         stopped.map_err(|e| Fault::failed(format!("stop Postgres: {e}")))??;
     }
-    show(&report?, out)
+    show(&report?, bench.plot.as_deref(), out)
 }
 
-async fn measure(url: &str, bench: Bench) -> pgflow::Result<Report> {
-    match bench {
-        Bench::Latency { messages, gaps, rounds } => {
+async fn measure(url: &str, what: Measure) -> pgflow::Result<Report> {
+    match what {
+        Measure::Latency { messages, gaps, rounds } => {
             bench::latency(url, &LatencyOptions { rounds: rounds.into(), samples: messages as usize, gaps }).await
         }
-        Bench::Throughput { messages, workers, rounds } => {
+        Measure::Throughput { messages, workers, rounds } => {
             let options =
                 ThroughputOptions { rounds: rounds.into(), messages: messages as usize, workers: workers.into() };
             bench::throughput(url, &options).await
         }
-        Bench::Publish { connections, turn, rounds } => {
+        Measure::Publish { connections, turn, rounds } => {
             bench::publish(url, &PublishOptions { rounds: rounds.into(), connections: connections.into(), turn }).await
+        }
+        Measure::Priority { messages, pending, publishers, handling, rounds } => {
+            let (samples, pending) = (messages as usize, pending as usize);
+            let options =
+                PriorityOptions { rounds: rounds.into(), samples, pending, publishers: publishers.into(), handling };
+            bench::priority(url, &options).await
+        }
+        Measure::Depth { depths, messages, workers, rounds } => {
+            let depths = depths.into_iter().map(|depth| depth as usize).collect();
+            let (rounds, messages, workers) = (rounds.into(), messages as usize, workers.into());
+            bench::depth(url, &DepthOptions { rounds, depths, messages, workers }).await
+        }
+        Measure::Pinned { churn, messages, workers, rounds } => {
+            let (churn, messages) = (churn as usize, messages as usize);
+            let options = PinnedOptions { rounds: rounds.into(), churn, messages, workers: workers.into() };
+            bench::pinned(url, &options).await
+        }
+        Measure::Idle { queues, workers, time, pending, rounds } => {
+            let (queues, workers, pending) = (queues.into(), workers.into(), pending as usize);
+            bench::idle(url, &IdleOptions { rounds: rounds.into(), queues, workers, time, pending }).await
+        }
+        Measure::Wal { messages, bytes, workers, rounds } => {
+            let (messages, bytes) = (messages as usize, bytes as usize);
+            bench::wal(url, &WalOptions { rounds: rounds.into(), messages, bytes, workers: workers.into() }).await
         }
     }
 }
 
 /// The machine first: on stderr where stdout is JSON.
-fn show(report: &Report, out: Output) -> Result<(), Fault> {
+fn show(report: &Report, plot: Option<&Path>, out: Output) -> Result<(), Fault> {
     let Machine { server, fsync, synchronous_commit, shared_buffers, cores, build, .. } = &report.machine;
     let machine = format!(
         "PostgreSQL {server}, fsync {fsync}, synchronous_commit {synchronous_commit}, shared_buffers {shared_buffers}, \
          {cores} cores, {build} build; each figure is the median of its rounds"
     );
+    if let Some(file) = plot {
+        std::fs::write(file, plot::svg(&report.figures, &machine))
+            .map_err(|e| Fault::failed(format!("write {}: {e}", file.display())))?;
+    }
     if out.json {
         fault::line_to_stderr(&machine);
         return output::json_line(&report.figures);
@@ -75,6 +110,7 @@ fn show(report: &Report, out: Output) -> Result<(), Fault> {
     let rows: Vec<Value> = report.figures.iter().map(row).collect();
     let columns = match report.figures.first().map(|f| f.pgflow) {
         Some(Amount::Time { .. }) => &["name", "p50_us", "floor_p50_us", "ratio", "p99_us", "floor_p99_us"][..],
+        Some(Amount::Cost { .. }) => &["name", "amount", "floor_amount", "ratio"],
         _ => &["name", "per_s", "floor_per_s", "ratio"],
     };
     out.list(&rows, columns)
@@ -90,6 +126,7 @@ fn row(figure: &Figure) -> Value {
                 row[format!("{prefix}p99_us")] = p99_us.into();
             }
             Amount::Rate { per_s } => row[format!("{prefix}per_s")] = per_s.into(),
+            Amount::Cost { amount } => row[format!("{prefix}amount")] = amount.into(),
             _ => {}
         }
     }
