@@ -86,7 +86,8 @@ struct Used {
 
 /// Watches for so long, with `beside` at work (which ends only by an error).
 async fn watch(arena: &Arena, time: Duration, beside: impl Future<Output = Error>) -> Result<Used> {
-    // The looks themselves are two statements.
+    // What the arena's own connection did before is told at once; from here on it does no more than look.
+    arena.run("SELECT pg_stat_force_next_flush()").await?;
     let commits = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";
     let (begun, ticks, before) = (Instant::now(), cpu_ticks()?, arena.count(commits).await?);
     tokio::select! {
@@ -100,16 +101,18 @@ async fn watch(arena: &Arena, time: Duration, beside: impl Future<Output = Error
 
 /// One statement for each heartbeat of an instance.
 async fn heartbeat(url: &str, arena: &Arena) -> Error {
-    let client = match connect(url, "pgflow bench floor").await {
-        Ok(client) => client,
-        Err(broken) => return broken,
-    };
-    let mut beat = interval(Duration::from_millis(arena.config.heartbeat_ms));
-    loop {
-        beat.tick().await;
-        if let Err(broken) = client.query_one("SELECT 1", &[]).await {
-            return failed(broken);
+    let beats = async {
+        let client = connect(url, "pgflow bench floor").await?;
+        let statement = client.prepare("SELECT 1").await.map_err(failed)?;
+        let mut beat = interval(Duration::from_millis(arena.config.heartbeat_ms));
+        loop {
+            beat.tick().await;
+            client.query_one(&statement, &[]).await.map_err(failed)?;
         }
+    };
+    match beats.await {
+        Ok(never) => never,
+        Err(broken) => broken,
     }
 }
 
