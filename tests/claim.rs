@@ -27,8 +27,8 @@ async fn two_lanes(client: &tokio_postgres::Client) -> (i32, Vec<i32>) {
 }
 
 async fn claim(client: &impl tokio_postgres::GenericClient, queue: i32, lanes: &[i32], limit: i32) -> Vec<i64> {
-    let most = vec![limit; lanes.len()];
-    let rows = client.query(&claim_sql(), &[&queue, &lanes, &most, &limit, &1i32]).await.unwrap();
+    let (most, lows) = (vec![limit; lanes.len()], vec![0_i64; lanes.len()]);
+    let rows = client.query(&claim_sql(), &[&queue, &lanes, &most, &limit, &1i32, &lows]).await.unwrap();
     let mut ids: Vec<i64> = rows.iter().map(|r| r.get(0)).collect();
     ids.sort_unstable();
     ids
@@ -74,7 +74,7 @@ async fn a_claim_walks_the_index_whatever_the_statistics_say() {
     two_lanes(&client).await;
     let explain = || async {
         client.batch_execute(&format!("PREPARE c AS {}", claim_sql())).await.unwrap();
-        let plan = query_text(&client, "EXPLAIN EXECUTE c(1, '{1,2}', '{3,3}', 3, 1)").await.join("\n");
+        let plan = query_text(&client, "EXPLAIN EXECUTE c(1, '{1,2}', '{3,3}', 3, 1, '{0,0}')").await.join("\n");
         client.batch_execute("DEALLOCATE c").await.unwrap();
         plan
     };

@@ -1,12 +1,13 @@
 -- Claims up to $4 ready messages of queue $1 from the lanes $2, in that order and inside a lane by seq, at most $3[i] from lane i.
--- $5: the claiming session. Nothing while the queue is paused. The pre-sleep scan of the wake-up protocol (W1) is this statement.
+-- $5: the claiming session. Lane i is read from place $6[i] on: 0, or its low-water mark. Nothing while the queue is paused.
+-- The pre-sleep scan of the wake-up protocol (W1) is this statement, from 0.
 -- Index: pgflow_ready_pkey once per lane, walked only as far as rows are taken: a row is never locked without being claimed,
 -- so that no other scan can skip a row that stays. Fence drawn: token. The ctid form keeps a generic plan off a hash join.
 WITH gone AS (
   DELETE FROM {schema}.pgflow_ready WHERE ctid = ANY (ARRAY(
     SELECT s.ctid
-    FROM unnest($2::int[], $3::int[]) AS l(lane_id, most)
-    CROSS JOIN LATERAL (SELECT r.ctid FROM {schema}.pgflow_ready r WHERE r.lane_id = l.lane_id
+    FROM unnest($2::int[], $3::int[], $6::bigint[]) AS l(lane_id, most, low)
+    CROSS JOIN LATERAL (SELECT r.ctid FROM {schema}.pgflow_ready r WHERE r.lane_id = l.lane_id AND r.seq >= l.low
                         ORDER BY r.seq LIMIT l.most FOR UPDATE SKIP LOCKED) s
     WHERE (SELECT NOT paused FROM {schema}.pgflow_queues WHERE queue_id = $1)
     LIMIT $4::int))

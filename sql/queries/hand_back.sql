@@ -1,5 +1,6 @@
 -- Hands the messages $1 (tokens $2) back unstarted: same place in the lane, same attempt count.
--- Answers the ids that were still ours. Index: pgflow_active_pkey. Fence: (id, token).
+-- Answers the ids that were still ours. An old place may be below a low-water mark: everybody is told, under the lock that the
+-- INSERT takes. Index: pgflow_active_pkey. Fence: (id, token).
 WITH gone AS (
   DELETE FROM {schema}.pgflow_active a USING unnest($1::bigint[], $2::bigint[]) AS t(id, token)
   WHERE a.id = t.id AND a.token = t.token RETURNING a.*),
@@ -8,4 +9,4 @@ noted AS (
   SELECT id, 'handed_back', attempt - 1, token, session_id, claimed_at FROM gone)
 INSERT INTO {schema}.pgflow_ready (id, seq, attempt, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
 SELECT id, seq, attempt - 1, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id FROM gone
-RETURNING id
+RETURNING id, pg_notify('pgflow_{space}_low', '')

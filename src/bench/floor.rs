@@ -106,8 +106,9 @@ impl Floor {
 
     /// Claims up to `limit` messages: their ids and tokens.
     pub(super) async fn claim(&self, c: &Prepared, limit: i32) -> Result<(Vec<i64>, Vec<i64>)> {
-        let (lanes, most) = (vec![self.way.lane, self.low], vec![limit; 2]);
-        let rows = c.client.query(&c.claim, &[&self.way.queue_id, &lanes, &most, &limit, &0]).await.map_err(failed)?;
+        let (lanes, most, lows) = (vec![self.way.lane, self.low], vec![limit; 2], vec![0_i64; 2]);
+        let rows =
+            c.client.query(&c.claim, &[&self.way.queue_id, &lanes, &most, &limit, &0, &lows]).await.map_err(failed)?;
         Ok(rows.iter().map(|r| (r.get::<_, i64>(0), r.get::<_, i64>(1))).unzip())
     }
 

@@ -108,6 +108,8 @@ impl State {
 
     pub(super) fn listener_ready(&mut self, myself: &ActorRef<Msg>, session: bool) {
         (self.listening, self.session) = (true, session);
+        // Nobody told us meanwhile which places came back.
+        self.low.reset();
         // A listener that was killed said nothing: whatever it held is gone with its session.
         self.held.clear();
         self.followed.clear();

@@ -7,6 +7,7 @@
 mod gate;
 mod hold;
 mod keys;
+mod low;
 mod plan;
 mod queues;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(crate) use self::plan::Group;
 pub(crate) use self::woken::{Counters, WokenKeys};
-use self::{gate::Gate, hold::Hold, plan::Lanes};
+use self::{gate::Gate, hold::Hold, low::LowWater, plan::Lanes};
 use crate::{
     Result,
     address::{Address, Outlet},
@@ -105,6 +106,10 @@ pub(crate) enum Msg {
     Unclaimed { queue: usize, group: Group },
     /// Is the wake that the heartbeat missed still missing?
     Suspect { queue: usize, group: Group, events: u64 },
+    /// Messages came back to their old places (hand-back, rescue), which may be below a low-water mark.
+    PlacesReused,
+    /// A fence of the low-water marks ended.
+    Fenced(low::Fenced),
     /// Queues were paused, resumed, made or deleted: read them again (ctl channel).
     QueuesChanged,
     /// What they are now.
@@ -179,6 +184,8 @@ struct QueueState {
     rest: Gate,
     /// Lets the workers of a full claim come back together before the next.
     hold: Hold,
+    /// The last claim of (high, rest) took all it asked for.
+    drains: (bool, bool),
     /// What the next claim of (high, rest) would prove if it finds rows.
     origin: (Origin, Origin),
     /// The earliest timer set for this queue.
@@ -208,6 +215,8 @@ pub(crate) struct State {
     /// Who waits for the last claim's answer.
     stopping: Option<tokio::sync::oneshot::Sender<()>>,
     mode: Mode,
+    /// From where on claims read each lane.
+    low: LowWater,
     /// Heartbeats for which a death still explains rows that no wake announced.
     death_beats: u32,
     /// Numbers the readings of the queues.
@@ -248,6 +257,8 @@ impl Actor for Dispatcher {
             Msg::Look(queue) => state.look(&myself, queue),
             Msg::Unclaimed { queue, group } => state.unclaimed(&myself, queue, group),
             Msg::Suspect { queue, group, events } => state.suspect(&myself, queue, group, events),
+            Msg::PlacesReused => state.low.reset(),
+            Msg::Fenced(fenced) => state.low.fenced(fenced),
             Msg::QueuesChanged => state.read_queues(&myself),
             // An answer that a later question has overtaken says what was.
             Msg::Queues(asked, facts) if asked == state.questions => state.queues_read(&myself, facts),
@@ -272,6 +283,7 @@ impl State {
             stopped: wiring.stopping.load(Ordering::Relaxed),
             stopping: None,
             mode: Mode::Eventcount,
+            low: LowWater::default(),
             death_beats: 0,
             questions: 0,
             wiring,

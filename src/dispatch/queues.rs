@@ -42,6 +42,7 @@ impl State {
                     high: Gate::default(),
                     rest: Gate::default(),
                     hold: Hold::default(),
+                    drains: (false, false),
                     origin: (Origin::Normal, Origin::Normal),
                     timer: None,
                 }),

@@ -19,7 +19,7 @@ use crate::{
     handler::Incoming,
     pool,
     settle::{self, Delivery},
-    store::{Claim, Row},
+    store::{Claim, Mode, Row},
 };
 
 impl State {
@@ -103,13 +103,29 @@ impl State {
         let origin = std::mem::replace(origin, Origin::Normal);
         let limit = i32::try_from(spent.all()).unwrap_or(i32::MAX);
         let order = q.lanes.next(group, limit);
+        let (drains, phase) = match group {
+            Group::High => (q.drains.0, q.high.phase),
+            Group::Rest => (q.drains.1, q.rest.phase),
+        };
+        // A scan that decides on sleep reads everything, and so does who cannot be told of places that come back.
+        let told = self.session && self.mode != Mode::Poll;
+        let lows = self.low.lows(Instant::now(), &order.lanes, drains && phase == Phase::Awake && told);
+        let complete = order.complete && lows.iter().all(|low| *low == 0);
         let (epoch, queue_id, name) = (q.epoch, q.facts.queue_id, q.name.clone());
         let (store, pool, myself) = (self.wiring.store.clone(), pool.clone(), myself.clone());
         tokio::spawn(async move {
             let begun = Instant::now();
             let rows = std::panic::AssertUnwindSafe(async {
                 let c = pool.get().await.map_err(|e| Error::pool(format!("claim on queue \"{name}\""), e))?;
-                let claim = Claim { queue_id, queue: &name, lanes: &order.lanes, most: &order.most, limit, session };
+                let claim = Claim {
+                    queue_id,
+                    queue: &name,
+                    lanes: &order.lanes,
+                    most: &order.most,
+                    lows: &lows,
+                    limit,
+                    session,
+                };
                 store.claim(&c, &claim).await
             })
             // Whatever happens, the dispatcher hears of it: a lost answer would stop the queue.
@@ -118,15 +134,7 @@ impl State {
             .unwrap_or_else(|_| Err(Error::state(format!("claim on queue \"{name}\""), "the claim panicked")));
             histogram!("pgflow_claim_seconds", "queue" => name.clone()).record(begun.elapsed().as_secs_f64());
             // A dispatcher that died meanwhile leaves rows that nobody answers for: the sweeper's orphan check finds them.
-            let _ = myself.cast(Msg::Claimed(Claimed {
-                queue,
-                group,
-                spent,
-                epoch,
-                complete: order.complete,
-                origin,
-                rows,
-            }));
+            let _ = myself.cast(Msg::Claimed(Claimed { queue, group, spent, epoch, complete, origin, rows }));
         });
     }
 
@@ -140,7 +148,16 @@ impl State {
                     self.release(queue, group);
                 }
                 self.note_origin(queue, origin, got);
-                if got >= spent.all() && group == Group::Rest {
+                let full = got >= spent.all();
+                match group {
+                    Group::High => self.queues[queue].drains.0 = full,
+                    Group::Rest => self.queues[queue].drains.1 = full,
+                }
+                self.low.claimed(now, rows.iter().map(|row| (row.lane, row.seq)));
+                if full {
+                    self.fence(myself, now);
+                }
+                if full && group == Group::Rest {
                     self.queues[queue].lanes.took_all();
                 }
                 self.deliver(queue, group, rows)

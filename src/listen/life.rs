@@ -47,7 +47,7 @@ impl Listener {
         let mut session = limited("prepare", Session::open(&w.store, client)).await?;
         own_pid.store(session.backend_pid().await?, Ordering::Relaxed);
         let mut channels: Vec<String> = state.heard.iter().map(|k| self.channel(k)).collect();
-        channels.extend([self.channel(SWEEP_KEY), self.channel("ctl")]);
+        channels.extend([self.channel(SWEEP_KEY), self.channel("ctl"), self.channel("low")]);
         channels.push(self.channel(format_args!("probe_{}", w.session)));
         limited("LISTEN", session.listen(&channels)).await?;
         // The first time before any lock: on a pooled connection it would stay behind with nobody to let it go. Once proved,
@@ -110,6 +110,7 @@ impl Listener {
                     reached.notify_one();
                     w.address.signal(Msg::Proved(generation));
                 }
+                Err(_) if what == "low" => w.dispatcher.signal(dispatch::Msg::PlacesReused),
                 Err(_) => w.dispatcher.signal(dispatch::Msg::QueuesChanged),
             }
         }

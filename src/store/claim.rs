@@ -15,6 +15,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) queue: &'a str,
     pub(crate) lanes: &'a [i32],
     pub(crate) most: &'a [i32],
+    /// The place from which on lane i is read: 0, or its low-water mark.
+    pub(crate) lows: &'a [i64],
     pub(crate) limit: i32,
     pub(crate) session: i32,
 }
@@ -48,7 +50,7 @@ impl Store {
                 c,
                 || format!("claim on queue \"{}\"", claim.queue),
                 &self.sql.claim,
-                &[&claim.queue_id, &claim.lanes, &claim.most, &claim.limit, &claim.session],
+                &[&claim.queue_id, &claim.lanes, &claim.most, &claim.limit, &claim.session, &claim.lows],
             )
             .await?;
         let mut rows: Vec<Row> = rows
@@ -79,5 +81,22 @@ impl Store {
         let place = |lane: i32| claim.lanes.iter().position(|l| *l == lane).unwrap_or(usize::MAX);
         rows.sort_by_key(|r| (place(r.lane), r.seq));
         Ok(rows)
+    }
+
+    /// The transactions that may be writing into ready, or those of `among` that still may.
+    pub(crate) async fn ready_writers<C: GenericClient>(&self, c: &C, among: Option<&[String]>) -> Result<Vec<String>> {
+        let rows = self.query(c, || "look at who publishes".into(), &self.sql.ready_writers, &[&among]).await?;
+        Ok(rows.iter().map(|r| r.get(0)).collect())
+    }
+
+    /// The first taken place of each lane from its low on; a lane without one is left out.
+    pub(crate) async fn first_places<C: GenericClient>(
+        &self,
+        c: &C,
+        lanes: &[i32],
+        lows: &[i64],
+    ) -> Result<Vec<(i32, i64)>> {
+        let rows = self.query(c, || "find the first places".into(), &self.sql.first_places, &[&lanes, &lows]).await?;
+        Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
     }
 }
