@@ -2,6 +2,7 @@
 //!
 //! Every list has a limit, and every change is one transaction that leaves a message in exactly one table.
 
+mod alerts;
 mod dlq;
 mod doctor;
 mod explain;
@@ -18,9 +19,10 @@ pub use crate::store::{
 use crate::{
     Config, Error, Queue, Result,
     connect::{Target, redacted},
-    migrate, monitor,
-    store::{Said, Store},
+    migrate,
+    store::Store,
 };
+pub use alerts::{ALERT_BYTES_MAX, ALERT_DETAIL_BYTES_MAX, ALERT_SUBJECT_BYTES_MAX};
 pub use doctor::{Finding, Health};
 pub use explain::Explanation;
 
@@ -199,7 +201,7 @@ impl Admin {
         migrate::check(&**self.connection().await?, &self.store.schema).await
     }
 
-    /// What is wrong, or may soon be: one finding a check, the sound ones too.
+    /// What is wrong, or may soon be: one finding a check, the sound ones too, and one for each of the gravest alerts that stand.
     ///
     /// # Errors
     /// When the database does not answer, or its tables are not those that this program expects.
@@ -207,47 +209,8 @@ impl Admin {
         let c = self.connection().await?;
         migrate::check(&c, &self.store.schema).await?;
         let mut findings = doctor::judge(&self.store.doctor(&c).await?);
-        findings.push(doctor::alerts(&self.store.list_alerts(&c, limit(LIST_MAX)).await?));
+        findings.extend(doctor::alerts(&self.store.list_alerts(&c, limit(LIST_MAX)).await?));
         Ok(findings)
-    }
-
-    /// The alerts that stand, the gravest and oldest first, at most [`LIST_MAX`]. pgflow's own (source `pgflow`) are judged
-    /// once a minute by the leading instance: `dead_letters` (over 10 in a queue; over 100: page), `latency` (over 5 s),
-    /// `lag` (a late backlog that grew three times in a row), `size` (over 20 % in a day, or over a limit).
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn list_alerts(&self) -> Result<Vec<Alert>> {
-        self.store.list_alerts(&self.connection().await?, limit(LIST_MAX)).await
-    }
-
-    /// Raises an alert of an application's own, until [`Self::clear_alert`]. One that stands keeps its time, and takes the new
-    /// level and detail. `source` and `alert` have 1 to 128 bytes, `subject` up to 512, `detail` up to 4,096.
-    ///
-    /// # Errors
-    /// [`Error::is_input`] when a text is over its limit, or the source is `pgflow`.
-    pub async fn raise_alert(
-        &self,
-        source: &str,
-        alert: &str,
-        subject: &str,
-        level: AlertLevel,
-        detail: &str,
-    ) -> Result<()> {
-        if source == monitor::SOURCE {
-            let why = "its own alerts are judged by the leading instance: choose another source";
-            return Err(Error::input("raise an alert of source \"pgflow\"", why));
-        }
-        let said = Said { alert: alert.into(), subject: subject.into(), level, detail: detail.into() };
-        self.store.raise_alert(&self.connection().await?, source, &said).await
-    }
-
-    /// Clears an alert; nothing happens when it does not stand. One of pgflow's own is raised again when its cause lasts.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn clear_alert(&self, source: &str, alert: &str, subject: &str) -> Result<()> {
-        self.store.clear_alert(&self.connection().await?, source, alert, subject).await
     }
 
     /// How publishers wake runtimes.

@@ -117,7 +117,7 @@ pub use message::{Message, Outgoing, Priority};
 
 /// Every limit that a user can meet.
 pub mod limits {
-    pub use crate::admin::LIST_MAX;
+    pub use crate::admin::{ALERT_BYTES_MAX, ALERT_DETAIL_BYTES_MAX, ALERT_SUBJECT_BYTES_MAX, LIST_MAX};
     pub use crate::config::{
         ADDRESSEE_TTL_MS_MAX, HEARTBEAT_MS_MAX, RESCUE_GRACE_MS_MAX, UNKNOWN_GRACE_MS_MAX, WORKERS_MAX,
     };

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use pgflow::{Config, Runtime};
 use time::OffsetDateTime;
 
+use crate::alerts::Alarms;
 use crate::consumers::central::{Own, register};
 use crate::producers::central::{check_health_later, order_daily_learning};
 use crate::settings::Settings;
@@ -27,10 +28,11 @@ impl Central {
     ///
     /// # Errors
     /// When the database cannot be reached, or another central is live.
-    pub async fn start(config: Config, settings: Settings) -> Result<Self> {
+    pub async fn start(mut config: Config, settings: Settings) -> Result<Self> {
         store::init(&config.url, &config.schema).await.context("put the tables in place")?;
         let database = Database::new(&config.url);
-        let own = Arc::new(Own { settings, started: Instant::now() });
+        config.alert_bytes = config.alert_bytes.or(settings.bytes_max);
+        let own = Arc::new(Own { alarms: Alarms::new(&config).await?, settings, started: Instant::now() });
         let runtime = register(Runtime::builder(config), &own).start().await?;
         let client = database.client().await?;
         check_health_later(runtime.publisher(), &*client, Duration::ZERO, own.settings.windows.health).await?;

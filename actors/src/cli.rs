@@ -113,7 +113,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         like: Option<PathBuf>,
     },
-    /// What is wrong, or may soon be: pgflow's checks, and the open alerts
+    /// What is wrong, or may soon be: pgflow's checks, and the alerts that stand
     Doctor,
     /// The settings that a role would run with, as JSON
     Settings {

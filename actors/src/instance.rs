@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use pgflow::{Config, Runtime};
 use tokio::sync::Mutex;
 
+use crate::alerts::Alarms;
 use crate::check::Check;
 use crate::consumers::instance::{Own, register};
 use crate::events::{PROFILE_UPDATED, tell};
@@ -62,7 +63,7 @@ impl Instance {
     ///
     /// # Errors
     /// When the workspace or the database cannot be had, or an instance of this name is live.
-    pub async fn start(config: Config, settings: Settings, options: InstanceOptions) -> Result<Self> {
+    pub async fn start(mut config: Config, settings: Settings, options: InstanceOptions) -> Result<Self> {
         let InstanceOptions { id, workspace, check, steps, agents, voter } = options;
         let workspace = Workspace::open(&workspace).with_context(|| format!("workspace {}", workspace.display()))?;
         store::init(&config.url, &config.schema).await.context("put the tables in place")?;
@@ -72,8 +73,10 @@ impl Instance {
             env: vec![("INSTANCE_ID".to_owned(), id.clone())],
             timeout: settings.windows.check,
         };
+        config.alert_bytes = config.alert_bytes.or(settings.bytes_max);
         let own = Arc::new(Own {
             id: id.clone(),
+            alarms: Alarms::new(&config).await?,
             settings,
             database: Database::new(&config.url),
             executor: FileExecutor::new(workspace),

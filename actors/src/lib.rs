@@ -3,10 +3,10 @@
 //! ```text
 //! words      invalid · json · metrics · profile · agents · strategy
 //! messages   messages/ · schema  (the six of the seed, votes, and those a role sends itself)
-//! decisions  score · consensus · voting · gate · intake · voter · change · text · similarity · thresholds · breach · blame · alerts · batch
+//! decisions  score · consensus · voting · gate · intake · voter · change · text · similarity · thresholds · breach · blame · batch
 //!            · patterns · learning · proposal          (pure: time, votes and rows are passed in)
 //! effects    workspace · git · before_image · executor · check        (files and processes of one instance)
-//! storage    store/                                             (one statement, one file in sql/queries, one function)
+//! storage    store/ · alerts                                    (one statement, one file in sql/queries, one function)
 //! traffic    wire · producers/ · runs · consumers/              (one file a message; state and messages in one transaction)
 //! roles      hooks · settings/ · submit · queue · manual · central · instance
 //! ```

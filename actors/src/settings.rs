@@ -54,7 +54,7 @@ pub struct Windows {
     pub report: Duration,
     /// How long a check may take.
     pub check: Duration,
-    /// How often central looks at the queues.
+    /// How often central looks for rollbacks that failed.
     pub health: Duration,
     /// How often an instance sends what it measured, agent by agent.
     pub batch: Duration,
@@ -74,8 +74,8 @@ pub struct Settings {
     pub retry_delay: Duration,
     /// Windows.
     pub windows: Windows,
-    /// Bytes of pgflow's tables that are too much.
-    pub bytes_max: Option<i64>,
+    /// Bytes of pgflow's tables that are too much: `alert_bytes` of the runtime, unless its own configuration says so.
+    pub bytes_max: Option<u64>,
     /// The vote; its window is how long votes are collected.
     pub consensus: ConsensusSettings,
     /// Let what became of approved changes move the confidence that a vote needs.

@@ -1,5 +1,7 @@
 //! What is wrong, or may soon be, in words: the check, the verdict, and what to do.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Alert, AlertLevel, Symptoms};
@@ -40,6 +42,19 @@ pub struct Finding {
     pub detail: String,
 }
 
+/// A line for people. Control characters of what others wrote must not steer the terminal.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let health = match self.health {
+            Health::Ok => "ok",
+            Health::Warn => "warn",
+            Health::Fail => "fail",
+        };
+        let detail: String = self.detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        write!(f, "{health:<5} {:<12} {detail}", self.check)
+    }
+}
+
 fn finding(check: &str, health: Health, detail: impl Into<String>) -> Finding {
     Finding { check: check.into(), health, detail: detail.into() }
 }
@@ -61,18 +76,20 @@ pub(super) fn judge(s: &Symptoms) -> Vec<Finding> {
     ]
 }
 
-/// What others have found, and keep saying.
-pub(super) fn alerts(standing: &[Alert]) -> Finding {
-    let health = match standing.iter().map(|a| a.level).max() {
-        None => return finding("alerts", Health::Ok, "none"),
-        Some(AlertLevel::Warn) => Health::Warn,
-        Some(AlertLevel::Page) => Health::Fail,
-    };
-    let said =
-        standing.iter().take(ALERTS_SHOWN).map(|a| format!("{} {} ({}): {}", a.alert, a.subject, a.source, a.detail));
+/// What others have found, and keep saying: each alert for itself, the gravest first, as it is listed.
+pub(super) fn alerts(standing: &[Alert]) -> Vec<Finding> {
+    if standing.is_empty() {
+        return vec![finding("alerts", Health::Ok, "none")];
+    }
+    let said = standing.iter().take(ALERTS_SHOWN).map(|a| {
+        let health = if a.level == AlertLevel::Page { Health::Fail } else { Health::Warn };
+        let Alert { source, alert, subject, detail, raised_at, .. } = a;
+        let about = if subject.is_empty() { String::new() } else { format!(" {subject}") };
+        finding("alerts", health, format!("{alert}{about} ({source}, since {raised_at}): {detail}"))
+    });
     let more = standing.len().saturating_sub(ALERTS_SHOWN);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    finding("alerts", health, said.collect::<Vec<_>>().join("; ") + &more)
+    let more = (more > 0).then(|| finding("alerts", Health::Warn, format!("{more} more stand")));
+    said.chain(more).collect()
 }
 
 fn server(s: &Symptoms) -> Finding {
@@ -237,6 +254,31 @@ mod tests {
     #[test]
     fn a_sound_database_has_no_complaint() {
         assert!(judge(&sound()).iter().all(|f| f.health == Health::Ok), "{:?}", judge(&sound()));
+    }
+
+    /// An alert hides behind others, in a line that is cut, or writes to the terminal what its text says.
+    #[test]
+    fn each_alert_is_a_line_of_its_own() {
+        let alert = |n: usize| Alert {
+            source: "shop".into(),
+            alert: "no_stock".into(),
+            subject: if n == 0 { String::new() } else { format!("tea {n}") },
+            level: if n == 0 { AlertLevel::Page } else { AlertLevel::Warn },
+            detail: format!("none left\u{1b}[2J{}", "!".repeat(200)),
+            raised_at: "2025-10-31T12:00:00Z".into(),
+        };
+        assert_eq!(alerts(&[]), [finding("alerts", Health::Ok, "none")]);
+        let found = alerts(&(0..ALERTS_SHOWN + 2).map(alert).collect::<Vec<_>>());
+        assert_eq!(found.len(), ALERTS_SHOWN + 1);
+        assert_eq!((found[0].health, found[1].health), (Health::Fail, Health::Warn));
+        let line = found[1].to_string();
+        assert!(
+            line.starts_with("warn  alerts       no_stock tea 1 (shop, since 2025-10-31T12:00:00Z): none left [2J!"),
+            "{line}"
+        );
+        assert!(line.ends_with(&"!".repeat(200)), "{line}");
+        assert!(found[0].to_string().starts_with("fail  alerts       no_stock (shop,"));
+        assert_eq!(found[ALERTS_SHOWN].detail, "2 more stand");
     }
 
     /// Each symptom must be seen, at its own check and with its own weight.

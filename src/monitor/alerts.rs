@@ -148,4 +148,23 @@ mod tests {
         assert_eq!(judged(1001, None, Some(1000)), 1);
         assert_eq!(judged(1000, None, Some(1000)), 0);
     }
+
+    proptest::proptest! {
+        /// Fear: one cause raises the same alert twice, so that it can never be cleared.
+        #[test]
+        fn an_alert_is_said_once_a_subject(
+            pending in proptest::collection::vec(0_i64..20, 0..6), oldest_s in 0.0..20.0_f64, dead in 0_i64..200, now in 0_i64..1 << 40,
+        ) {
+            let mut memory = Memory::default();
+            let sizes = Sizes { now, day_ago: Some(1), limit: Some(1 << 39) };
+            for pending in pending {
+                let queues = ["mail", "parcels"].map(|n| QueueSample { name: n.into(), dead, ..queue(pending, oldest_s) });
+                let mut said: Vec<_> = memory.judge(&queues, sizes).into_iter().map(|s| (s.alert, s.subject)).collect();
+                let all = said.len();
+                said.sort();
+                said.dedup();
+                proptest::prop_assert_eq!(said.len(), all);
+            }
+        }
+    }
 }

@@ -2,9 +2,10 @@
 
 use deadpool_postgres::GenericClient;
 use serde::{Deserialize, Serialize};
+use tokio_postgres::types::{ToSql, Type};
 
 use super::Store;
-use crate::Result;
+use crate::{Error, Result};
 
 /// How loud an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,6 +73,14 @@ pub(crate) struct Turned {
     pub(crate) raised: bool,
 }
 
+fn raising(alert: &str) -> impl Fn() -> String {
+    move || format!("raise alert \"{alert}\"")
+}
+
+fn clearing(alert: &str) -> impl Fn() -> String {
+    move || format!("clear alert \"{alert}\"")
+}
+
 impl Store {
     /// Every queue's dead letters, depth and oldest message; at most `count_max` rows are counted of each lane.
     pub(crate) async fn sample<C: GenericClient>(&self, c: &C, count_max: i32) -> Result<Vec<QueueSample>> {
@@ -105,24 +114,52 @@ impl Store {
         Ok(rows.iter().map(read).collect())
     }
 
-    /// Raises one alert; one that stands keeps its time.
-    pub(crate) async fn raise_alert<C: GenericClient>(&self, c: &C, source: &str, said: &Said) -> Result<()> {
+    /// Raises one alert; one that stands keeps its time. Answers whether that is news.
+    pub(crate) async fn raise_alert<C: GenericClient>(&self, c: &C, source: &str, said: &Said) -> Result<bool> {
         let Said { alert, subject, level, detail } = said;
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [&source, alert, subject, &level.as_str(), detail];
-        self.query(c, || format!("raise alert \"{alert}\""), &self.sql.raise_alert, &params).await.map(drop)
+        let params: [&(dyn ToSql + Sync); 5] = [&source, alert, subject, &level.as_str(), detail];
+        let rows = self.query(c, raising(alert), &self.sql.raise_alert, &params).await?;
+        Ok(rows[0].get(0))
     }
 
-    /// Clears one alert, if it stands.
+    /// Like [`Self::raise_alert`], inside the caller's transaction.
+    pub(crate) async fn raise_alert_in<C>(&self, c: &C, source: &str, said: &Said) -> Result<bool>
+    where
+        C: tokio_postgres::GenericClient + Sync,
+    {
+        let Said { alert, subject, level, detail } = said;
+        let params: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&source, Type::TEXT),
+            (alert, Type::TEXT),
+            (subject, Type::TEXT),
+            (&level.as_str(), Type::TEXT),
+            (detail, Type::TEXT),
+        ];
+        let rows = c.query_typed(&self.sql.raise_alert, &params).await;
+        Ok(rows.map_err(|e| Error::database(raising(alert)(), e))?[0].get(0))
+    }
+
+    /// Clears one alert; answers whether it stood.
     pub(crate) async fn clear_alert<C: GenericClient>(
         &self,
         c: &C,
         source: &str,
         alert: &str,
         subject: &str,
-    ) -> Result<()> {
-        let phase = || format!("clear alert \"{alert}\"");
-        self.query(c, phase, &self.sql.clear_alert, &[&source, &alert, &subject]).await.map(drop)
+    ) -> Result<bool> {
+        let rows = self.query(c, clearing(alert), &self.sql.clear_alert, &[&source, &alert, &subject]).await?;
+        Ok(!rows.is_empty())
+    }
+
+    /// Like [`Self::clear_alert`], inside the caller's transaction.
+    pub(crate) async fn clear_alert_in<C>(&self, c: &C, source: &str, alert: &str, subject: &str) -> Result<bool>
+    where
+        C: tokio_postgres::GenericClient + Sync,
+    {
+        let params: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&source, Type::TEXT), (&alert, Type::TEXT), (&subject, Type::TEXT)];
+        let rows = c.query_typed(&self.sql.clear_alert, &params).await;
+        Ok(!rows.map_err(|e| Error::database(clearing(alert)(), e))?.is_empty())
     }
 
     /// The alerts that stand, the gravest and oldest first; at most `limit`.

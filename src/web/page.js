@@ -57,6 +57,13 @@ function deadCells(d) {
   ];
 }
 
+function alertCells(a) {
+  return [
+    element("td", a.level, a.level === "page" ? "bad" : "wait"), element("td", a.alert), element("td", a.subject),
+    element("td", a.source), element("td", a.detail, "error"), element("td", since(a.raised_at), "zero"),
+  ];
+}
+
 function branch(nodes) {
   const list = element("ul");
   for (const node of nodes) {
@@ -81,6 +88,7 @@ function instance(one) {
 
 function show(state) {
   fill("queues", state.queues, queueCells, "No queue yet: pgflow queue create NAME");
+  fill("alerts", state.alerts, alertCells, "None.");
   fill("dlq", state.dlq, deadCells, "None.");
   const live = state.instances.map(instance);
   $("instances").replaceChildren(...(live.length ? live : [element("p", "Nobody is live.", "none")]));

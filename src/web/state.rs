@@ -1,11 +1,13 @@
 //! What the page shows and `/metrics` counts: one look at the database.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::metrics::{Family, append};
 use crate::{
     Admin, Result,
-    admin::{DeadLetter, InstanceInfo, QueueInfo},
+    admin::{Alert, DeadLetter, InstanceInfo, QueueInfo},
 };
 
 /// How many dead letters the page shows.
@@ -17,6 +19,7 @@ pub(super) struct Look {
     queues: Vec<QueueInfo>,
     dlq: Vec<Dead>,
     instances: Vec<InstanceInfo>,
+    alerts: Vec<Alert>,
 }
 
 /// A dead letter without its payload, which is nobody's business on a page.
@@ -39,9 +42,13 @@ impl From<DeadLetter> for Dead {
 
 /// Looks.
 pub(super) async fn look(admin: &Admin) -> Result<Look> {
-    let (queues, dlq, instances) =
-        futures_util::try_join!(admin.list_queues(), admin.list_dlq_messages(None, DEAD_SHOWN), admin.tree())?;
-    Ok(Look { queues, dlq: dlq.into_iter().map(Dead::from).collect(), instances })
+    let (queues, dlq, instances, alerts) = futures_util::try_join!(
+        admin.list_queues(),
+        admin.list_dlq_messages(None, DEAD_SHOWN),
+        admin.tree(),
+        admin.list_alerts()
+    )?;
+    Ok(Look { queues, dlq: dlq.into_iter().map(Dead::from).collect(), instances, alerts })
 }
 
 impl Look {
@@ -69,6 +76,12 @@ impl Look {
         let ages = self.instances.iter().map(|i| (i.name.as_str(), age(i))).collect();
         let help = "Seconds since an instance last wrote that it lives.";
         append(page, &Family { name: "pgflow_instance_heartbeat_age_seconds", help, label: "instance", values: ages });
+        let mut standing = BTreeMap::new();
+        for alert in &self.alerts {
+            *standing.entry(alert.alert.as_str()).or_insert(0.0) += 1.0;
+        }
+        let (help, values) = ("Alerts that stand, whoever raised them.", standing.into_iter().collect());
+        append(page, &Family { name: "pgflow_alerts_standing", help, label: "alert", values });
     }
 }
 

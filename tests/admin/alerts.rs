@@ -51,9 +51,9 @@ async fn the_leader_raises_and_a_later_one_clears() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_raises_its_own() {
     let s = Scene::new().await;
-    s.admin.raise_alert("shop", "no_stock", "tea", AlertLevel::Warn, "3 left").await.unwrap();
+    assert!(s.admin.raise_alert("shop", "no_stock", "tea", AlertLevel::Warn, "3 left").await.unwrap());
     let since = s.admin.list_alerts().await.unwrap()[0].raised_at.clone();
-    s.admin.raise_alert("shop", "no_stock", "tea", AlertLevel::Page, "none left").await.unwrap();
+    assert!(s.admin.raise_alert("shop", "no_stock", "tea", AlertLevel::Page, "none left").await.unwrap());
     let runtime = probing(s.config("a"), 1, &Seen::new()).await;
     eventually(SOON, || async { s.text("SELECT count(*) FROM pgflow_sizes").await == ["1"] }).await;
     let standing = s.admin.list_alerts().await.unwrap();
@@ -61,15 +61,70 @@ async fn an_application_raises_its_own() {
     assert_eq!((alert.source.as_str(), alert.detail.as_str(), alert.level), ("shop", "none left", AlertLevel::Page));
     assert_eq!(alert.raised_at, since, "it stands since it was raised first");
     assert_eq!(s.doctor_says().await.0, Health::Fail);
-    s.admin.clear_alert("shop", "no_stock", "tea").await.unwrap();
-    s.admin.clear_alert("shop", "no_stock", "tea").await.unwrap();
+    assert!(s.admin.clear_alert("shop", "no_stock", "tea").await.unwrap());
+    assert!(!s.admin.clear_alert("shop", "no_stock", "tea").await.unwrap());
     assert_eq!(s.alerts().await, []);
     runtime.stop(SOON).await.unwrap();
-    for (source, alert, subject, detail) in
-        [("pgflow", "a", "", ""), ("", "a", "", ""), ("s", &*"x".repeat(129), "", ""), ("s", "a", &"x".repeat(513), "")]
-    {
-        let refused = s.admin.raise_alert(source, alert, subject, AlertLevel::Warn, detail).await.unwrap_err();
-        assert!(refused.is_input(), "{refused}");
+}
+
+/// Fear: an alert stands though what raised it was rolled back, or is lost though it was committed; or the log says it again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_part_of_the_callers_transaction() {
+    let s = Scene::new().await;
+    let mut theirs = s.db.client().await;
+    let raise = async |c: &tokio_postgres::Transaction<'_>, level, detail| {
+        s.admin.raise_alert_in(c, "shop", "no_stock", "tea", level, detail).await.unwrap()
+    };
+    let tx = theirs.transaction().await.unwrap();
+    assert!(raise(&tx, AlertLevel::Warn, "3 left").await);
+    assert_eq!(s.alerts().await, [], "nobody sees it before the commit");
+    tx.rollback().await.unwrap();
+    assert_eq!(s.alerts().await, []);
+    let tx = theirs.transaction().await.unwrap();
+    assert!(raise(&tx, AlertLevel::Warn, "3 left").await);
+    assert!(!raise(&tx, AlertLevel::Warn, "2 left").await, "said before, by the same transaction");
+    tx.commit().await.unwrap();
+    let tx = theirs.transaction().await.unwrap();
+    let since = s.admin.list_alerts().await.unwrap()[0].raised_at.clone();
+    assert!(raise(&tx, AlertLevel::Page, "none left").await, "louder is news");
+    assert!(!raise(&tx, AlertLevel::Page, "none left").await);
+    assert!(!raise(&tx, AlertLevel::Warn, "1 left").await, "quieter is none");
+    tx.commit().await.unwrap();
+    let standing = s.admin.list_alerts().await.unwrap();
+    assert_eq!((standing[0].level, &*standing[0].detail, &standing[0].raised_at), (AlertLevel::Warn, "1 left", &since));
+    let tx = theirs.transaction().await.unwrap();
+    assert!(s.admin.clear_alert_in(&tx, "shop", "no_stock", "tea").await.unwrap());
+    assert!(!s.admin.clear_alert_in(&tx, "shop", "no_stock", "tea").await.unwrap(), "it is gone");
+    assert_eq!(s.alerts().await.len(), 1, "for others it stands until the commit");
+    tx.commit().await.unwrap();
+    assert_eq!(s.alerts().await, []);
+}
+
+/// Fear: a text that the table does not take aborts the caller's transaction, or is kept by half.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_an_alert_is_refused_before_it_is_sent() {
+    let s = Scene::new().await;
+    let mut theirs = s.db.client().await;
+    let tx = theirs.transaction().await.unwrap();
+    let x = |n| "x".repeat(n);
+    for (source, alert, subject, detail) in [
+        ("pgflow".to_owned(), x(1), x(0), x(0)),
+        (x(0), x(1), x(0), x(0)),
+        (x(1), x(129), x(0), x(0)),
+        (x(1), x(1), x(513), x(0)),
+        (x(1), x(1), x(0), x(4_097)),
+        (x(1), x(1), x(0), "a\0b".to_owned()),
+    ] {
+        let raised = s.admin.raise_alert(&source, &alert, &subject, AlertLevel::Warn, &detail).await.unwrap_err();
+        assert!(raised.is_input(), "{raised}");
+        let raised =
+            s.admin.raise_alert_in(&tx, &source, &alert, &subject, AlertLevel::Warn, &detail).await.unwrap_err();
+        assert!(raised.is_input(), "{raised}");
     }
-    assert_eq!(s.alerts().await, [], "nothing half done");
+    let longest = (x(128), x(512), x(4_096));
+    assert!(
+        s.admin.raise_alert_in(&tx, &longest.0, &longest.0, &longest.1, AlertLevel::Warn, &longest.2).await.unwrap()
+    );
+    tx.commit().await.unwrap();
+    assert_eq!(s.alerts().await.len(), 1, "what is allowed stands, and nothing else");
 }

@@ -238,6 +238,16 @@ async fn the_doctor_names_what_stands_still() {
     assert_eq!((health("queues"), health("instances"), health("wake-up")), (json!("fail"), json!("warn"), json!("ok")));
     // The tests' server is not durable, and the doctor says so.
     assert_eq!(health("durability"), "fail");
+    assert_eq!(health("alerts"), "ok");
+    let admin = pgflow::Admin::connect(&pgflow::Config::new(db.url())).await.expect("an admin");
+    admin
+        .raise_alert("shop", "no_stock", "tea", pgflow::admin::AlertLevel::Page, &"!".repeat(200))
+        .await
+        .expect("raised");
+    let told = run(&db.url(), &["doctor"]);
+    let line = told.stdout.lines().find(|line| line.starts_with("fail  alerts")).expect("a line about it");
+    assert!(line.contains("no_stock tea (shop, since 2") && line.ends_with(&"!".repeat(200)), "whole: {line}");
+    assert!(told.stderr.contains("alerts"), "{told:?}");
     db.client().await.batch_execute("ALTER TABLE pgflow_ready DISABLE TRIGGER pgflow_wake").await.expect("disabled");
     assert!(run(&db.url(), &["doctor"]).stderr.contains("wake-up"));
 }

@@ -27,6 +27,8 @@ async fn the_site_shows_queues_dead_letters_and_instances() {
     let url = db.url();
     run(&url, &["queue", "create", "mail"]).ok();
     run(&url, &["publish", "mail", "{\"secret\": 1}", "--kind", "order"]).ok();
+    let admin = pgflow::Admin::connect(&pgflow::Config::new(&url)).await.expect("an admin");
+    admin.raise_alert("shop", "no_stock", "tea", pgflow::admin::AlertLevel::Page, "none left").await.expect("raised");
     let site = Started::new(pgflow(&url).args(["serve", "--listen", "127.0.0.1:0"]));
     let at = site.line();
     let (status, page) = get(&at, "/");
@@ -38,7 +40,7 @@ async fn the_site_shows_queues_dead_letters_and_instances() {
     assert_eq!(get(&at, "/healthz"), (200, "ok\n".to_owned()));
     assert_eq!(get(&at, "/nothing").0, 404);
     let state: Value = serde_json::from_str(&get(&at, "/api/state").1).expect("JSON");
-    assert_eq!(keys(&state), ["dlq", "instances", "queues"]);
+    assert_eq!(keys(&state), ["alerts", "dlq", "instances", "queues"]);
     assert_eq!(state["queues"][0]["pending"], 1);
     // The page shows no figure of a queue that nobody sends.
     let script = get(&at, "/page.js").1;
@@ -49,6 +51,7 @@ async fn the_site_shows_queues_dead_letters_and_instances() {
     let (_, metrics) = get(&at, "/metrics");
     assert!(metrics.contains("\npgflow_queue_pending{queue=\"mail\"} 1\n"), "{metrics}");
     assert!(metrics.contains("\npgflow_queue_oldest_pending_seconds{queue=\"mail\"} 0."), "{metrics}");
+    assert!(metrics.contains("\npgflow_alerts_standing{alert=\"no_stock\"} 1\n"), "{metrics}");
     assert!(metrics.contains("\npgflow_database_up 1\n"), "{metrics}");
     site.signal("TERM");
     assert_eq!(site.ended().code, Some(0));

@@ -1,5 +1,5 @@
 -- Everything that happened to proposal $1 in the evolution system's own tables, in order of time: its row, the vote, the reports,
--- the rollback, alerts. Index: the primary keys, evolution_change_metrics_change.
+-- the rollback, the alerts that stand. Index: the primary keys, evolution_change_metrics_change, pgflow_alerts_pkey.
 SELECT at, what, detail FROM (
   SELECT t.at, t.what, p.instance_id || ': ' || p.agent_type || coalesce(', ' || t.why, '') AS detail FROM evolution_proposals p CROSS JOIN LATERAL (VALUES
     (p.created_at, 'submitted', 'score ' || round(p.priority::numeric, 3)), (p.consensus_sent_at, 'sent_for_consensus', NULL),
@@ -15,7 +15,8 @@ SELECT at, what, detail FROM (
     FROM evolution_change_metrics WHERE proposal_id = $1
   UNION ALL SELECT triggered_at, 'rollback_ordered', reason || ' ' || breach::text FROM evolution_rollbacks WHERE proposal_id = $1
   UNION ALL SELECT completed_at, 'rollback_confirmed', strategy ->> 'change_type' FROM evolution_rollbacks WHERE proposal_id = $1
-  UNION ALL SELECT raised_at, 'ALERT ' || kind, detail::text FROM evolution_alerts WHERE proposal_id = $1
-  UNION ALL SELECT cleared_at, 'alert cleared: ' || kind, NULL FROM evolution_alerts WHERE proposal_id = $1
+  UNION ALL SELECT raised_at, 'ALERT ' || alert, detail FROM pgflow_alerts
+    WHERE source = 'evolution' AND alert IN ('threshold_breach', 'metrics_stale', 'rollback_failed') AND subject = $1::uuid::text
+  UNION ALL SELECT stale_alerted_at, 'went_silent', instance_id FROM evolution_approved_changes WHERE proposal_id = $1
   UNION ALL SELECT failed_at, 'rollback_given_up', reason FROM evolution_rollbacks WHERE proposal_id = $1
 ) AS everything WHERE at IS NOT NULL ORDER BY at, what

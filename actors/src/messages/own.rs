@@ -162,7 +162,7 @@ impl Payload for WatchChange {
     }
 }
 
-/// Central looks at the queues: depths, ages, dead letters, sizes. Each handling publishes the next.
+/// Central looks for rollbacks that failed. Each handling publishes the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckHealth {
     /// Type, version, id.

@@ -42,7 +42,7 @@ pub const PROPOSALS_TO_SEND: &str = "proposals_to_send_queue";
 pub const CHANGE_WATCHES: &str = "change_watches_queue";
 /// An instance to itself: send what was measured.
 pub const METRICS_TO_SEND: &str = "metrics_to_send_queue";
-/// Central to itself: look at the queues.
+/// Central to itself: look for rollbacks that failed.
 pub const HEALTH_CHECKS: &str = "health_checks_queue";
 /// Anyone to central: learn now.
 pub const LEARNING_RUNS: &str = "learning_runs_queue";

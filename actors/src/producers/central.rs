@@ -148,7 +148,7 @@ pub async fn watch_later<C: GenericClient + Sync>(
     send(publisher, client, message, |out| out.delay(delay)).await
 }
 
-/// Has the queues looked at after `delay`. Chains of such orders, one every `period`, become one when they meet: each order
+/// Has central look for failed rollbacks after `delay`. Chains of such orders, one every `period`, become one when they meet: each order
 /// is named by the period that it is due in.
 pub async fn check_health_later<C: GenericClient + Sync>(
     publisher: &Publisher,

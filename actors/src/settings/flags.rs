@@ -110,12 +110,12 @@ flags! {
     /// Kill a check that takes longer, in seconds (default 60)
     #[arg(long, value_name = "S", env = "EVOLUTION_CHECK_TIMEOUT_S", global = true, help_heading = "Guardian")]
     check_timeout_s: f64,
-    /// Look at the queues this often, in seconds (default 60)
+    /// Look for rollbacks that failed this often, in seconds (default 60)
     #[arg(long, value_name = "S", env = "EVOLUTION_HEALTH_S", global = true, help_heading = "Guardian")]
     health_s: f64,
-    /// Alert when pgflow's tables have more bytes than this (default: no limit)
+    /// Alert when pgflow's tables have more bytes than this (default: no limit); whichever role leads looks, so say it to all
     #[arg(long, value_name = "BYTES", env = "EVOLUTION_BYTES_MAX", global = true, help_heading = "Guardian")]
-    bytes_max: i64,
+    bytes_max: u64,
     /// Lower the error threshold of agent types that do well: on or off (default off)
     #[arg(long, value_name = "ON|OFF", env = "EVOLUTION_LEARNING_TIGHTEN", value_parser = on_off, global = true, help_heading = "Guardian")]
     learning_tighten: bool,

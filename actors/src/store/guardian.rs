@@ -180,3 +180,34 @@ pub async fn save_strategy<C: GenericClient + Sync>(client: &C, strategy: &Strat
 pub async fn mark_stale<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<()> {
     client.execute(sql!("mark_stale"), &[&id]).await.map(drop)
 }
+
+/// A rollback that was given up.
+#[derive(Debug, Clone)]
+pub struct FailedRollback {
+    /// The change.
+    pub proposal_id: Uuid,
+    /// Where.
+    pub instance_id: String,
+    /// By whose plan.
+    pub change_type: String,
+    /// How long it was tried.
+    pub seconds: f64,
+    /// Why it was given up.
+    pub error: String,
+}
+
+/// `failed_rollbacks.sql`
+pub async fn failed_rollbacks<C: GenericClient + Sync>(client: &C) -> Result<Vec<FailedRollback>> {
+    let rows = client.query(sql!("failed_rollbacks"), &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(FailedRollback {
+                proposal_id: row.try_get("proposal_id")?,
+                instance_id: row.try_get("instance_id")?,
+                change_type: row.try_get("change_type")?,
+                seconds: row.try_get("seconds")?,
+                error: row.try_get("error")?,
+            })
+        })
+        .collect()
+}

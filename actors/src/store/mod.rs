@@ -2,7 +2,6 @@
 //!
 //! Functions take any client, so that the caller chooses between a transaction and a statement on its own.
 
-mod alerts;
 mod consensus;
 mod guardian;
 mod init;
@@ -22,16 +21,14 @@ use tokio::sync::Mutex;
 use tokio_postgres::types::{FromSqlOwned, Json};
 use tokio_postgres::{Client, GenericClient, Row};
 
-pub use alerts::{
-    About, FailedRollback, OpenAlert, clear_alert, failed_rollbacks, look, open_alerts, raise, raise_alert,
-};
 pub use consensus::{NewVote, register_change};
 pub use consensus::{
     OpenVote, admit_change, decide_consensus, insert_consensus, insert_vote, lock_consensus, votes_on,
 };
 pub use guardian::{
-    Report, Rollback, WatchedChange, close_change, complete_rollback, insert_metrics, insert_rollback, known_safe,
-    lock_change, mark_stale, note_trigger, rollback_ordered, save_report, save_strategy, strategy,
+    FailedRollback, Report, Rollback, WatchedChange, close_change, complete_rollback, failed_rollbacks, insert_metrics,
+    insert_rollback, known_safe, lock_change, mark_stale, note_trigger, rollback_ordered, save_report, save_strategy,
+    strategy,
 };
 pub use init::{init, init_tables};
 pub use listing::{Listed, list_proposals};

@@ -5,7 +5,6 @@ use std::error::Error;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-use crate::alerts::{Alert, Urgency};
 use crate::consensus::{Rule, Status};
 use crate::messages::Vote;
 use crate::proposal::State;
@@ -37,4 +36,4 @@ macro_rules! as_text {
     )+ };
 }
 
-as_text!(State, Status, Rule, Vote, Alert, Urgency);
+as_text!(State, Status, Rule, Vote);

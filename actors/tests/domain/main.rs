@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-mod alarms;
 mod batches;
 mod blames;
 mod breaches;

@@ -1,28 +1,149 @@
-//! Alerts across processes: raised by what the queues show, cleared when it is over.
+//! Alerts across processes: raised and cleared by roles, seen by pgflow's doctor and ours, in every way of asking.
 
+use std::process::Command;
+
+use pgflow::admin::{AlertLevel, Finding, Health};
+use pgflow::{Admin, Config};
+use pgflow_actors::messages::{Envelope, ExecutionMetrics};
+use pgflow_actors::metrics::Metrics;
 use pgflow_actors::store;
+use pgflow_actors::wire::Wire;
+use serde_json::json;
+use time::OffsetDateTime;
 
-use crate::stage::{Stage, calm};
+use crate::stage::{LIMIT, Stage, calm, proposal};
+use crate::support::{TestDb, eventually, own_cluster, query_text};
 
-/// Fear: an alert is raised anew at every look, or stays when its cause is gone.
+/// What the command says: its exit code, and what it found.
+async fn doctor(url: &str) -> (i32, Vec<Finding>) {
+    let url = url.to_owned();
+    let run = move || {
+        Command::new(env!("CARGO_BIN_EXE_evolution"))
+            .env("PGFLOW_DATABASE_URL", url)
+            .args(["doctor", "--json"])
+            .output()
+    };
+    let out = tokio::task::spawn_blocking(run).await.unwrap().unwrap();
+    (out.status.code().unwrap(), serde_json::from_slice(&out.stdout).unwrap())
+}
+
+/// The alerts that pgflow's doctor finds, and `evolution doctor` alike, each once: level and words.
+pub async fn alerts(stage: &Stage) -> Vec<(Health, String)> {
+    let of = |found: Vec<Finding>| -> Vec<_> {
+        found.into_iter().filter(|f| f.check == "alerts").map(|f| (f.health, f.detail)).collect()
+    };
+    let url = stage.db.url();
+    let pgflows = of(Admin::connect(&Config::new(&url)).await.unwrap().doctor().await.unwrap());
+    assert_eq!(of(doctor(&url).await.1), pgflows);
+    pgflows
+}
+
+/// Waits until the one alert that stands is this one, in words that hold these.
+pub async fn until_alert(stage: &Stage, health: Health, words: &[&str]) {
+    eventually(LIMIT, async || {
+        let found = alerts(stage).await;
+        let [(level, detail)] = found.as_slice() else { return false };
+        *level == health && words.iter().all(|word| detail.contains(word))
+    })
+    .await;
+}
+
+/// Waits until no alert stands.
+pub async fn until_calm(stage: &Stage) {
+    eventually(LIMIT, async || alerts(stage).await == [(Health::Ok, "none".to_owned())]).await;
+}
+
+/// Fear: a change that passes its limits and may not be rolled back goes unseen, is told at every report, or for ever.
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_raise_an_alert_once_until_they_are_gone() {
-    let stage = Stage::new(0, calm).await;
-    let bad = "SELECT count(pgflow_publish('metrics_to_guardian_queue', '{\"type\": \"execution_metrics\"}')) FROM generate_series(1, 11)";
-    stage.ask(bad).await;
-    stage.until("SELECT count(*) FROM pgflow_dlq", "11").await;
-    let open = "SELECT string_agg(kind || ' ' || severity || ' ' || detail::text, '; ') FROM evolution_alerts WHERE cleared_at IS NULL";
-    stage.until(open, "dead_letters warn \"11 dead letters: `pgflow dlq list`\"").await;
-    let looks = stage.ask("SELECT count(*) FROM pgflow_messages WHERE kind = 'check_health' AND status = 'done'").await;
-    let more =
-        format!("SELECT count(*) >= {looks} + 2 FROM pgflow_messages WHERE kind = 'check_health' AND status = 'done'");
-    stage.until(&more, "t").await;
-    assert_eq!(stage.ask("SELECT count(*) FROM evolution_alerts").await, "1");
-    assert_eq!(store::open_alerts(&stage.client).await.unwrap()[0].subject, "all");
-    let admin = pgflow::Admin::connect(&pgflow::Config::new(stage.db.url())).await.unwrap();
-    admin.purge_dlq(None).await.unwrap();
-    stage.until("SELECT cleared_at IS NOT NULL FROM evolution_alerts", "t").await;
+async fn a_breach_that_rolls_nothing_back_is_an_alert_until_a_clean_report() {
+    let stage = Stage::new(1, calm).await;
+    let mut line = proposal("a.txt", "better\n");
+    line["agent_type"] = "DocumentationPipeline".into();
+    let id = stage.submit("s1", &[line]).await[0];
+    stage.until_status(id, "applied").await;
+    let report = async |error_rate: f64| {
+        let after = serde_json::from_value::<Metrics>(json!({ "error_rate": error_rate })).unwrap();
+        let report = ExecutionMetrics {
+            envelope: Envelope::new(),
+            proposal_id: id,
+            instance_id: "s1".to_owned(),
+            agent_type: Some("DocumentationPipeline".to_owned()),
+            metrics_before: Metrics::default(),
+            metrics_after: after,
+            status: Some("applied".to_owned()),
+            shadowed: std::collections::BTreeMap::new(),
+            timestamp: OffsetDateTime::now_utc(),
+        };
+        stage.publisher.publish(&Wire::of(report)).await.unwrap();
+        stage
+            .until("SELECT count(*) FROM pgflow_messages WHERE kind = 'execution_metrics' AND status <> 'done'", "0")
+            .await;
+    };
+    report(0.5).await;
+    let id = id.to_string();
+    let words = [id.as_str(), "threshold_breach", "(evolution, since 2", "on s1: error_rate is 0.5, its limit 0.05"];
+    until_alert(&stage, Health::Warn, &words).await;
+    let raised = stage.ask("SELECT raised_at FROM pgflow_alerts").await;
+    report(0.6).await;
+    assert_eq!(stage.ask("SELECT raised_at FROM pgflow_alerts").await, raised);
+    report(0.0).await;
+    until_calm(&stage).await;
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_rollbacks").await, "0");
     stage.end().await;
+}
+
+/// Fear: somebody is woken by a warning, or sleeps through an urgent alert.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_fails_when_an_alert_is_urgent() {
+    let server = own_cluster(true).await;
+    let url = server.url();
+    store::init(&url, "public").await.unwrap();
+    let admin = Admin::connect(&Config::new(&url)).await.unwrap();
+    assert_eq!(doctor(&url).await.0, 0, "a sound database");
+    admin.raise_alert("evolution", "metrics_stale", "a change", AlertLevel::Warn, "silent").await.unwrap();
+    assert_eq!(doctor(&url).await.0, 0);
+    admin.raise_alert("evolution", "rollback_failed", "a change", AlertLevel::Page, "stuck").await.unwrap();
+    assert_eq!(doctor(&url).await.0, 1);
+    admin.clear_alert("evolution", "rollback_failed", "a change").await.unwrap();
+    assert_eq!(doctor(&url).await.0, 0);
+}
+
+/// Fear: the limit that a role was given for the tables' size is heard by nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roles_limit_of_bytes_is_the_leaders() {
+    let stage = Stage::new(0, |role| {
+        let mut settings = calm(role);
+        settings.bytes_max = Some(1);
+        settings
+    })
+    .await;
+    until_alert(&stage, Health::Fail, &["size", "(pgflow, since 2"]).await;
+    stage.end().await;
+}
+
+/// Fear: an upgrade forgets what was open, or trips over the old tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn open_alerts_of_the_old_table_move() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    for migration in [
+        include_str!("../../sql/0001_evolution.sql"),
+        include_str!("../../sql/0002_neighbours.sql"),
+        include_str!("../../sql/0003_alerts.sql"),
+        include_str!("../../sql/0004_learning.sql"),
+        include_str!("../../sql/0005_messages.sql"),
+        "CREATE TABLE evolution_migrations (number int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())",
+        "INSERT INTO evolution_migrations SELECT generate_series(1, 5)",
+        r#"INSERT INTO evolution_alerts (kind, subject, instance_id, severity, detail, cleared_at) VALUES
+           ('rollback_failed', 'one', 's1', 'page', '{"error": "stuck"}', NULL), ('rollback_failed', 'two', 's1', 'page', '{}', clock_timestamp()),
+           ('dead_letters', 'all', NULL, 'warn', '"11 dead letters"', NULL)"#,
+    ] {
+        client.batch_execute(migration).await.unwrap();
+    }
+    assert_eq!(store::init(&db.url(), "public").await.unwrap(), ["evolution 0006"]);
+    let moved =
+        query_text(&client, "SELECT concat_ws(' ', source, alert, subject, level, detail) FROM pgflow_alerts").await;
+    assert_eq!(moved, [r#"evolution rollback_failed one page on s1: {"error": "stuck"}"#]);
 }
 
 /// Fear: central restarts leave several chains of looks, or none.

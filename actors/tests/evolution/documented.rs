@@ -86,7 +86,7 @@ async fn roles_start_from_the_environment_and_say_the_documented_events() {
     eventually(LIMIT, async || {
         let metrics = get(&page, "/metrics");
         metrics.contains("evolution_pgflow_rollback_trigger_published_total 1")
-            && metrics.contains("evolution_alerts_open")
+            && metrics.contains("pgflow_alerts_standing")
     })
     .await;
     assert!(get(&instance.page().await, "/metrics").contains("evolution_pgflow_rollback_completed_total 1"));

@@ -1,5 +1,6 @@
 //! Processes that die, messages that come again, rollbacks that overtake.
 
+use pgflow::admin::Health;
 use pgflow_actors::manual;
 use pgflow_actors::messages::Limit;
 use pgflow_actors::producers::central::order_rollback;
@@ -7,6 +8,7 @@ use pgflow_actors::store::Rollback;
 use pgflow_actors::strategy::Strategy;
 use uuid::Uuid;
 
+use crate::alarms::{until_alert, until_calm};
 use crate::stage::{LIMIT, ORIGINAL, Stage, brisk, calm, proposal};
 use crate::support::eventually;
 
@@ -195,7 +197,8 @@ async fn a_rollback_that_cannot_be_verified_is_the_worst_alert() {
     stage.until_status(id, "applied").await;
     std::fs::write(stage.folder("s1").join(".unusable"), "").unwrap();
     stage.roll_back(id).await;
-    stage.until("SELECT kind || ' ' || severity FROM evolution_alerts", "rollback_failed page").await;
+    let words = ["rollback_failed", "(evolution, since 2", "on s1, ordered for manual: the check after it"];
+    until_alert(&stage, Health::Fail, &words).await;
     stage.until("SELECT split_part(error, ':', 1) || ' ' || attempt FROM pgflow_dlq", "rollback_failed 4").await;
     assert_eq!(stage.status(id).await, "applied");
     assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
@@ -210,7 +213,7 @@ async fn a_rollback_that_cannot_be_verified_is_the_worst_alert() {
     admin.retry_dlq_message(dead).await.unwrap();
     stage.until_status(id, "rolled_back").await;
     stage.until(learned, "0.5 of 2").await;
-    stage.until("SELECT cleared_at IS NOT NULL FROM evolution_alerts", "t").await;
+    until_calm(&stage).await;
     stage.end().await;
 }
 

@@ -1,5 +1,8 @@
 //! What becomes of a proposal when nothing goes wrong with the machinery.
 
+use pgflow::admin::Health;
+
+use crate::alarms::{until_alert, until_calm};
 use crate::stage::{LIMIT, ORIGINAL, Stage, brisk, calm, hopeless, proposal};
 use crate::support::eventually;
 
@@ -113,12 +116,12 @@ async fn silence_raises_an_alert_and_rolls_nothing_back() {
     stage.until_status(id, "applied").await;
     stage.until("SELECT count(*) > 0 FROM evolution_change_metrics", "t").await;
     stage.kill_instance("s1");
-    stage.until("SELECT kind FROM evolution_alerts", "metrics_stale").await;
+    until_alert(&stage, Health::Warn, &["metrics_stale", "(evolution, since 2", "no report from s1 for"]).await;
     assert_eq!(stage.ask("SELECT status FROM evolution_approved_changes").await, "active");
     assert_eq!(stage.ask("SELECT count(*) FROM evolution_rollbacks").await, "0");
     stage.start_instance("s1").await;
     let reports = stage.ask("SELECT count(*) FROM evolution_change_metrics").await;
     eventually(LIMIT, async || stage.ask("SELECT count(*) FROM evolution_change_metrics").await != reports).await;
-    stage.until("SELECT cleared_at IS NOT NULL FROM evolution_alerts", "t").await;
+    until_calm(&stage).await;
     stage.end().await;
 }

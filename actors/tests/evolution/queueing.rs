@@ -99,7 +99,6 @@ async fn commands_show_the_queue() {
     assert!(code == Some(1) && why.contains("no state is called `waiting`"), "{why}");
     let (code, _, why) = run(&["status", &Uuid::nil().to_string()]).await.unwrap();
     assert!(code == Some(1) && why.contains("not_found"), "{why}");
-    let (code, seen, _) = run(&["doctor", "--json"]).await.unwrap();
-    let seen: Value = serde_json::from_str(&seen).unwrap();
-    assert!(seen["findings"].as_array().unwrap().len() > 5 && seen["alerts"].is_array(), "{code:?} {seen}");
+    let (code, seen, _) = run(&["doctor"]).await.unwrap();
+    assert!(seen.lines().any(|line| line == "ok    alerts       none"), "{code:?} {seen}");
 }

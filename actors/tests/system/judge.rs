@@ -106,7 +106,7 @@ async fn effects(client: &Client, all: &[&Planned]) -> Vec<String> {
         ("failed", "SELECT count(*) FROM evolution_approved_changes WHERE status = 'failed'", of(Nature::Broken)),
         ("rollbacks", "SELECT count(*) FROM evolution_rollbacks WHERE completed_at IS NOT NULL", of(Nature::Bad)),
         ("rollbacks ordered", "SELECT count(*) FROM evolution_rollbacks", of(Nature::Bad)),
-        ("failed rollbacks", "SELECT count(*) FROM evolution_alerts WHERE kind = 'rollback_failed'", 0),
+        ("failed rollbacks", "SELECT count(*) FROM evolution_rollbacks WHERE failed_at IS NOT NULL", 0),
     ] {
         let found = ledger::number(client, sql).await;
         if found != expected {

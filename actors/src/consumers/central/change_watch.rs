@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use pgflow::{Context, Failure};
-use serde_json::json;
 use time::OffsetDateTime;
 
 use super::metrics::watch_delay;
@@ -46,8 +45,10 @@ impl Consume for Watches {
         }
         let told = change.stale_alerted_at.is_some_and(|told| told >= last);
         if now - last >= silence && !told {
-            let detail = json!({ "silent_seconds": (now - last).as_seconds_f64(), "rollback_ordered": ordered });
-            store::raise_alert(tx, Alert::MetricsStale, (id, &change.instance_id), &detail).await?;
+            let silent = (now - last).as_seconds_f64();
+            let order = if ordered { ", which has a rollback to do" } else { "" };
+            let detail = format!("no report from {}{order} for {silent:.0} s", change.instance_id);
+            self.0.alarms.raise(tx, Alert::MetricsStale, id, &detail).await?;
             store::mark_stale(tx, id).await?;
         }
         watch_later(cx.publisher(), tx, id, watch_delay(period, ends, now)).await?;

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgflow::{Context, Failure};
-use serde_json::json;
 use time::OffsetDateTime;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::{Own, close};
-use crate::alerts::Alert;
+use crate::alerts::{Alert, passed};
 use crate::breach::{Assessment, Metric, assess};
 use crate::consumers::Consume;
 use crate::events::{METRICS_RECEIVED, tell};
@@ -71,8 +70,8 @@ async fn keep(tx: &Client, report: &ExecutionMetrics) -> Result<(), Failure> {
 async fn close_rolled_back(tx: &Client, own: &Own, id: Uuid, change: &WatchedChange) -> Result<(), Failure> {
     close(tx, own, id, "rolled_back").await?;
     // Whatever was wrong with it, it is gone.
-    for over in [Alert::ThresholdBreach, Alert::MetricsStale, Alert::RollbackFailed] {
-        store::clear_alert(tx, over, &id.to_string()).await?;
+    for over in Alert::ALL.iter().copied() {
+        own.alarms.clear(tx, over, id).await?;
     }
     if let Some(seconds) = store::complete_rollback(tx, id).await? {
         let mut strategy = store::strategy(tx, &change.change_type).await?;
@@ -107,9 +106,9 @@ impl Reports {
             watch_later(cx.publisher(), tx, id, watch_delay(settings.windows.report, ends, now)).await?;
         }
         self.act(cx, tx, report, change, &seen).await?;
-        store::clear_alert(tx, Alert::MetricsStale, &id.to_string()).await?;
+        self.0.alarms.clear(tx, Alert::MetricsStale, id).await?;
         if seen.counts.is_empty() {
-            store::clear_alert(tx, Alert::ThresholdBreach, &id.to_string()).await?;
+            self.0.alarms.clear(tx, Alert::ThresholdBreach, id).await?;
         }
         let ordered = store::rollback_ordered(tx, id).await?;
         // The last report is sent when the instance's window closes, which began a moment before ours.
@@ -157,8 +156,8 @@ impl Reports {
             order_rollback(cx.publisher(), tx, &order).await?;
         } else if seen.alert && seen.breaches.iter().any(|b| seen.counts.get(&b.metric) == Some(&1)) {
             // Once for breaches in a row, not at every report.
-            let detail = json!({ "breaches": seen.breaches });
-            store::raise_alert(tx, Alert::ThresholdBreach, (id, &change.instance_id), &detail).await?;
+            let detail = passed(&change.instance_id, &seen.breaches);
+            self.0.alarms.raise(tx, Alert::ThresholdBreach, id, &detail).await?;
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::Consumer;
+use crate::alerts::Alarms;
 use crate::consensus::{Clock, Decision, Status, decide};
 use crate::messages::{
     CHANGE_WATCHES, CONSENSUS_DEADLINES, CONSENSUS_VOTES, HEALTH_CHECKS, LEARNING_LOOP_COMPLETED, LEARNING_RUNS,
@@ -32,6 +33,7 @@ use crate::store::{self, OpenVote};
 /// What central's consumers share.
 pub(crate) struct Own {
     pub(crate) settings: Settings,
+    pub(crate) alarms: Alarms,
     pub(crate) started: Instant,
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio_postgres::GenericClient;
 
 use super::Consumer;
+use crate::alerts::Alarms;
 use crate::check::Check;
 use crate::executor::FileExecutor;
 use crate::hooks::Agents;
@@ -39,6 +40,7 @@ pub(crate) struct Own {
     pub(crate) id: String,
     pub(crate) settings: Settings,
     pub(crate) database: Database,
+    pub(crate) alarms: Alarms,
     pub(crate) executor: FileExecutor,
     pub(crate) check: Check,
     pub(crate) steps: Option<String>,

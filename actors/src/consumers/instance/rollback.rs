@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pgflow::{Context, Failure};
-use serde_json::json;
 use uuid::Uuid;
 
 use super::{Own, release_target};
@@ -49,8 +48,8 @@ impl Consume for Rollback {
             Ok(metrics) => metrics,
             Err(why) => {
                 if own.settings.is_last(cx.attempt()) {
-                    let detail = json!({ "reason": trigger.reason, "error": why });
-                    store::raise_alert(&*client, Alert::RollbackFailed, (id, &own.id), &detail).await?;
+                    let detail = format!("on {}, ordered for {}: {why}", own.id, trigger.reason);
+                    own.alarms.raise(&*client, Alert::RollbackFailed, id, &detail).await?;
                 }
                 return Err(Failure::retry(format!("rollback_failed: {why}")));
             }

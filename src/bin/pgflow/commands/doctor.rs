@@ -2,13 +2,25 @@
 
 use pgflow::admin::Health;
 
-use crate::{args::Global, database, fault::Fault, output::Output};
+use crate::{
+    args::Global,
+    database,
+    fault::Fault,
+    output::{Output, json_line, text},
+};
 
 /// Shows every check, and fails if one does.
 pub(crate) async fn run(global: &Global, out: Output) -> Result<(), Fault> {
     let findings = database::admin(global).await?.doctor().await?;
-    out.list(&findings, &["health", "check", "detail"])?;
-    let failed: Vec<&str> = findings.iter().filter(|f| f.health == Health::Fail).map(|f| f.check.as_str()).collect();
+    if out.json {
+        json_line(&findings)?;
+    } else {
+        // Whole lines: what to do stands at their end.
+        text(&findings.iter().map(|f| format!("{f}\n")).collect::<String>())?;
+    }
+    let mut failed: Vec<&str> =
+        findings.iter().filter(|f| f.health == Health::Fail).map(|f| f.check.as_str()).collect();
+    failed.dedup();
     match failed.as_slice() {
         [] => Ok(()),
         failed => Err(Fault::failed(format!("failed: {}", failed.join(", ")))),
