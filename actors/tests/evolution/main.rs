@@ -23,3 +23,4 @@ mod timers;
 mod traces;
 mod upstream;
 mod versions;
+mod votes;

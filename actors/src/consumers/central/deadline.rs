@@ -1,5 +1,8 @@
 //! `consensus_deadline` (domain §2.4): the voting time is over. A delayed message is the timer, so that central may be
 //! killed at any point in between.
+//!
+//! What counts is when a vote was published: one that came in time and is still on its way is waited for, so that neither a busy
+//! queue, a pause, nor a central that was away shuts it out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +16,11 @@ use crate::consumers::{ALREADY_PROCESSED, Consume};
 use crate::messages::ConsensusDeadline;
 use crate::store;
 
-/// After a start, votes that came while central was away are counted before a deadline closes them out.
-const START_GRACE: Duration = Duration::from_secs(3);
+/// Between two looks for votes that are on their way.
+const VOTES_PAUSE: Duration = Duration::from_millis(100);
+/// Votes that are not counted so long after the deadline, or after a central's start that was later, are decided without: their queue
+/// may be paused, or nobody can read them.
+const VOTES_WAITED_FOR_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) struct Deadlines(pub(crate) Arc<Own>);
 
@@ -27,16 +33,31 @@ impl Consume for Deadlines {
         let open = store::lock_consensus(tx, id).await?.filter(|open| open.status == Status::Voting);
         let Some(open) = open else { return Ok(ALREADY_PROCESSED) };
         let now = OffsetDateTime::now_utc();
-        if let Ok(early) = Duration::try_from(open.deadline - now)
-            && !early.is_zero()
-        {
-            return Err(Failure::snooze(early));
-        }
-        let grace = START_GRACE.saturating_sub(self.0.started.elapsed());
-        if !grace.is_zero() {
-            return Err(Failure::snooze(grace));
+        let Ok(late) = Duration::try_from(now - open.deadline) else {
+            return Err(Failure::snooze(Duration::try_from(open.deadline - now).unwrap_or_default()));
+        };
+        if may_wait(late, self.0.started.elapsed()) && store::votes_under_way(tx, id, open.deadline).await? {
+            return Err(Failure::snooze(VOTES_PAUSE));
         }
         try_to_decide(cx, tx, &self.0, (id, &open), now).await?;
         Ok("expired")
+    }
+}
+
+/// So long after the deadline, by a central that is up for so long: is there time for votes that are on their way?
+fn may_wait(late: Duration, up: Duration) -> bool {
+    late.min(up) < VOTES_WAITED_FOR_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fear: a vote that is never counted keeps its proposal open for ever; or a central that was away for long counts none.
+    #[test]
+    fn votes_are_waited_for_until_a_limit_by_a_central_that_had_the_time() {
+        let (soon, late) = (Duration::from_secs(59), Duration::from_secs(60));
+        assert!(may_wait(soon, late) && may_wait(Duration::from_secs(86_400), soon));
+        assert!(!may_wait(late, late));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pgflow::{Context, Failure};
+use time::{Duration, OffsetDateTime};
 
 use super::{Own, try_to_decide};
 use crate::consensus::Status;
@@ -27,8 +28,9 @@ impl Consume for Votes {
         if let Err(refusal) = admit(&votes, &vote, open.status != Status::Voting) {
             return Ok(refusal.tag());
         }
-        // What counts is when it was cast: central may have been away while it waited.
-        if vote.voted_at > open.deadline {
+        // What counts is when it was published, by the database's clock: it may have waited, and its voter's clock may be wrong.
+        let published = OffsetDateTime::from(cx.incoming().created_at);
+        if published > open.deadline {
             return Ok("too_late");
         }
         store::insert_vote(tx, id, &vote).await?;
@@ -40,8 +42,8 @@ impl Consume for Votes {
             confidence = vote.confidence,
             "vote counted"
         );
-        // The deadline itself is the business of its own message, which lets late-counted votes in.
-        let now = vote.voted_at.min(open.deadline - time::Duration::MILLISECOND);
+        // The deadline itself is the business of its own message, which waits for votes that are on their way.
+        let now = published.min(open.deadline - Duration::MILLISECOND);
         try_to_decide(cx, tx, &self.0, (id, &open), now).await?;
         Ok("vote_recorded")
     }
