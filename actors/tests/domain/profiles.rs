@@ -1,4 +1,4 @@
-use pgflow_actors::agents::{built_in, default_profile, local_profile};
+use pgflow_actors::agents::built_in;
 use pgflow_actors::profile::{Level, Profile};
 use pgflow_actors::thresholds::{ERROR_THRESHOLD_FLOOR, Thresholds};
 use proptest::prelude::*;
@@ -62,17 +62,6 @@ fn built_in_profiles() {
         p.validate_for_agent().unwrap();
     }
     assert_eq!(built_in("BugFixerAgent"), None);
-    assert_eq!(default_profile().error_threshold, Some(0.05));
-}
-
-#[test]
-fn the_instance_asks_the_agent_then_the_store_then_the_table() {
-    let own = Profile { error_threshold: Some(0.3), ..Profile::default() };
-    let learned = Profile { error_threshold: Some(0.02), ..Profile::default() };
-    assert_eq!(local_profile("A", Some(&own), Some(&learned)), own);
-    let merged = local_profile("QualityEnforcer", None, Some(&learned));
-    assert_eq!((merged.error_threshold, merged.max_error_count), (Some(0.02), Some(5)));
-    assert_eq!(local_profile("A", None, None), default_profile());
 }
 
 #[test]
