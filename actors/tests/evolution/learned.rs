@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::stage::{Stage, calm, proposal};
 
-fn pattern() -> Value {
+/// What an instance reports as a pattern.
+pub fn pattern() -> Value {
     json!({
         "type": "pattern_discovered", "pattern_type": "refactoring", "agent_type": "RefactoringAgent", "success_rate": 0.97,
         "code_pattern": { "name": "extract function", "description": "split a long body",

@@ -5,6 +5,7 @@
 mod alarms;
 mod conflicts;
 mod documented;
+mod down;
 mod hooks;
 mod interrupted;
 mod learned;

@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pgflow::devpg::{DevPg, StopMode};
 use pgflow::{Config, Publisher};
 use pgflow_actors::central::{CENTRAL, Central};
 use pgflow_actors::hooks::Agents;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::support::{TestDb, eventually, query_text};
+use crate::support::{TestDb, connect, eventually, query_text};
 
 pub const LIMIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
@@ -60,8 +61,29 @@ pub fn calm(role: Role) -> Settings {
     settings
 }
 
+/// Where the tables are.
+pub enum Database {
+    /// In the server that all tests share.
+    Shared(TestDb),
+    /// In a server of its own, which may go down.
+    Own(DevPg),
+}
+
+impl Database {
+    pub fn url(&self) -> String {
+        match self {
+            Self::Shared(db) => db.url(),
+            Self::Own(server) => server.url(),
+        }
+    }
+
+    pub async fn client(&self) -> Client {
+        connect(&self.url()).await
+    }
+}
+
 pub struct Stage {
-    pub db: TestDb,
+    pub db: Database,
     pub client: Client,
     pub publisher: Publisher,
     settings: fn(Role) -> Settings,
@@ -74,7 +96,11 @@ pub struct Stage {
 impl Stage {
     /// Central and instances `s1`, `s2`, …
     pub async fn new(instances: usize, settings: fn(Role) -> Settings) -> Self {
-        let db = TestDb::new().await;
+        Self::on(Database::Shared(TestDb::new().await), instances, settings).await
+    }
+
+    /// The same, there.
+    pub async fn on(db: Database, instances: usize, settings: fn(Role) -> Settings) -> Self {
         let client = db.client().await;
         let publisher = Publisher::connect(&Config::new(db.url()).instance("test")).await.unwrap();
         let mut stage =
@@ -144,6 +170,22 @@ impl Stage {
 
     pub fn bytes(&self, id: &str, file: &str) -> Option<Vec<u8>> {
         std::fs::read(self.folder(id).join(file)).ok()
+    }
+
+    /// Stops the database's server, until all have noticed.
+    pub async fn database_down(&mut self, mode: StopMode) {
+        let Database::Own(server) = &mut self.db else { panic!("it is not ours alone") };
+        tokio::task::block_in_place(|| server.stop_keep(mode)).unwrap();
+        let running = self.instances.iter().filter_map(|(.., instance)| instance.as_ref()).map(Instance::runtime);
+        let running: Vec<_> = running.chain(self.central.as_ref().map(Central::runtime)).collect();
+        eventually(LIMIT, async || running.iter().all(|runtime| !runtime.is_listening())).await;
+    }
+
+    /// Starts it again.
+    pub async fn database_up(&mut self) {
+        let Database::Own(server) = &mut self.db else { panic!("it is not ours alone") };
+        tokio::task::block_in_place(|| server.restart(StopMode::Fast)).unwrap();
+        self.client = self.db.client().await;
     }
 
     /// Submits lines for an instance.

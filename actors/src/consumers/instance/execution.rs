@@ -201,7 +201,7 @@ impl Execution {
         report_metrics_to_guardian(cx.publisher(), tx, proposal, State::Failed, metrics, BTreeMap::new()).await?;
         release_target(cx, tx, proposal).await?;
         tell!(PROPOSAL_FAILED, proposal_id = %id, reason = why, "failed, and taken back: {why}");
-        tell!(RUN_FAILED, proposal_id = %id, execution_time_ms = run.took_ms, "execution failed");
+        tell!(RUN_FAILED, proposal_id = %id, execution_time_ms = run.took_ms, reason = why, "execution failed");
         tell!(EXECUTION_FAILED, proposal_id = %id, "execution failed");
         Ok("failed")
     }
