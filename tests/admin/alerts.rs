@@ -128,3 +128,20 @@ async fn what_cannot_be_an_alert_is_refused_before_it_is_sent() {
     tx.commit().await.unwrap();
     assert_eq!(s.alerts().await.len(), 1, "what is allowed stands, and nothing else");
 }
+
+/// Fear: the leader's log is silent when a warning becomes urgent, or says at every look what was said.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_leader_says_is_news_once() {
+    let s = Scene::new().await;
+    let set = include_str!("../../sql/queries/set_alerts.sql").replace("{schema}", "public");
+    let say = async |level: &str| {
+        let [alerts, subjects, levels, details] = ["dead_letters", "mail", level, "many"].map(|word| vec![word]);
+        let rows = s.sql.query(&set, &[&"pgflow", &alerts, &subjects, &levels, &details]).await.unwrap();
+        rows.iter().map(|row| (row.get::<_, String>("level"), row.get::<_, bool>("raised"))).collect::<Vec<_>>()
+    };
+    assert_eq!(say("warn").await, [("warn".to_owned(), true)]);
+    assert_eq!(say("warn").await, []);
+    assert_eq!(say("page").await, [("page".to_owned(), true)]);
+    assert_eq!(say("page").await, []);
+    assert_eq!(say("warn").await, [], "quieter is no news");
+}
