@@ -6,6 +6,7 @@ mod alerts;
 mod dlq;
 mod doctor;
 mod explain;
+mod finding;
 
 use std::{fmt, sync::Arc};
 
@@ -23,8 +24,8 @@ use crate::{
     store::Store,
 };
 pub use alerts::{ALERT_BYTES_MAX, ALERT_DETAIL_BYTES_MAX, ALERT_SUBJECT_BYTES_MAX};
-pub use doctor::{Finding, Health};
 pub use explain::Explanation;
+pub use finding::{Finding, Health};
 
 /// The longest list that is answered, and the most events of one trace.
 pub const LIST_MAX: u32 = 10_000;

@@ -1,9 +1,6 @@
 //! What is wrong, or may soon be, in words: the check, the verdict, and what to do.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
+use super::finding::{Finding, Health, finding};
 use crate::store::{Alert, AlertLevel, Symptoms};
 
 /// More dead letters than this want somebody's eye.
@@ -16,48 +13,6 @@ const OPEN_S: f64 = 60.0;
 const ALERTS_SHOWN: usize = 10;
 /// The oldest server that the statements run on.
 const SERVER_MIN: i32 = 150_000;
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Health {
-    /// Sound.
-    Ok,
-    /// Works, but somebody should look.
-    Warn,
-    /// Messages stand still, or a promise does not hold.
-    Fail,
-}
-
-/// One check and its verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Finding {
-    /// What was looked at.
-    pub check: String,
-    /// How it is.
-    pub health: Health,
-    /// What was found, and what to do.
-    pub detail: String,
-}
-
-/// A line for people. Control characters of what others wrote must not steer the terminal.
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let health = match self.health {
-            Health::Ok => "ok",
-            Health::Warn => "warn",
-            Health::Fail => "fail",
-        };
-        let detail: String = self.detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        write!(f, "{health:<5} {:<12} {detail}", self.check)
-    }
-}
-
-fn finding(check: &str, health: Health, detail: impl Into<String>) -> Finding {
-    Finding { check: check.into(), health, detail: detail.into() }
-}
 
 /// All checks, in the order in which a doctor would ask.
 pub(super) fn judge(s: &Symptoms) -> Vec<Finding> {
