@@ -18,7 +18,7 @@ use crate::messages::{
 };
 use crate::metrics::Metrics;
 use crate::proposal::State;
-use crate::store::Proposal;
+use crate::store::{self, Proposal};
 use crate::voter::Opinion;
 
 /// Asks central for consent.
@@ -140,7 +140,10 @@ pub async fn cast_vote<C: GenericClient + Sync>(
         reason: opinion.reason,
         timestamp: OffsetDateTime::now_utc(),
     };
-    send(publisher, client, message, |out| out).await
+    let receipt = send(publisher, client, message, |out| out).await?;
+    // After the publish: what is noted in time was published in time.
+    store::note_vote(client, request.proposal_id, instance).await?;
+    Ok(receipt)
 }
 
 /// Orders an approved change to be executed here. One execution a target at a time.

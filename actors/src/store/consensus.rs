@@ -91,6 +91,11 @@ pub async fn votes_on<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<V
         .collect()
 }
 
+/// `note_vote.sql`
+pub async fn note_vote<C: GenericClient + Sync>(client: &C, id: Uuid, voter: &str) -> Result<()> {
+    client.execute(sql!("note_vote"), &[&id, &voter]).await.map(drop)
+}
+
 /// `votes_under_way.sql`
 pub async fn votes_under_way<C: GenericClient + Sync>(client: &C, id: Uuid, deadline: OffsetDateTime) -> Result<bool> {
     client.query_one(sql!("votes_under_way"), &[&id, &deadline]).await?.try_get(0)

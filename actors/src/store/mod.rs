@@ -23,7 +23,8 @@ use tokio_postgres::{Client, GenericClient, Row};
 
 pub use consensus::{NewVote, register_change};
 pub use consensus::{
-    OpenVote, admit_change, decide_consensus, insert_consensus, insert_vote, lock_consensus, votes_on, votes_under_way,
+    OpenVote, admit_change, decide_consensus, insert_consensus, insert_vote, lock_consensus, note_vote, votes_on,
+    votes_under_way,
 };
 pub use guardian::{
     FailedRollback, Report, Rollback, WatchedChange, close_change, complete_rollback, failed_rollbacks, insert_metrics,

@@ -64,30 +64,3 @@ async fn a_vote_that_is_published_after_the_deadline_is_refused() {
     assert_eq!(stage.ask("SELECT rationale FROM evolution_consensus").await, "timeout: 2 of 3 votes");
     stage.end().await;
 }
-
-/// Fear: the deadline of one vote reads all that waits, or all that ever was.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_look_for_votes_goes_by_number() {
-    let stage = Stage::new(0, calm).await;
-    let admin = Admin::connect(&Config::new(stage.db.url())).await.unwrap();
-    admin.pause_queue("consensus_votes_queue").await.unwrap();
-    for noise in [
-        "SELECT count(pgflow_publish('consensus_votes_queue', '{}', kind => 'consensus_vote')) FROM generate_series(1, 20000)",
-        "INSERT INTO evolution_messages SELECT gen_random_uuid(), n FROM generate_series(1, 20000) n",
-        "ANALYZE pgflow_ready; ANALYZE evolution_messages; SET plan_cache_mode = force_generic_plan",
-    ] {
-        stage.client.batch_execute(noise).await.unwrap();
-    }
-    let look = include_str!("../../sql/queries/votes_under_way.sql");
-    stage.client.batch_execute(&format!("PREPARE look (uuid, timestamptz) AS {look}")).await.unwrap();
-    let plan = crate::support::query_text(
-        &stage.client,
-        "EXPLAIN (COSTS off) EXECUTE look ('00000000-0000-0000-0000-000000000000', now())",
-    );
-    let plan = plan.await.join("\n");
-    for table in ["pgflow_ready", "evolution_messages"] {
-        assert!(!plan.contains(&format!("Seq Scan on {table}")), "{plan}");
-    }
-    assert!(!plan.contains("pgflow_history"), "{plan}");
-    stage.end().await;
-}
