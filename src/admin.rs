@@ -255,7 +255,10 @@ impl Admin {
 }
 
 fn unknown(what: &str, queue: &str) -> Error {
-    Error::input(format!("{what} queue \"{queue}\""), format!("unknown queue \"{queue}\": `pgflow queues` lists them"))
+    Error::unknown_queue(
+        format!("{what} queue \"{queue}\""),
+        format!("unknown queue \"{queue}\": `pgflow queues` lists them"),
+    )
 }
 
 fn limit(asked: u32) -> i32 {

@@ -20,6 +20,7 @@ struct Inner {
 enum Kind {
     Config(String),
     Input(String),
+    UnknownQueue(String),
     Database(tokio_postgres::Error),
     Pool(deadpool_postgres::PoolError),
     Io(std::io::Error),
@@ -36,6 +37,11 @@ impl Error {
     /// A value given by the caller that breaks a stated limit.
     pub(crate) fn input(phase: impl Into<String>, why: impl Into<String>) -> Self {
         Self::new(phase, Kind::Input(why.into()))
+    }
+
+    /// A queue that is not there, or was deleted.
+    pub(crate) fn unknown_queue(phase: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(phase, Kind::UnknownQueue(why.into()))
     }
 
     /// A call that does not fit the state things are in.
@@ -89,20 +95,25 @@ impl Error {
             Kind::Database(e) => is_disconnect(e),
             Kind::Pool(deadpool_postgres::PoolError::Backend(e)) => e.code().is_none() || is_disconnect(e),
             Kind::Pool(_) | Kind::Timeout(_) => true,
-            Kind::Io(_) | Kind::Config(_) | Kind::Input(_) | Kind::State(_) => false,
+            Kind::Io(_) | Kind::Config(_) | Kind::Input(_) | Kind::UnknownQueue(_) | Kind::State(_) => false,
         }
     }
 
     /// The caller's input is at fault (unknown queue, payload too large, bad JSON): the same call fails again.
     pub fn is_input(&self) -> bool {
         match &self.0.kind {
-            Kind::Input(_) => true,
+            Kind::Input(_) | Kind::UnknownQueue(_) => true,
             // pgflow's SQL functions raise class 22 (bad value), 42704 (unknown queue), 54000 (over a limit) and checks.
             Kind::Database(e) => e.code().is_some_and(|c| {
                 c.code().starts_with("22") || c.code() == "42704" || c.code() == "54000" || c.code() == "23514"
             }),
             _ => false,
         }
+    }
+
+    /// The input that is at fault is the queue's name: there is none, or it was deleted. [`Self::is_input`] too.
+    pub fn is_unknown_queue(&self) -> bool {
+        matches!(self.0.kind, Kind::UnknownQueue(_))
     }
 
     /// A setting is at fault.
@@ -135,7 +146,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.0.phase)?;
         match &self.0.kind {
-            Kind::Config(why) | Kind::Input(why) | Kind::State(why) => f.write_str(why),
+            Kind::Config(why) | Kind::Input(why) | Kind::UnknownQueue(why) | Kind::State(why) => f.write_str(why),
             Kind::Database(e) => write_database(f, e),
             Kind::Pool(deadpool_postgres::PoolError::Backend(e)) => write_database(f, e),
             Kind::Pool(e) => write!(f, "no connection: {e}"),

@@ -14,6 +14,9 @@ use crate::{
     publish::Publisher,
 };
 
+/// Settings of a connection that handlers, or their publisher, use.
+pub(crate) const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan";
+
 /// Handles the messages of one kind. One value lives in each worker, so its state needs no lock; it is built anew
 /// after a panic.
 ///
@@ -69,6 +72,33 @@ impl Failure {
     /// Can never succeed: into the DLQ at once.
     pub fn dead(error: impl fmt::Display) -> Self {
         Self(Verdict::Dead { error: error.to_string() })
+    }
+
+    /// Why; empty for a snooze.
+    pub fn error(&self) -> &str {
+        match &self.0 {
+            Verdict::Retry { error, .. } | Verdict::Dead { error } => error,
+            Verdict::Snooze { .. } => "",
+        }
+    }
+
+    /// Whether trying again is of no use.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.0, Verdict::Dead { .. })
+    }
+
+    /// Whether it is no failed try, but comes back later.
+    pub fn is_snooze(&self) -> bool {
+        matches!(self.0, Verdict::Snooze { .. })
+    }
+
+    /// The delay that it asks for; none where the queue's backoff holds, or nothing is tried again.
+    pub fn delay(&self) -> Option<Duration> {
+        match self.0 {
+            Verdict::Retry { delay, .. } => delay,
+            Verdict::Snooze { delay } => Some(delay),
+            Verdict::Dead { .. } => None,
+        }
     }
 }
 
@@ -254,20 +284,32 @@ struct Typed<H>(H);
 
 impl<H: Handler> Erased for Typed<H> {
     fn call<'a>(&'a mut self, cx: &'a mut Context<'_>) -> Called<'a> {
-        Box::pin(async move {
-            let incoming = cx.incoming();
-            let encoded = Encoded { version: incoming.version, codec: incoming.codec, body: &incoming.body };
-            let message = match <H::Message as Message>::decode(encoded) {
-                Ok(message) => message,
-                Err(e) if e.is_unsupported() => return Judgement::Undecodable(e.to_string()),
-                Err(e) => return Judgement::Malformed("invalid_format", format!("invalid_format: {e}")),
-            };
-            if let Err(why) = message.validate() {
-                return Judgement::Malformed("invalid_message", why);
-            }
-            self.0.handle(message, cx).await.map_or_else(Judgement::Failed, |()| Judgement::Done)
-        })
+        Box::pin(handle(&mut self.0, cx))
     }
+}
+
+/// A typed handler that stays its caller's.
+pub(crate) struct Borrowed<'h, H>(pub(crate) &'h mut H);
+
+impl<H: Handler> Erased for Borrowed<'_, H> {
+    fn call<'a>(&'a mut self, cx: &'a mut Context<'_>) -> Called<'a> {
+        Box::pin(handle(self.0, cx))
+    }
+}
+
+/// Decode, validate, handle.
+async fn handle<H: Handler>(handler: &mut H, cx: &mut Context<'_>) -> Judgement {
+    let incoming = cx.incoming();
+    let encoded = Encoded { version: incoming.version, codec: incoming.codec, body: &incoming.body };
+    let message = match <H::Message as Message>::decode(encoded) {
+        Ok(message) => message,
+        Err(e) if e.is_unsupported() => return Judgement::Undecodable(e.to_string()),
+        Err(e) => return Judgement::Malformed("invalid_format", format!("invalid_format: {e}")),
+    };
+    if let Err(why) = message.validate() {
+        return Judgement::Malformed("invalid_message", why);
+    }
+    handler.handle(message, cx).await.map_or_else(Judgement::Failed, |()| Judgement::Done)
 }
 
 struct Any<H>(H);

@@ -5,7 +5,7 @@
 //! the claim's token, or inside the handler's own transaction.
 //!
 //! Start with [`Message`], [`Handler`] and [`Runtime`]; a program that only sends needs a [`Publisher`]; an operator's
-//! program, an [`Admin`]. `examples/embed.rs` is a whole program.
+//! program, an [`Admin`]; a test of a handler, [`testing`]. `examples/embed.rs` is a whole program.
 //!
 //! # The way of a message
 //!
@@ -37,7 +37,7 @@
 //! edges        publish · handler
 //! stages       settle · worker · pool · dispatch · listen · sweep
 //! assembly     supervise · monitor · runtime · admin
-//! surfaces     web · bench · the command `pgflow` (all three behind the feature `cli`) · this file
+//! surfaces     testing · web · bench · the command `pgflow` (these three behind the feature `cli`) · this file
 //! ```
 //!
 //! # Invariants
@@ -103,6 +103,7 @@ mod settle;
 mod store;
 mod supervise;
 mod sweep;
+pub mod testing;
 #[cfg(feature = "cli")]
 pub mod web;
 mod worker;

@@ -3,6 +3,7 @@
 //! Before: `pool` gave it a delivery. After: `settle` has the outcome. The actor lives on the control plane; the handler
 //! runs on the user's runtime, or, for a high-priority message, on a thread of its own, so that no blocked thread of
 //! the user's can delay a rollback. A panic is caught here and counts against the message, never against the tree.
+//! `testing` runs handlers by the same [`run`].
 
 use std::{any::Any, collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -87,7 +88,8 @@ struct Ran {
     transaction: Option<OpenTransaction>,
 }
 
-enum End {
+/// How a run ended.
+pub(crate) enum End {
     Judged(Judgement),
     Panicked(String),
     TimedOut,
@@ -227,7 +229,22 @@ async fn call(
             return Ran { handler: None, end: End::Panicked(text), transaction: None };
         }
     };
-    let mut cx = Context::new(&incoming, &lent, cut.clone());
+    let (end, transaction) = run(&mut *handler, &incoming, &lent, &cut, deadline).await;
+    // A handler that panicked or was cut may hold broken state: it is built anew.
+    let handler = matches!(end, End::Judged(_)).then_some(handler);
+    Ran { handler, end, transaction }
+}
+
+/// Decodes, validates and handles: to the end, a panic, the deadline or the cut; with the transaction, if one was opened and is
+/// fit to be ended by a statement.
+pub(crate) async fn run(
+    handler: &mut dyn Erased,
+    incoming: &Incoming,
+    lent: &Lent,
+    cut: &CancellationToken,
+    deadline: Option<Duration>,
+) -> (End, Option<OpenTransaction>) {
+    let mut cx = Context::new(incoming, lent, cut.clone());
     let run = AssertUnwindSafe(handler.call(&mut cx)).catch_unwind();
     let end = tokio::select! {
         // The handler first: one that is ready at its deadline has made it.
@@ -245,11 +262,9 @@ async fn call(
         end => end,
     };
     let transaction = cx.into_transaction();
-    // A handler that panicked or was cut may hold broken state: it is built anew.
-    let handler = matches!(end, End::Judged(_)).then_some(handler);
     // A connection that was cut in mid-statement is not fit for a ROLLBACK: dropping it closes it.
     let transaction = if matches!(end, End::Judged(_)) { transaction } else { None };
-    Ran { handler, end, transaction }
+    (end, transaction)
 }
 
 async fn sleep_or_never(limit: Option<Duration>) {
@@ -259,7 +274,8 @@ async fn sleep_or_never(limit: Option<Duration>) {
     }
 }
 
-async fn roll_back(transaction: OpenTransaction) {
+/// Rolls back and gives the connection back; one that does not answer is closed instead.
+pub(crate) async fn roll_back(transaction: OpenTransaction) {
     let done =
         tokio::time::timeout(Duration::from_millis(ROLLBACK_MS_MAX), transaction.object().batch_execute("ROLLBACK"))
             .await;

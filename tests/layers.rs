@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("edges", &["publish", "handler"]),
     ("stages", &["settle", "worker", "pool", "dispatch", "listen", "sweep"]),
     ("assembly", &["supervise", "monitor", "runtime", "admin"]),
-    ("surfaces", &["web", "bench", "bin", "main", "lib"]),
+    ("surfaces", &["testing", "web", "bench", "bin", "main", "lib"]),
 ];
 
 #[test]

@@ -94,7 +94,7 @@ impl Known {
 }
 
 pub(super) fn unknown_queue(queue: &str) -> Error {
-    Error::input(
+    Error::unknown_queue(
         format!("publish to \"{queue}\""),
         format!("unknown queue \"{queue}\": make it with `pgflow queue create {queue}`"),
     )

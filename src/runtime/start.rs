@@ -17,7 +17,7 @@ use crate::{
     config::HEARTBEAT_WRITE_MS,
     connect::{Target, redacted},
     dispatch::{self, Counters, Dispatcher, WAKE_KEYS, WokenKeys},
-    handler::{Lent, Registry},
+    handler::{Lent, Registry, SETTINGS as HANDLER_SETTINGS},
     listen::{self, Health, Listener},
     migrate,
     monitor::{self, Monitor},
@@ -33,8 +33,6 @@ use crate::{
 const CONTROL_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
      SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET default_transaction_isolation = 'read committed'; SET statement_timeout = '10s'; \
      SET idle_in_transaction_session_timeout = '60s'";
-/// Settings of the connections that publishers and handlers use.
-const HANDLER_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan";
 
 /// What a start needs on the control plane.
 pub(super) struct Start {
