@@ -21,7 +21,7 @@
 //! # Ok(()) }
 //! ```
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,8 @@ impl Caller {
     /// committed; otherwise it was rolled back. A panic is caught and comes back as a retry: the handler may hold broken state then.
     ///
     /// The message's addressing but its priority and key means nothing here, a delay included. Its number in [`crate::Context::id`]
-    /// is negative, made of its message id: the same in all its tries, and no number of the database.
+    /// is negative, made of its message id: the same in all its tries, and no number of the database. It counts as published when it was
+    /// made, on this machine's clock.
     ///
     /// Dropping the call ends the handler at its `.await` and rolls back, unless the COMMIT was under way.
     ///
@@ -106,7 +107,7 @@ impl Caller {
             attempt,
             priority: message.priority,
             source: Some(self.lent.instance.to_string()),
-            created_at: SystemTime::now(),
+            created_at: made_at(message),
         }
     }
 }
@@ -115,6 +116,12 @@ impl Caller {
 fn number(message: &Outgoing) -> i64 {
     let (_, random) = message.message_id.as_u64_pair();
     -1 - i64::try_from(random >> 1).unwrap_or_default()
+}
+
+/// By the id that is made with the message; now, where another kind of id was given.
+fn made_at(message: &Outgoing) -> SystemTime {
+    let made = message.message_id.get_timestamp().map(|made| made.to_unix());
+    made.map_or_else(SystemTime::now, |(seconds, nanos)| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos))
 }
 
 async fn commit(transaction: Option<OpenTransaction>) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pgflow::testing::Caller;
 use pgflow::{Config, Context, Failure, Handler, Outgoing};
@@ -51,6 +51,8 @@ async fn effects_are_committed_on_ok_and_rolled_back_otherwise() {
     assert!(call(1, Act::Done).await.is_ok());
     let dead = call(2, Act::Dead).await.unwrap_err();
     assert!(dead.is_dead() && dead.error() == "asked to die" && dead.delay().is_none());
+    // On the same connection: what was not rolled back would be committed with it.
+    assert!(call(7, Act::Done).await.is_ok());
     let snoozed = call(3, Act::Snooze(70)).await.unwrap_err();
     assert!(snoozed.is_snooze() && !snoozed.is_dead() && snoozed.delay() == Some(Duration::from_millis(70)));
     let panicked = call(4, Act::PanicUntil(2)).await.unwrap_err();
@@ -58,7 +60,7 @@ async fn effects_are_committed_on_ok_and_rolled_back_otherwise() {
     let aborted = call(5, Act::FailUntil(2)).await.unwrap_err();
     assert!(aborted.error().starts_with("commit of the handler's transaction"), "{}", aborted.error());
     assert!(call(6, Act::Done).await.is_ok());
-    assert_eq!(query_text(&client, "SELECT string_agg(n::text, ' ' ORDER BY n) FROM fx").await, ["1 6"]);
+    assert_eq!(query_text(&client, "SELECT string_agg(n::text, ' ' ORDER BY n) FROM fx").await, ["1 6 7"]);
     assert_eq!(query_text(&client, "SELECT count(*) FROM pgflow_messages").await, ["0"], "nothing took a queue");
 }
 
@@ -91,6 +93,34 @@ async fn the_handler_sees_what_a_worker_shows_it() {
     assert!(starts[0].id < 0 && starts[0].id == starts[1].id, "the same in all tries, and none of the database's");
     assert!(caller.call(&mut handler, &Probe::new(8).out(), 1).await.is_ok());
     assert_ne!(seen.starts()[2].id, starts[0].id);
+}
+
+/// Notes when its messages were published.
+struct Clock(Vec<SystemTime>);
+impl Handler for Clock {
+    type Message = Probe;
+    async fn handle(&mut self, _: Probe, cx: &mut Context<'_>) -> Result<(), Failure> {
+        self.0.push(cx.incoming().created_at);
+        Ok(())
+    }
+}
+
+/// Fear: a message that waited for its call, or for another try, counts as published only then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_as_old_as_when_it_was_made() {
+    let (_db, _client, caller) = stage().await;
+    let (mut clock, before) = (Clock(Vec::new()), SystemTime::now());
+    let out = Probe::new(1).out();
+    // Longer than the clock's step, so that then and now differ.
+    while before.elapsed().unwrap() < Duration::from_millis(50) {
+        tokio::task::yield_now().await;
+    }
+    for attempt in 1..=2 {
+        assert!(caller.call(&mut clock, &out, attempt).await.is_ok());
+    }
+    assert_eq!(clock.0[0], clock.0[1]);
+    // The id holds milliseconds.
+    assert!(clock.0[0] < before + Duration::from_millis(40), "made at once");
 }
 
 /// Fear: a call that is dropped leaves its transaction open, or committed.

@@ -10,10 +10,12 @@ use pgflow::{Config, Runtime};
 use time::OffsetDateTime;
 
 use crate::alerts::Alarms;
+use crate::consumers::OnQueues;
 use crate::consumers::central::{Own, register};
 use crate::producers::central::{check_health_later, order_daily_learning};
 use crate::settings::Settings;
-use crate::store::{self, Database};
+use crate::store;
+use crate::transport::Transport;
 
 /// The name central has among the instances.
 pub const CENTRAL: &str = "central";
@@ -28,15 +30,12 @@ impl Central {
     ///
     /// # Errors
     /// When the database cannot be reached, or another central is live.
-    pub async fn start(mut config: Config, settings: Settings) -> Result<Self> {
+    pub async fn start(config: Config, settings: Settings) -> Result<Self> {
         store::init(&config.url, &config.schema).await.context("put the tables in place")?;
-        let database = Database::new(&config.url);
-        config.alert_bytes = config.alert_bytes.or(settings.bytes_max);
-        let own = Arc::new(Own { alarms: Alarms::new(&config).await?, settings, started: Instant::now() });
-        let runtime = register(Runtime::builder(config), &own).start().await?;
-        let client = database.client().await?;
-        check_health_later(runtime.publisher(), &*client, Duration::ZERO, own.settings.windows.health).await?;
-        order_daily_learning(runtime.publisher(), &*client, OffsetDateTime::now_utc()).await?;
+        let transport = Transport::connect(&config).await?;
+        let own = prepare(&config, settings).await?;
+        let runtime = serve(config.clone(), &own, &transport).await?;
+        begin(&config.url, &own, &transport).await?;
         Ok(Self { runtime })
     }
 
@@ -52,4 +51,25 @@ impl Central {
     pub async fn stop(self, grace: Duration) -> Result<()> {
         Ok(self.runtime.stop(grace).await?)
     }
+}
+
+/// What its consumers share.
+pub(crate) async fn prepare(config: &Config, settings: Settings) -> Result<Arc<Own>> {
+    Ok(Arc::new(Own { alarms: Alarms::new(config).await?, settings, started: Instant::now() }))
+}
+
+/// Serves its queues.
+pub(crate) async fn serve(mut config: Config, own: &Arc<Own>, transport: &Transport) -> pgflow::Result<Runtime> {
+    config.alert_bytes = config.alert_bytes.or(own.settings.bytes_max);
+    let queues = OnQueues { builder: Runtime::builder(config), transport: transport.clone() };
+    register(queues, own).builder.start().await
+}
+
+/// Orders what runs by the clock.
+pub(crate) async fn begin(url: &str, own: &Own, transport: &Transport) -> Result<()> {
+    let mut client = pgflow::connect(url, "evolution").await?;
+    let tx = client.transaction().await?;
+    check_health_later(transport, &tx, Duration::ZERO, own.settings.windows.health).await?;
+    order_daily_learning(transport, &tx, OffsetDateTime::now_utc()).await?;
+    Ok(tx.commit().await?)
 }

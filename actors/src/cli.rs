@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use pgflow::{Config, Publisher};
+use pgflow::Config;
 use pgflow_actors::central::CENTRAL;
 use pgflow_actors::instance::InstanceOptions;
 use pgflow_actors::producers::central::order_learning;
 use pgflow_actors::settings::{Flags, Role, Settings};
+use pgflow_actors::transport::{Mode, Transport};
 use pgflow_actors::{manual, store};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
@@ -187,11 +188,11 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
         Command::Central { listen } => {
-            roles::central(config(&url).instance(CENTRAL), settings(Role::Central)?, listen).await
+            roles::central(config(&url).instance(CENTRAL), alone(settings(Role::Central)?)?, listen).await
         }
         Command::Instance { id, workspace, check, steps, listen } => {
             let options = InstanceOptions { steps, ..InstanceOptions::new(id, workspace, check) };
-            roles::instance(config(&url), settings(Role::Instance)?, options, listen).await
+            roles::instance(config(&url), alone(settings(Role::Instance)?)?, options, listen).await
         }
         Command::Single { id, workspace, check } => {
             let mut of_central = settings(Role::Central)?;
@@ -212,8 +213,8 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Learn => learn(&url, cli.json).await,
         Command::Rollback { proposal } => {
             let mut client = pgflow::connect(&url, "evolution rollback").await?;
-            let publisher = Publisher::connect(&config(&url).instance("evolution rollback")).await?;
-            manual::roll_back(&publisher, &mut client, proposal).await
+            let transport = Transport::connect(&config(&url).instance("evolution rollback")).await?;
+            manual::roll_back(&transport, &mut client, proposal).await
         }
         Command::Demo(options) => demo::run(options, cli.json).await,
         Command::Trace { proposal } => trace::print(&config(&url), proposal, cli.json).await,
@@ -230,11 +231,19 @@ fn config(url: &str) -> Config {
     config
 }
 
+/// The settings of a role that is alone in its process: only the queue leads out of it.
+fn alone(settings: Settings) -> Result<Settings> {
+    if settings.transport != Mode::Queue {
+        bail!("--transport is for `single`, where both roles are in one process: between processes only queue carries");
+    }
+    Ok(settings)
+}
+
 async fn learn(url: &str, json: bool) -> Result<()> {
     let client = pgflow::connect(url, "evolution learn").await?;
-    let publisher = Publisher::connect(&config(url).instance("evolution learn")).await?;
+    let transport = Transport::connect(&config(url).instance("evolution learn")).await?;
     let run = Uuid::now_v7();
-    order_learning(&publisher, run).await?;
+    order_learning(&transport, &client, run).await?;
     let done = async {
         loop {
             if let Some(figures) = store::learning_run(&client, run).await? {

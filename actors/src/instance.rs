@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::alerts::Alarms;
 use crate::check::Check;
+use crate::consumers::OnQueues;
 use crate::consumers::instance::{Own, register};
 use crate::events::{PROFILE_UPDATED, tell};
 use crate::executor::FileExecutor;
@@ -19,6 +20,7 @@ use crate::producers::instance::send_proposals;
 use crate::runs::Runs;
 use crate::settings::Settings;
 use crate::store::{self, Database};
+use crate::transport::Transport;
 use crate::voter::{RecordVoter, Voter};
 use crate::workspace::Workspace;
 
@@ -63,42 +65,14 @@ impl Instance {
     ///
     /// # Errors
     /// When the workspace or the database cannot be had, or an instance of this name is live.
-    pub async fn start(mut config: Config, settings: Settings, options: InstanceOptions) -> Result<Self> {
-        let InstanceOptions { id, workspace, check, steps, agents, voter } = options;
-        let workspace = Workspace::open(&workspace).with_context(|| format!("workspace {}", workspace.display()))?;
+    pub async fn start(config: Config, settings: Settings, options: InstanceOptions) -> Result<Self> {
+        let config = config.instance(&options.id);
+        let own = prepare(&config, settings, options).await?;
         store::init(&config.url, &config.schema).await.context("put the tables in place")?;
-        let check = Check {
-            command: check,
-            workspace: workspace.root().to_owned(),
-            env: vec![("INSTANCE_ID".to_owned(), id.clone())],
-            timeout: settings.windows.check,
-        };
-        config.alert_bytes = config.alert_bytes.or(settings.bytes_max);
-        let own = Arc::new(Own {
-            id: id.clone(),
-            alarms: Alarms::new(&config).await?,
-            settings,
-            database: Database::new(&config.url),
-            executor: FileExecutor::new(workspace),
-            check,
-            steps,
-            agents,
-            runs: Runs::default(),
-            measuring: Mutex::default(),
-            rollbacks: AtomicU64::default(),
-            voter,
-        });
-        let runtime = register(Runtime::builder(config.instance(&id)), &own).start().await?;
-        let instance = Self { runtime };
-        // Registered first, so that a profile sent from here on arrives as a message, and none falls between.
-        let client = own.database.client().await?;
-        for learned in store::learned_profiles(&*client).await? {
-            if store::save_safety_profile(&*client, &id, &learned).await? {
-                tell!(PROFILE_UPDATED, agent_type = learned.agent_type, source = learned.source, "learned before");
-            }
-        }
-        send_proposals(instance.runtime.publisher(), &*client, &id).await?;
-        Ok(instance)
+        let transport = Transport::connect(&config).await?;
+        let runtime = serve(config.clone(), &own, &transport).await?;
+        begin(&config.url, &own, &transport).await?;
+        Ok(Self { runtime })
     }
 
     /// Its runtime.
@@ -113,4 +87,51 @@ impl Instance {
     pub async fn stop(self, grace: Duration) -> Result<()> {
         Ok(self.runtime.stop(grace).await?)
     }
+}
+
+/// Locks the workspace; what its consumers share.
+pub(crate) async fn prepare(config: &Config, settings: Settings, options: InstanceOptions) -> Result<Arc<Own>> {
+    let InstanceOptions { id, workspace, check, steps, agents, voter } = options;
+    let workspace = Workspace::open(&workspace).with_context(|| format!("workspace {}", workspace.display()))?;
+    let check = Check {
+        command: check,
+        workspace: workspace.root().to_owned(),
+        env: vec![("INSTANCE_ID".to_owned(), id.clone())],
+        timeout: settings.windows.check,
+    };
+    Ok(Arc::new(Own {
+        id,
+        settings,
+        database: Database::new(&config.url),
+        alarms: Alarms::new(config).await?,
+        executor: FileExecutor::new(workspace),
+        check,
+        steps,
+        agents,
+        runs: Runs::default(),
+        measuring: Mutex::default(),
+        rollbacks: AtomicU64::default(),
+        voter,
+    }))
+}
+
+/// Serves its queues.
+pub(crate) async fn serve(mut config: Config, own: &Arc<Own>, transport: &Transport) -> pgflow::Result<Runtime> {
+    config.alert_bytes = config.alert_bytes.or(own.settings.bytes_max);
+    let queues = OnQueues { builder: Runtime::builder(config), transport: transport.clone() };
+    register(queues, own).builder.start().await
+}
+
+/// Takes in what was learned before, and has what waits sent. To be called when it takes messages already: so a profile that is
+/// sent from here on arrives as a message, and none falls between.
+pub(crate) async fn begin(url: &str, own: &Own, transport: &Transport) -> Result<()> {
+    let mut client = pgflow::connect(url, "evolution").await?;
+    for learned in store::learned_profiles(&client).await? {
+        if store::save_safety_profile(&client, &own.id, &learned).await? {
+            tell!(PROFILE_UPDATED, agent_type = learned.agent_type, source = learned.source, "learned before");
+        }
+    }
+    let tx = client.transaction().await?;
+    send_proposals(transport, &tx, &own.id).await?;
+    Ok(tx.commit().await?)
 }

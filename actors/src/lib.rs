@@ -7,8 +7,9 @@
 //!            · patterns · learning · proposal          (pure: time, votes and rows are passed in)
 //! effects    workspace · git · before_image · executor · check        (files and processes of one instance)
 //! storage    store/ · alerts                                    (one statement, one file in sql/queries, one function)
-//! traffic    wire · producers/ · runs · consumers/              (one file a message; state and messages in one transaction)
-//! roles      hooks · settings/ · submit · queue · manual · central · instance
+//! traffic    wire · transport · direct/ · producers/ · runs · consumers/
+//!                                                       (one file a message; state and messages in one transaction)
+//! roles      hooks · settings/ · submit · queue · manual · central · instance · resume · single
 //! ```
 //!
 //! One proposal's way, with the message that carries each step:
@@ -28,7 +29,8 @@
 //! 4. A change is written only after what it replaces is safe on disk; taking it back restores every byte.
 //! 5. A message that fails validation is never retried, and is refused before publishing too.
 //! 6. A state changes by compare-and-set, in the transaction that publishes what follows from it and settles what caused it.
-//! 7. Nothing waits in memory: timers are delayed messages, so that any process may be killed at any point.
+//! 7. Nothing waits in memory: timers are delayed messages, so that any process may be killed at any point. Where messages are
+//!    carried in memory (`transport`), a start finds from the database what was to follow (`resume`).
 //! 8. At most one rollback a change, and one open change a target.
 
 mod tag;
@@ -44,6 +46,7 @@ pub mod change;
 pub mod check;
 pub mod consensus;
 mod consumers;
+mod direct;
 pub mod events;
 pub mod executor;
 pub mod gate;
@@ -63,16 +66,19 @@ pub mod producers;
 pub mod profile;
 pub mod proposal;
 pub mod queue;
+mod resume;
 pub mod runs;
 pub mod schema;
 pub mod score;
 pub mod settings;
 pub mod similarity;
+pub mod single;
 pub mod store;
 pub mod strategy;
 pub mod submit;
 pub mod text;
 pub mod thresholds;
+pub mod transport;
 pub mod voter;
 pub mod voting;
 pub mod wire;

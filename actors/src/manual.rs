@@ -1,7 +1,6 @@
 //! A rollback ordered by a person: Guardian's order, with the reason `manual`.
 
 use anyhow::{Context as _, Result, bail};
-use pgflow::Publisher;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -10,12 +9,13 @@ use crate::messages::Limit;
 use crate::producers::central::order_rollback;
 use crate::proposal::State;
 use crate::store::{self, Rollback};
+use crate::transport::Transport;
 
 /// Orders it.
 ///
 /// # Errors
 /// A change that central does not know, one with nothing in place to take back, one that was ordered back before.
-pub async fn roll_back(publisher: &Publisher, client: &mut Client, proposal: Uuid) -> Result<()> {
+pub async fn roll_back(transport: &Transport, client: &mut Client, proposal: Uuid) -> Result<()> {
     let tx = client.transaction().await?;
     let change =
         store::lock_change(&tx, proposal).await?.with_context(|| format!("central knows no change {proposal}"))?;
@@ -35,7 +35,7 @@ pub async fn roll_back(publisher: &Publisher, client: &mut Client, proposal: Uui
         breach_count: 0,
         strategy: store::strategy(&tx, &change.change_type).await?,
     };
-    if !order_rollback(publisher, &tx, &order).await? {
+    if !order_rollback(transport, &tx, &order).await? {
         bail!("a rollback of {proposal} was ordered before: `evolution trace {proposal}` tells what became of it");
     }
     tx.commit().await?;

@@ -1,6 +1,5 @@
 //! The proposal queue as a library (domain §5.2): what an agent asks of it, and what it refuses, in the documented words.
 
-use pgflow::Publisher;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 use uuid::Uuid;
@@ -10,6 +9,7 @@ use crate::producers::instance::{order_execution, propose_for_consensus};
 use crate::proposal::State;
 use crate::store::{self, Listed, Proposal};
 use crate::tag::tagged;
+use crate::transport::Transport;
 
 tagged! {
     /// What the queue answers in place of what it was asked for.
@@ -76,13 +76,13 @@ pub async fn next_proposal<C: GenericClient + Sync>(client: &C, instance: &str) 
 ///
 /// # Errors
 /// `not_found`, `not_pending`, `target_busy`; the database.
-pub async fn send_for_consensus(publisher: &Publisher, client: &mut Client, id: Uuid) -> Result<()> {
+pub async fn send_for_consensus(transport: &Transport, client: &mut Client, id: Uuid) -> Result<()> {
     let tx = client.transaction().await?;
     let Some(sent) = store::send_proposal(&tx, id).await? else {
         let known = store::find_proposal(&tx, id).await?.is_some();
         return refuse(if known { Refusal::NotPending } else { Refusal::NotFound });
     };
-    propose_for_consensus(publisher, &tx, &sent).await?;
+    propose_for_consensus(transport, &tx, &sent).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -105,9 +105,9 @@ pub async fn check_consensus_result<C: GenericClient + Sync>(client: &C, id: Uui
 ///
 /// # Errors
 /// Those of [`check_consensus_result`].
-pub async fn apply_proposal<C: GenericClient + Sync>(publisher: &Publisher, client: &C, id: Uuid) -> Result<()> {
+pub async fn apply_proposal<C: GenericClient + Sync>(transport: &Transport, client: &C, id: Uuid) -> Result<()> {
     let proposal = check_consensus_result(client, id).await?;
-    order_execution(publisher, client, &proposal).await?;
+    order_execution(transport, client, &proposal).await?;
     Ok(())
 }
 

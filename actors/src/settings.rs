@@ -4,13 +4,14 @@ mod flags;
 
 use std::time::Duration;
 
-use pgflow::Queue;
 use serde::Serialize;
 
 pub use flags::{Flags, Tier};
 
 use crate::consensus::ConsensusSettings;
+use crate::consumers::Serving;
 use crate::learning::LearningSettings;
+use crate::transport::Mode;
 
 /// Workers per queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,6 +67,8 @@ pub const STALE_PERIODS: u32 = 3;
 /// Settings of a role.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
+    /// How the messages of both roles in one process travel.
+    pub transport: Mode,
     /// Workers per queue.
     pub workers: Workers,
     /// Redeliveries after the first try.
@@ -98,7 +101,7 @@ pub enum Role {
 /// Longest window that is accepted, in seconds.
 const WINDOW_S_MAX: f64 = 86_400.0;
 /// The longest delay of a retry.
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
+pub(crate) const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 /// The longest that a handler may take that neither executes nor checks.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -106,6 +109,7 @@ impl Settings {
     /// The documented defaults.
     pub fn new(role: Role) -> Self {
         Self {
+            transport: Mode::Queue,
             workers: Workers {
                 proposals: if role == Role::Central { 3 } else { 2 },
                 metrics: 2,
@@ -190,6 +194,7 @@ impl Settings {
             Some(s) => Err(format!("--{name} is {s}, not in 0.05 to {WINDOW_S_MAX} seconds")),
             None => Ok(None),
         };
+        self.transport = flags.transport.unwrap_or(self.transport);
         let w = &mut self.windows;
         w.observation = seconds("observation-s", flags.observation_s)?;
         w.report = seconds("report-s", flags.report_s)?.unwrap_or(w.report);
@@ -220,6 +225,7 @@ impl Settings {
     pub fn shown(&self) -> serde_json::Value {
         let (c, w) = (&self.consensus, &self.windows);
         serde_json::json!({
+            "transport": self.transport,
             "workers": self.workers,
             "max_retries": self.max_retries,
             "retry_delay_ms": u64::try_from(self.retry_delay.as_millis()).unwrap_or(u64::MAX),
@@ -238,15 +244,15 @@ impl Settings {
         })
     }
 
-    /// A queue with these settings. Only the one for rollbacks keeps a worker free for high priority.
-    pub(crate) fn queue(&self, name: &str, workers: usize) -> Queue {
-        let queue = Queue::new(name).workers(workers).high_reserve(name == crate::messages::ROLLBACK_TRIGGERS);
-        queue.max_retries(self.max_retries).retry_delay(self.retry_delay, RETRY_DELAY_MAX)
+    /// How a queue is served with these settings.
+    pub(crate) const fn queue(&self, name: &'static str, workers: usize) -> Serving {
+        let (max_retries, retry_delay) = (self.max_retries, self.retry_delay);
+        Serving { name, workers, deadline: None, max_retries, retry_delay }
     }
 
     /// The same, for handlers that only talk to the database.
-    pub(crate) fn brief_queue(&self, name: &str, workers: usize) -> Queue {
-        self.queue(name, workers).deadline(DEADLINE)
+    pub(crate) const fn brief_queue(&self, name: &'static str, workers: usize) -> Serving {
+        Serving { deadline: Some(DEADLINE), ..self.queue(name, workers) }
     }
 
     /// Is this the last try of a message?

@@ -1,7 +1,6 @@
 //! Submitting proposals: a row in `pending` and a word to the instance, in one transaction.
 
 use anyhow::{Context as _, Result, bail};
-use pgflow::Publisher;
 use serde::Deserialize;
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
@@ -14,10 +13,11 @@ use crate::events::{PROPOSAL_SUBMITTED, tell};
 use crate::json::Object;
 use crate::messages::{Envelope, PatternDiscovered, Payload, ProposalForConsensus, decode_value};
 use crate::producers::instance::send_proposals;
+use crate::producers::send;
 use crate::profile::Profile;
 use crate::score::{Scoring, priority};
 use crate::store::{self, NewProposal};
-use crate::wire::Wire;
+use crate::transport::Transport;
 
 /// A line of a file of proposals. Fields it does not know are left alone.
 #[derive(Debug, Clone, Deserialize)]
@@ -81,17 +81,17 @@ pub fn read_line(text: &str, instance: &str) -> Result<Line> {
 ///
 /// # Errors
 /// A proposal that would be refused, an id that is taken, the database.
-pub async fn submit(publisher: &Publisher, client: &mut Client, instance: &str, lines: Vec<Line>) -> Result<Vec<Uuid>> {
+pub async fn submit(transport: &Transport, client: &mut Client, instance: &str, lines: Vec<Line>) -> Result<Vec<Uuid>> {
     let tx = client.transaction().await?;
     let mut ids = Vec::new();
     for line in lines {
         match line {
             Line::Proposal(submission) => ids.push(insert(&tx, instance, *submission).await?),
-            Line::Pattern(pattern) => drop(publisher.publish_in(&tx, &Wire::of(*pattern)).await?),
+            Line::Pattern(pattern) => drop(send(transport, &tx, *pattern, |out| out).await?),
         }
     }
     if !ids.is_empty() {
-        send_proposals(publisher, &tx, instance).await?;
+        send_proposals(transport, &tx, instance).await?;
     }
     tx.commit().await?;
     Ok(ids)

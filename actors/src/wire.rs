@@ -28,9 +28,9 @@ impl<P: Payload> Wire<P> {
     ///
     /// # Errors
     /// The payload's own refusal.
-    pub fn outgoing(payload: P) -> pgflow::Result<Outgoing> {
-        let id = payload.envelope().message_id;
-        let out = Outgoing::new(&Self::of(payload))?;
+    pub fn outgoing(&self) -> pgflow::Result<Outgoing> {
+        let id = self.0.as_ref().ok().and_then(|payload| payload.envelope().message_id);
+        let out = Outgoing::new(self)?;
         // One message, one id: the payload's is the row's.
         Ok(match id {
             Some(id) => out.with_message_id(id),

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use pgflow::Publisher;
 use pgflow_actors::proposal::State;
 use pgflow_actors::queue::{self, QueueError};
+use pgflow_actors::transport::Transport;
 use pgflow_actors::{store, submit};
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
@@ -27,8 +27,8 @@ pub(super) async fn submit_file(url: &str, file: &Path, instance: &str) -> Resul
     }
     store::init(url, SCHEMA).await?;
     let mut client = pgflow::connect(url, "evolution submit").await?;
-    let publisher = Publisher::connect(&config(url).instance("evolution submit")).await?;
-    for id in submit::submit(&publisher, &mut client, instance, lines).await? {
+    let transport = Transport::connect(&config(url).instance("evolution submit")).await?;
+    for id in submit::submit(&transport, &mut client, instance, lines).await? {
         println!("{id}");
     }
     Ok(())

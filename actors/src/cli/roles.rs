@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use pgflow::web::Site;
 use pgflow::{Config, Runtime};
-use pgflow_actors::central::{CENTRAL, Central};
+use pgflow_actors::central::Central;
 use pgflow_actors::instance::{Instance, InstanceOptions};
 use pgflow_actors::settings::Settings;
+use pgflow_actors::single::Single;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -46,19 +47,13 @@ pub(super) async fn instance(
     Ok(())
 }
 
-pub(super) async fn single(
-    config: Config,
-    (of_central, of_instance): (Settings, Settings),
-    options: InstanceOptions,
-) -> Result<()> {
+pub(super) async fn single(config: Config, settings: (Settings, Settings), options: InstanceOptions) -> Result<()> {
     let mut stop = Stop::new()?;
-    let central = Central::start(config.clone().instance(CENTRAL), of_central).await?;
-    let instance = Instance::start(config, of_instance, options).await?;
+    let single = Single::start(config, settings, options).await?;
     tracing::info!(target: "evolution", "central and one instance are running");
     stop.asked().await;
-    let found = found(instance.runtime());
-    instance.stop(STOP_GRACE).await?;
-    central.stop(STOP_GRACE).await?;
+    let found = single.runtimes().map(|(_, instance)| found(instance)).unwrap_or_default();
+    single.stop(STOP_GRACE).await?;
     println!("summary {found}");
     Ok(())
 }

@@ -3,9 +3,14 @@
 pub(crate) mod central;
 pub(crate) mod instance;
 
-use pgflow::{Context, Failure, Handler};
+use std::time::Duration;
+
+use pgflow::{Builder, Failure, Handler, Incoming, Queue};
+use tokio_postgres::Client;
 
 use crate::messages::Payload;
+use crate::settings::RETRY_DELAY_MAX;
+use crate::transport::Transport;
 use crate::wire::Wire;
 
 /// Takes the messages of one type.
@@ -21,17 +26,98 @@ pub(crate) trait Consume: Send + 'static {
     ) -> impl Future<Output = Result<&'static str, Failure>> + Send;
 }
 
+/// What a consumer may know and do, whichever way its message came.
+pub(crate) struct Context<'a> {
+    cx: &'a pgflow::Context<'a>,
+    transport: &'a Transport,
+}
+
+impl Context<'_> {
+    /// Which try this is, from 1.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.cx.attempt()
+    }
+
+    /// The message as it arrived.
+    pub(crate) fn incoming(&self) -> &Incoming {
+        self.cx.incoming()
+    }
+
+    /// The transaction that ends with the message; see [`pgflow::Context::transaction`].
+    pub(crate) async fn transaction(&self) -> pgflow::Result<&Client> {
+        self.cx.transaction().await
+    }
+
+    /// Sends what follows.
+    pub(crate) fn transport(&self) -> &Transport {
+        self.transport
+    }
+}
+
 /// A consumer as pgflow calls it.
-pub(crate) struct Consumer<C>(pub(crate) C);
+pub(crate) struct Consumer<C> {
+    pub(crate) consumer: C,
+    pub(crate) transport: Transport,
+}
 
 impl<C: Consume> Handler for Consumer<C> {
     type Message = Wire<C::Payload>;
 
-    async fn handle(&mut self, message: Self::Message, cx: &mut Context<'_>) -> Result<(), Failure> {
+    async fn handle(&mut self, message: Self::Message, cx: &mut pgflow::Context<'_>) -> Result<(), Failure> {
         let payload = message.into_payload().map_err(Failure::dead)?;
-        let tag = self.0.consume(payload, cx).await?;
-        tracing::debug!(target: "evolution", kind = C::Payload::TYPE, id = cx.id(), tag, "consumed");
+        let id = cx.id();
+        let tag = self.consumer.consume(payload, &Context { cx, transport: &self.transport }).await?;
+        tracing::debug!(target: "evolution", kind = C::Payload::TYPE, id, tag, "consumed");
         Ok(())
+    }
+}
+
+/// How a queue is served, whoever carries its messages.
+#[derive(Debug, Clone)]
+pub(crate) struct Serving {
+    pub(crate) name: &'static str,
+    /// Messages handled at once.
+    pub(crate) workers: usize,
+    /// The longest that a handler may take.
+    pub(crate) deadline: Option<Duration>,
+    /// Tries after the first.
+    pub(crate) max_retries: u16,
+    /// The first retry's delay; it doubles up to `RETRY_DELAY_MAX`.
+    pub(crate) retry_delay: Duration,
+}
+
+/// Where consumers are registered: pgflow's queues, or the memory of a process that holds both roles.
+pub(crate) trait Register: Sized {
+    /// Says how a queue is served.
+    fn queue(self, serving: Serving) -> Self;
+
+    /// Registers a consumer on its type's queue; `build` makes one for each worker or message.
+    fn consumer<C: Consume>(self, build: impl Fn() -> C + Send + Sync + 'static) -> Self;
+}
+
+/// pgflow's queues.
+pub(crate) struct OnQueues {
+    pub(crate) builder: Builder,
+    pub(crate) transport: Transport,
+}
+
+impl Register for OnQueues {
+    fn queue(mut self, serving: Serving) -> Self {
+        // Only the one for rollbacks keeps a worker free for high priority.
+        let reserve = serving.name == crate::messages::ROLLBACK_TRIGGERS;
+        let mut queue = Queue::new(serving.name).workers(serving.workers).high_reserve(reserve);
+        queue = queue.max_retries(serving.max_retries).retry_delay(serving.retry_delay, RETRY_DELAY_MAX);
+        if let Some(deadline) = serving.deadline {
+            queue = queue.deadline(deadline);
+        }
+        self.builder = self.builder.queue(queue);
+        self
+    }
+
+    fn consumer<C: Consume>(mut self, build: impl Fn() -> C + Send + Sync + 'static) -> Self {
+        let transport = self.transport.clone();
+        self.builder = self.builder.handler(move || Consumer { consumer: build(), transport: transport.clone() });
+        self
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgflow::{Publisher, Receipt};
+use pgflow::Receipt;
 use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
@@ -16,35 +16,35 @@ use crate::messages::{
     RollbackTrigger, RunLearning, SafetyProfileUpdate, VotingRequest, WatchChange,
 };
 use crate::store::{self, Figures, LearnedProfile, Rollback};
+use crate::transport::Transport;
 use crate::voting::CastVote;
-use crate::wire::Wire;
 
 /// Asks every live instance to vote; answers how many were asked.
 pub async fn request_votes<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     proposal: &ProposalForConsensus,
     deadline: OffsetDateTime,
 ) -> Result<usize> {
     let request = VotingRequest::about(proposal, OffsetDateTime::now_utc(), deadline);
-    broadcast(publisher, client, request).await
+    broadcast(transport, client, request).await
 }
 
 /// Sets the timer of a vote: durable, so that central may be killed meanwhile.
 pub async fn set_deadline<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     proposal: Uuid,
     deadline: OffsetDateTime,
     window: Duration,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let message = ConsensusDeadline { envelope: Envelope::new(), proposal_id: proposal, deadline };
-    send(publisher, client, message, |out| out.delay(window)).await
+    send(transport, client, message, |out| out.delay(window)).await
 }
 
 /// Tells the proposer what was decided.
 pub async fn send_consensus_result<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     (instance, proposal): (&str, Uuid),
     votes: &[CastVote],
@@ -61,7 +61,7 @@ pub async fn send_consensus_result<C: GenericClient + Sync>(
         decision_rationale: Some(decision.rationale.clone()),
         timestamp: OffsetDateTime::now_utc(),
     };
-    send(publisher, client, message, |out| out.target(instance)).await?;
+    send(transport, client, message, |out| out.target(instance)).await?;
     tell!(
         CONSENSUS_RESULT_PUBLISHED,
         proposal_id = %proposal,
@@ -76,24 +76,25 @@ pub async fn send_consensus_result<C: GenericClient + Sync>(
 
 /// Orders a change to be taken back, once: false when that was done before.
 pub async fn order_rollback<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     order: &Rollback,
 ) -> Result<bool> {
     if !store::insert_rollback(client, order).await? {
         return Ok(false);
     }
-    let receipt = send_rollback_trigger(publisher, client, order).await?;
-    store::note_trigger(client, order.proposal_id, receipt.id).await?;
+    if let Some(receipt) = send_rollback_trigger(transport, client, order).await? {
+        store::note_trigger(client, order.proposal_id, receipt.id).await?;
+    }
     Ok(true)
 }
 
 /// Sends the order at high priority.
 pub async fn send_rollback_trigger<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     order: &Rollback,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let message = RollbackTrigger {
         envelope: Envelope::new(),
         proposal_id: order.proposal_id,
@@ -105,7 +106,7 @@ pub async fn send_rollback_trigger<C: GenericClient + Sync>(
         breach_count: Some(order.breach_count),
         timestamp: OffsetDateTime::now_utc(),
     };
-    let receipt = send(publisher, client, message, |out| out.target(&order.instance_id)).await?;
+    let receipt = send(transport, client, message, |out| out.target(&order.instance_id)).await?;
     tell!(
         ROLLBACK_TRIGGER_PUBLISHED,
         proposal_id = %order.proposal_id,
@@ -120,7 +121,7 @@ pub async fn send_rollback_trigger<C: GenericClient + Sync>(
 
 /// Sends a learned profile to every live instance; answers how many.
 pub async fn send_safety_profile_update<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     learned: &LearnedProfile,
 ) -> Result<usize> {
@@ -132,60 +133,64 @@ pub async fn send_safety_profile_update<C: GenericClient + Sync>(
         safety_profile: learned.profile.clone(),
         timestamp: learned.learned_at,
     };
-    let copies = broadcast(publisher, client, message).await?;
+    let copies = broadcast(transport, client, message).await?;
     tell!(PROFILE_UPDATE_PUBLISHED, agent_type = learned.agent_type, copies, "learned profile sent");
     Ok(copies)
 }
 
 /// Has a change looked after, after `delay`.
 pub async fn watch_later<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     proposal: Uuid,
     delay: Duration,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let message = WatchChange { envelope: Envelope::new(), proposal_id: proposal };
-    send(publisher, client, message, |out| out.delay(delay)).await
+    send(transport, client, message, |out| out.delay(delay)).await
 }
 
 /// Has central look for failed rollbacks after `delay`. Chains of such orders, one every `period`, become one when they meet: each order
 /// is named by the period that it is due in.
 pub async fn check_health_later<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     delay: Duration,
     period: Duration,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let due = Duration::try_from(OffsetDateTime::now_utc() - OffsetDateTime::UNIX_EPOCH).unwrap_or_default() + delay;
     let once = format!("health-{}", due.as_millis() / period.as_millis().max(1));
-    send(publisher, client, CheckHealth { envelope: Envelope::new() }, |out| out.delay(delay).dedup_key(once)).await
+    send(transport, client, CheckHealth { envelope: Envelope::new() }, |out| out.delay(delay).dedup_key(once)).await
 }
 
 /// Orders a learning run now.
-pub async fn order_learning(publisher: &Publisher, run_id: Uuid) -> Result<Receipt> {
-    Ok(publisher.publish(&Wire::of(RunLearning { envelope: Envelope::new(), run_id, daily: false })).await?)
+pub async fn order_learning<C: GenericClient + Sync>(
+    transport: &Transport,
+    client: &C,
+    run_id: Uuid,
+) -> Result<Option<Receipt>> {
+    send(transport, client, RunLearning { envelope: Envelope::new(), run_id, daily: false }, |out| out).await
 }
 
 /// Orders the learning run of the next midnight (UTC). The day is the order's name: restarts do not multiply it, and one that
 /// central was away for is there when it comes back.
 pub async fn order_daily_learning<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     now: OffsetDateTime,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let due = next_midnight(now);
     let message = RunLearning { envelope: Envelope::new(), run_id: Uuid::now_v7(), daily: true };
     let delay = (due - now).try_into().unwrap_or_default();
-    send(publisher, client, message, |out| out.delay(delay).dedup_key(format!("daily-{}", due.date()))).await
+    send(transport, client, message, |out| out.delay(delay).dedup_key(format!("daily-{}", due.date()))).await
 }
 
 /// Tells whoever listens that a learning run ended.
 pub async fn announce_learning<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     figures: Figures,
     timestamp: OffsetDateTime,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let count = |n: i64| u64::try_from(n).unwrap_or(0);
     let message = LearningLoopCompleted {
         envelope: Envelope::new(),
@@ -194,5 +199,5 @@ pub async fn announce_learning<C: GenericClient + Sync>(
         thresholds_updated: count(figures.thresholds_updated),
         timestamp,
     };
-    send(publisher, client, message, |out| out).await
+    send(transport, client, message, |out| out).await
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pgflow::{Publisher, Receipt};
+use pgflow::Receipt;
 use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
@@ -19,14 +19,15 @@ use crate::messages::{
 use crate::metrics::Metrics;
 use crate::proposal::State;
 use crate::store::{self, Proposal};
+use crate::transport::Transport;
 use crate::voter::Opinion;
 
 /// Asks central for consent.
 pub async fn propose_for_consensus<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     proposal: &Proposal,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let message = ProposalForConsensus {
         envelope: Envelope::new(),
         proposal_id: proposal.proposal_id,
@@ -38,21 +39,21 @@ pub async fn propose_for_consensus<C: GenericClient + Sync>(
         safety_profile: proposal.safety_profile.clone(),
         timestamp: OffsetDateTime::now_utc(),
     };
-    let receipt = send(publisher, client, message, |out| out).await?;
-    tell!(PROPOSAL_PUBLISHED, proposal_id = %proposal.proposal_id, number = receipt.id, "proposal published");
+    let receipt = send(transport, client, message, |out| out).await?;
+    tell!(PROPOSAL_PUBLISHED, proposal_id = %proposal.proposal_id, number = receipt.map(|receipt| receipt.id), "proposal published");
     tell!(PROPOSAL_SENT_FOR_CONSENSUS, proposal_id = %proposal.proposal_id, "proposal sent for consensus");
     Ok(receipt)
 }
 
 /// Reports what a change did, as of `status`; `shadowed` is held against other changes.
 pub async fn report_metrics_to_guardian<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     proposal: &Proposal,
     status: State,
     (before, after): (&Metrics, &Metrics),
     shadowed: BTreeMap<String, Uuid>,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let message = ExecutionMetrics {
         envelope: Envelope::new(),
         proposal_id: proposal.proposal_id,
@@ -64,45 +65,45 @@ pub async fn report_metrics_to_guardian<C: GenericClient + Sync>(
         shadowed,
         timestamp: OffsetDateTime::now_utc(),
     };
-    let receipt = send(publisher, client, message, |out| out).await?;
+    let receipt = send(transport, client, message, |out| out).await?;
     tell!(METRICS_PUBLISHED, proposal_id = %proposal.proposal_id, status = status.tag(), "metrics published");
     Ok(receipt)
 }
 
 /// Sends what was measured from the first of these moments to the second.
 pub async fn send_metrics_batch<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     instance: &str,
     agents: Agents,
     (from, timestamp): (OffsetDateTime, OffsetDateTime),
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let count = agents.len();
     let message = MetricsBatch { envelope: Envelope::new(), instance_id: instance.to_owned(), agents, from, timestamp };
-    let receipt = send(publisher, client, message, |out| out).await?;
+    let receipt = send(transport, client, message, |out| out).await?;
     tell!(METRICS_PUBLISHED, instance_id = instance, agents = count, "metrics batch published");
     Ok(receipt)
 }
 
 /// Has what will be measured by then sent, after `delay`.
 pub async fn flush_metrics_later<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     instance: &str,
     delay: Duration,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let message = FlushMetrics { envelope: Envelope::new(), instance_id: instance.to_owned() };
-    send(publisher, client, message, |out| out.target(instance).delay(delay)).await
+    send(transport, client, message, |out| out.target(instance).delay(delay)).await
 }
 
 /// Reports a pattern that works.
 pub async fn report_pattern_to_aggregator<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     proposal: &Proposal,
     code_pattern: Object,
     success_rate: f64,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let message = PatternDiscovered {
         envelope: Envelope::new(),
         instance_id: proposal.instance_id.clone(),
@@ -112,7 +113,7 @@ pub async fn report_pattern_to_aggregator<C: GenericClient + Sync>(
         code_pattern,
         timestamp: OffsetDateTime::now_utc(),
     };
-    let receipt = send(publisher, client, message, |out| out).await?;
+    let receipt = send(transport, client, message, |out| out).await?;
     tell!(
         PATTERN_PUBLISHED,
         pattern_type = proposal.change_type,
@@ -125,12 +126,12 @@ pub async fn report_pattern_to_aggregator<C: GenericClient + Sync>(
 
 /// Votes.
 pub async fn cast_vote<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     instance: &str,
     request: &VotingRequest,
     opinion: Opinion,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let message = ConsensusVote {
         envelope: Envelope::new(),
         proposal_id: request.proposal_id,
@@ -140,7 +141,7 @@ pub async fn cast_vote<C: GenericClient + Sync>(
         reason: opinion.reason,
         timestamp: OffsetDateTime::now_utc(),
     };
-    let receipt = send(publisher, client, message, |out| out).await?;
+    let receipt = send(transport, client, message, |out| out).await?;
     // After the publish: what is noted in time was published in time.
     store::note_vote(client, request.proposal_id, instance).await?;
     Ok(receipt)
@@ -148,10 +149,10 @@ pub async fn cast_vote<C: GenericClient + Sync>(
 
 /// Orders an approved change to be executed here. One execution a target at a time.
 pub async fn order_execution<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     proposal: &Proposal,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let message = ExecuteProposal {
         envelope: Envelope::new(),
         proposal_id: proposal.proposal_id,
@@ -163,32 +164,32 @@ pub async fn order_execution<C: GenericClient + Sync>(
     if key.len() > pgflow::limits::KEY_BYTES_MAX {
         key = crate::text::fingerprint_bytes(key.as_bytes());
     }
-    send(publisher, client, message, |out| out.target(&proposal.instance_id).ordering_key(key)).await
+    send(transport, client, message, |out| out.target(&proposal.instance_id).ordering_key(key)).await
 }
 
 /// Has an applied change looked at again, after `delay`.
 pub async fn observe_later<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     proposal: &Proposal,
     until: OffsetDateTime,
     delay: Duration,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let message = ObserveChange {
         envelope: Envelope::new(),
         proposal_id: proposal.proposal_id,
         instance_id: proposal.instance_id.clone(),
         until,
     };
-    send(publisher, client, message, |out| out.target(&proposal.instance_id).delay(delay)).await
+    send(transport, client, message, |out| out.target(&proposal.instance_id).delay(delay)).await
 }
 
 /// Has an instance look through its waiting proposals.
 pub async fn send_proposals<C: GenericClient + Sync>(
-    publisher: &Publisher,
+    transport: &Transport,
     client: &C,
     instance: &str,
-) -> Result<Receipt> {
+) -> Result<Option<Receipt>> {
     let message = SendProposals { envelope: Envelope::new(), instance_id: instance.to_owned() };
-    send(publisher, client, message, |out| out.target(instance)).await
+    send(transport, client, message, |out| out.target(instance)).await
 }

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use crate::transport::Mode;
+
 /// A deployment's size, by which the documented worker counts go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,6 +45,14 @@ flags! {
     /// Where Postgres is (else DATABASE_URL)
     #[arg(long, value_name = "URL", env = "PGFLOW_DATABASE_URL", hide_env_values = true, global = true)]
     database_url: String,
+
+    /// How messages travel within `single` (default queue; separate roles know only that).
+    ///
+    /// What goes in memory (all in direct; in auto what the queue refuses) ends with the process, timers too, and leaves no history, no
+    /// messages in `trace`, no dead letters; and it reaches no other instance. What the database knows stays: proposals, votes, changes,
+    /// reports, patterns. The next start takes up from there what was left half-way.
+    #[arg(long, value_name = "WAY", env = "EVOLUTION_TRANSPORT", value_enum, global = true)]
+    transport: Mode,
 
     /// Workers of every queue that has no number of its own (else PGFLOW_QUEUE_WORKERS)
     #[arg(long, value_name = "N", env = "PGFLOW_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1000), global = true, help_heading = "Workers")]

@@ -36,14 +36,35 @@ pub async fn init(url: &str, schema: &str) -> Result<Vec<String>> {
 /// # Errors
 /// Those of [`init`].
 pub async fn init_tables(client: &Client) -> Result<Vec<i32>> {
-    client.batch_execute("BEGIN").await?;
-    let applied = in_transaction(client).await;
-    let end = if applied.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    client.batch_execute(end).await?;
-    applied
+    in_transaction(client, async || {
+        let applied = tables(client).await?;
+        // Made here as well as by the runtimes, so that anyone may publish before anyone listens.
+        for queue in ALL_QUEUES {
+            client.execute("SELECT pgflow_create_queue($1)", &[&queue]).await?;
+        }
+        Ok(applied)
+    })
+    .await
 }
 
-async fn in_transaction(client: &Client) -> Result<Vec<i32>> {
+/// The tables without the queues, for a process that can do without.
+///
+/// # Errors
+/// Those of [`init`].
+pub(crate) async fn init_without_queues(url: &str) -> Result<()> {
+    let client = pgflow::connect(url, "evolution init").await?;
+    in_transaction(&client, async || tables(&client).await).await.map(drop)
+}
+
+async fn in_transaction<T>(client: &Client, work: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
+    client.batch_execute("BEGIN").await?;
+    let done = work().await;
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    client.batch_execute(end).await?;
+    done
+}
+
+async fn tables(client: &Client) -> Result<Vec<i32>> {
     client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     client
         .batch_execute(
@@ -60,10 +81,6 @@ async fn in_transaction(client: &Client) -> Result<Vec<i32>> {
             client.execute("INSERT INTO evolution_migrations (number) VALUES ($1)", &[&number]).await?;
             applied.push(number);
         }
-    }
-    // Made here as well as by the runtimes, so that anyone may publish before anyone listens.
-    for queue in ALL_QUEUES {
-        client.execute("SELECT pgflow_create_queue($1)", &[&queue]).await?;
     }
     Ok(applied)
 }

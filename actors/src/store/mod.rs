@@ -4,6 +4,7 @@
 
 mod consensus;
 mod guardian;
+mod half_way;
 mod init;
 mod listing;
 mod measured;
@@ -13,6 +14,7 @@ mod profiles;
 mod proposals;
 mod story;
 mod text;
+mod transactions;
 
 use std::sync::Arc;
 pub use story::{Happening, happenings, link_messages, messages_about};
@@ -31,6 +33,8 @@ pub use guardian::{
     insert_rollback, known_safe, lock_change, mark_stale, note_trigger, rollback_ordered, save_report, save_strategy,
     strategy,
 };
+pub(crate) use half_way::{FoundVote, HalfWay, half_way, open_rollbacks, waiting_messages};
+pub(crate) use init::init_without_queues;
 pub use init::{init, init_tables};
 pub use listing::{Listed, list_proposals};
 pub use measured::{gate, insert_readings, lock_readings, record_outcome, save_agent_metrics, take_readings};
@@ -47,6 +51,8 @@ pub use proposals::{
     enter_failed, enter_kept, enter_rolled_back, find_proposal, insert_proposal, lock_proposal, next_proposal,
     request_rollback, send_next_proposal, send_proposal, waits_for_target,
 };
+
+pub(crate) use transactions::{XactEnd, begin_try, current_xact, end_try, undo_try, xact_end};
 
 /// What the database answered.
 pub type Result<T, E = tokio_postgres::Error> = std::result::Result<T, E>;

@@ -82,7 +82,7 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    fn read(row: &Row) -> Result<Self> {
+    pub(super) fn read(row: &Row) -> Result<Self> {
         let votes: BTreeMap<String, serde_json::Value> = json(row, "consensus_votes")?;
         Ok(Self {
             proposal_id: row.try_get("proposal_id")?,

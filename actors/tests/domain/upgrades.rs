@@ -90,5 +90,5 @@ fn a_newer_payload_is_left_to_a_newer_program() {
 fn the_payloads_id_is_the_rows() {
     let message: ProposalForConsensus = decode(include_bytes!("../golden/proposal_for_consensus.json")).unwrap();
     let id = message.envelope.message_id.unwrap();
-    assert_eq!(Wire::outgoing(message).unwrap().message_id(), id);
+    assert_eq!(Wire::of(message).outgoing().unwrap().message_id(), id);
 }

@@ -135,7 +135,7 @@ async fn a_trigger_for_a_rejected_change_is_not_applicable() {
         breach_count: 1,
         strategy: Strategy::for_change_type("bug_fix"),
     };
-    assert!(order_rollback(&stage.publisher, &stage.client, &order).await.unwrap());
+    assert!(order_rollback(&stage.transport, &stage.client, &order).await.unwrap());
     stage.until("SELECT status FROM pgflow_messages WHERE kind = 'rollback_trigger'", "done").await;
     assert_eq!(stage.status(id).await, "consensus_failed");
     assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
@@ -149,19 +149,19 @@ async fn what_was_never_applied_cannot_be_rolled_back_by_hand() {
     let id = stage.submit("s1", &[crate::stage::hopeless("a.txt")]).await[0];
     stage.until_status(id, "consensus_failed").await;
     let mut client = stage.db.client().await;
-    let refused = manual::roll_back(&stage.publisher, &mut client, id).await.unwrap_err().to_string();
+    let refused = manual::roll_back(&stage.transport, &mut client, id).await.unwrap_err().to_string();
     assert_eq!(
         refused,
         format!("{id} is consensus_failed: only a change that is executing or applied can be rolled back")
     );
-    let unknown = manual::roll_back(&stage.publisher, &mut client, Uuid::nil()).await.unwrap_err().to_string();
+    let unknown = manual::roll_back(&stage.transport, &mut client, Uuid::nil()).await.unwrap_err().to_string();
     assert!(unknown.starts_with("central knows no change"), "{unknown}");
     assert_eq!(stage.ask("SELECT count(*) FROM evolution_rollbacks").await, "0");
     let done = stage.submit("s1", &[proposal("b.txt", "better\n")]).await[0];
     stage.until_status(done, "applied").await;
     stage.roll_back(done).await;
     stage.until_status(done, "rolled_back").await;
-    let again = manual::roll_back(&stage.publisher, &mut client, done).await.unwrap_err().to_string();
+    let again = manual::roll_back(&stage.transport, &mut client, done).await.unwrap_err().to_string();
     assert!(again.contains("rolled back already"), "{again}");
     stage.end().await;
 }

@@ -24,7 +24,7 @@ async fn a_learned_profile_reaches_every_instance_and_late_joiners() {
     }
     stage.until("SELECT source_instances::text FROM evolution_patterns", "{s1,s2,s3}").await;
     assert_eq!(stage.ask("SELECT round(consensus_score::numeric, 2) FROM evolution_patterns").await, "0.97");
-    order_learning(&stage.publisher, Uuid::now_v7()).await.unwrap();
+    order_learning(&stage.transport, &stage.client, Uuid::now_v7()).await.unwrap();
     let holders = "SELECT string_agg(instance_id, ' ' ORDER BY instance_id) FROM evolution_safety_profiles \
                    WHERE agent_type = 'RefactoringAgent' AND (profile ->> 'success_rate')::numeric = 0.97";
     stage.until(holders, "s1 s2 s3").await;
@@ -45,7 +45,7 @@ async fn a_learned_profile_reaches_every_instance_and_late_joiners() {
     assert_eq!(stage.ask(holders).await, "s1 s2 s3 s4");
     // Nothing new: nothing is sent again.
     let run = Uuid::now_v7();
-    order_learning(&stage.publisher, run).await.unwrap();
+    order_learning(&stage.transport, &stage.client, run).await.unwrap();
     let updated = format!("SELECT thresholds_updated FROM evolution_learning_runs WHERE run_id = '{run}'");
     stage.until(&updated, "0").await;
     stage.end().await;
@@ -64,7 +64,7 @@ async fn what_three_instances_confirmed_is_approved_without_a_vote() {
         stage.submit(instance, &[pattern()]).await;
     }
     stage.until("SELECT source_instances::text FROM evolution_patterns", "{s1,s2,s3}").await;
-    order_learning(&stage.publisher, Uuid::now_v7()).await.unwrap();
+    order_learning(&stage.transport, &stage.client, Uuid::now_v7()).await.unwrap();
     stage.until("SELECT trusted FROM evolution_patterns", "t").await;
     let code = pattern()["code_pattern"]["after"].as_str().unwrap().to_owned();
     let id = stage.submit("s1", &[proposal("total.txt", &code)]).await[0];

@@ -35,7 +35,7 @@ async fn a_hundred_concurrent_proposals_are_all_applied_once() {
             let line = submit::read_line(&line.to_string(), instance).unwrap();
             let mut client = stage.db.client().await;
             let begun = Instant::now();
-            let id = submit::submit(&stage.publisher, &mut client, instance, vec![line]).await.unwrap()[0];
+            let id = submit::submit(&stage.transport, &mut client, instance, vec![line]).await.unwrap()[0];
             submit_ms.lock().unwrap().push(begun.elapsed().as_secs_f64() * 1_000.0);
             id
         });

@@ -15,6 +15,7 @@ mod proposals;
 mod queueing;
 mod roles;
 mod settings;
+mod solo;
 mod stage;
 mod states;
 #[path = "../../../tests/support/mod.rs"]
@@ -22,6 +23,7 @@ mod support;
 mod tables;
 mod timers;
 mod traces;
+mod transports;
 mod upstream;
 mod versions;
 mod votes;

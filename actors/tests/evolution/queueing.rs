@@ -33,29 +33,29 @@ async fn the_queue_answers_in_the_documented_words() {
     assert_eq!(pending.iter().map(|p| (p.proposal_id, p.score)).collect::<Vec<_>>(), [(ids[1], 4.75), (ids[0], 3.8)]);
     assert_eq!(refusal(check_consensus_result(&client, ids[1]).await), Refusal::ConsensusPending);
 
-    send_for_consensus(&stage.publisher, &mut client, ids[1]).await.unwrap();
+    send_for_consensus(&stage.transport, &mut client, ids[1]).await.unwrap();
     assert_eq!(get_status(&client, ids[1]).await.unwrap(), State::SentForConsensus);
     assert_eq!(list_awaiting_consensus(&client, None).await.unwrap().len(), 1);
     stage
         .until("SELECT count(*) FROM pgflow_messages WHERE kind = 'proposal_for_consensus' AND status = 'done'", "1")
         .await;
-    assert_eq!(refusal(send_for_consensus(&stage.publisher, &mut client, ids[0]).await), Refusal::TargetBusy);
+    assert_eq!(refusal(send_for_consensus(&stage.transport, &mut client, ids[0]).await), Refusal::TargetBusy);
     assert_eq!(refusal(next_proposal(&client, "s1").await), Refusal::NoProposals, "its target is held");
-    assert_eq!(refusal(send_for_consensus(&stage.publisher, &mut client, ids[1]).await), Refusal::NotPending);
-    assert_eq!(refusal(send_for_consensus(&stage.publisher, &mut client, Uuid::nil()).await), Refusal::NotFound);
+    assert_eq!(refusal(send_for_consensus(&stage.transport, &mut client, ids[1]).await), Refusal::NotPending);
+    assert_eq!(refusal(send_for_consensus(&stage.transport, &mut client, Uuid::nil()).await), Refusal::NotFound);
     assert_eq!(refusal(check_consensus_result(&client, ids[1]).await), Refusal::ConsensusPending);
 
     stage.add_instance().await;
     let rejected = stage.submit("s1", &[hopeless("b.txt")]).await[0];
     stage.until_status(rejected, "consensus_failed").await;
     assert_eq!(refusal(check_consensus_result(&client, rejected).await), Refusal::ConsensusRejected);
-    assert_eq!(refusal(apply_proposal(&stage.publisher, &client, rejected).await), Refusal::ConsensusRejected);
+    assert_eq!(refusal(apply_proposal(&stage.transport, &client, rejected).await), Refusal::ConsensusRejected);
     assert!(list_executing(&client, None).await.unwrap().is_empty());
     let applied = stage.submit("s1", &[proposal("c.txt", "z\n")]).await[0];
     stage.until_status(applied, "applied").await;
     assert_eq!(check_consensus_result(&client, applied).await.unwrap().status, State::Applied);
     // A second order to apply finds it done.
-    apply_proposal(&stage.publisher, &client, applied).await.unwrap();
+    apply_proposal(&stage.transport, &client, applied).await.unwrap();
     stage.until("SELECT count(*) FROM pgflow_messages WHERE kind = 'execute_proposal' AND status <> 'done'", "0").await;
     stage
         .until("SELECT count(*) FROM pgflow_messages WHERE kind = 'execution_metrics' AND status <> 'done'", "0")

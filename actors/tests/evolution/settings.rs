@@ -85,7 +85,7 @@ fn program(variables: &[(&str, &str)], arguments: &[&str]) -> Result<Value, Stri
 fn flag_before_environment_before_file_before_default() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("evolution.toml");
-    std::fs::write(&file, "vote_s = 11.0\nreport_s = 12.0\nmin_votes = 5\nmetrics_workers = 6\nrisk_tiers = true\n")
+    std::fs::write(&file, "vote_s = 11.0\nreport_s = 12.0\nmin_votes = 5\nmetrics_workers = 6\nrisk_tiers = true\ntransport = \"direct\"\n")
         .unwrap();
     let file = file.to_str().unwrap();
     let variables = [
@@ -99,6 +99,9 @@ fn flag_before_environment_before_file_before_default() {
     assert_eq!(seen["report_s"], 22.0, "the environment over the file");
     assert_eq!(seen["min_votes"], 2, "the flag over all");
     assert_eq!(seen["risk_tiers"], true);
+    assert_eq!(seen["transport"], "direct", "the file");
+    assert_eq!(program(&[("EVOLUTION_TRANSPORT", "auto")], &[]).unwrap()["transport"], "auto");
+    assert_eq!(program(&[], &[]).unwrap()["transport"], "queue", "the default");
     assert_eq!(seen["check_timeout_s"], 60.0, "the default");
     assert_eq!((&seen["workers"]["metrics"], &seen["workers"]["rollback"]), (&6.into(), &3.into()));
 }
@@ -142,6 +145,7 @@ fn help_lists_every_documented_variable() {
         "EVOLUTION_CHECK",
         "EVOLUTION_CONFIG",
         "PGFLOW_TIER",
+        "EVOLUTION_TRANSPORT",
     ] {
         assert!(help.contains(name), "{name} is not in --help");
     }

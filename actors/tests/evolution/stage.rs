@@ -10,6 +10,7 @@ use pgflow_actors::central::{CENTRAL, Central};
 use pgflow_actors::hooks::Agents;
 use pgflow_actors::instance::{Instance, InstanceOptions};
 use pgflow_actors::settings::{Role, Settings};
+use pgflow_actors::transport::Transport;
 use pgflow_actors::{manual, submit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Forty executions a run, counted over all runs, which may be at the same time; six errors a run once `bad` is in a file, forty once `broken` is; waits while `slow` is, or a file
 /// `.hold`; is stuck once `stuck` is in one; fails while there is a file `.unusable`.
-const CHECK: &str = r#"
+pub const CHECK: &str = r#"
 while [ -e .hold ] || cat *.txt | grep -q slow; do : > .checking; sleep 0.02; done
 if cat *.txt | grep -q stuck; then : > .checking; sleep 1000; fi
 [ ! -e .unusable ] || exit 1
@@ -86,6 +87,7 @@ pub struct Stage {
     pub db: Database,
     pub client: Client,
     pub publisher: Publisher,
+    pub transport: Transport,
     settings: fn(Role) -> Settings,
     /// Of instances started from now on.
     pub agents: Agents,
@@ -103,8 +105,17 @@ impl Stage {
     pub async fn on(db: Database, instances: usize, settings: fn(Role) -> Settings) -> Self {
         let client = db.client().await;
         let publisher = Publisher::connect(&Config::new(db.url()).instance("test")).await.unwrap();
-        let mut stage =
-            Self { db, client, publisher, settings, agents: Agents::default(), central: None, instances: Vec::new() };
+        let transport = publisher.clone().into();
+        let mut stage = Self {
+            db,
+            client,
+            publisher,
+            transport,
+            settings,
+            agents: Agents::default(),
+            central: None,
+            instances: Vec::new(),
+        };
         stage.start_central().await;
         for _ in 0..instances {
             stage.add_instance().await;
@@ -192,12 +203,12 @@ impl Stage {
     pub async fn submit(&self, id: &str, lines: &[Value]) -> Vec<Uuid> {
         let lines = lines.iter().map(|line| submit::read_line(&line.to_string(), id).unwrap()).collect();
         let mut client = self.db.client().await;
-        submit::submit(&self.publisher, &mut client, id, lines).await.unwrap()
+        submit::submit(&self.transport, &mut client, id, lines).await.unwrap()
     }
 
     pub async fn roll_back(&self, proposal: Uuid) {
         let mut client = self.db.client().await;
-        manual::roll_back(&self.publisher, &mut client, proposal).await.unwrap();
+        manual::roll_back(&self.transport, &mut client, proposal).await.unwrap();
     }
 
     /// The first column of the first row.

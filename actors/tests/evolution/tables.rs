@@ -33,7 +33,7 @@ async fn a_submission_is_all_or_nothing() {
     let mut bad = proposal("b.txt", "x\n");
     bad["risk_score"] = 11.0.into();
     let lines = || [proposal("a.txt", "x\n"), bad.clone()].map(|l| read_line(&l.to_string(), "s1").unwrap()).to_vec();
-    let refused = submit(&stage.publisher, &mut client, "s1", lines()).await.unwrap_err();
+    let refused = submit(&stage.transport, &mut client, "s1", lines()).await.unwrap_err();
     assert!(format!("{refused:#}").starts_with("invalid_risk_score"), "{refused:#}");
     assert_eq!(stage.ask("SELECT count(*) FROM evolution_proposals").await, "0");
     let mut named = proposal("a.txt", "x\n");
@@ -41,7 +41,7 @@ async fn a_submission_is_all_or_nothing() {
     let id = stage.submit("s1", &[named.clone()]).await[0];
     stage.until_status(id, "applied").await;
     let again = vec![read_line(&named.to_string(), "s1").unwrap()];
-    assert!(submit(&stage.publisher, &mut client, "s1", again).await.unwrap_err().to_string().contains("before"));
+    assert!(submit(&stage.transport, &mut client, "s1", again).await.unwrap_err().to_string().contains("before"));
     stage.end().await;
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use pgflow::{Config, Publisher};
+use pgflow::Config;
+use pgflow_actors::transport::Transport;
 use pgflow_actors::{store, submit};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -91,16 +92,16 @@ async fn start(db: &TestDb, client: &Client, folder: &TempDir) -> Processes {
 
 /// Every group by a client of its own, all at once.
 async fn submit_all(db: &TestDb, groups: &[Group]) {
-    let publisher = Publisher::connect(&Config::new(db.url()).instance("test")).await.unwrap();
+    let transport = Transport::connect(&Config::new(db.url()).instance("test")).await.unwrap();
     let mut submits = JoinSet::new();
     for group in groups {
-        let (publisher, url) = (publisher.clone(), db.url());
+        let (transport, url) = (transport.clone(), db.url());
         let instance = name(group[0].instance);
         let lines: Vec<_> =
             group.iter().map(|p| submit::read_line(&p.line().to_string(), &instance).unwrap()).collect();
         submits.spawn(async move {
             let mut client = crate::support::connect(&url).await;
-            submit::submit(&publisher, &mut client, &instance, lines).await.unwrap();
+            submit::submit(&transport, &mut client, &instance, lines).await.unwrap();
         });
     }
     submits.join_all().await;

@@ -1,8 +1,8 @@
 //! `metrics_batch` (domain §5.3): kept, agent by agent.
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 
-use crate::consumers::Consume;
+use crate::consumers::{Consume, Context};
 use crate::events::{METRICS_RECEIVED, tell};
 use crate::messages::MetricsBatch;
 use crate::store;

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use time::OffsetDateTime;
 
 use super::metrics::watch_delay;
 use super::{Own, close};
 use crate::alerts::Alert;
-use crate::consumers::{ALREADY_PROCESSED, Consume};
+use crate::consumers::{ALREADY_PROCESSED, Consume, Context};
 use crate::messages::WatchChange;
 use crate::producers::central::watch_later;
 use crate::settings::STALE_PERIODS;
@@ -51,7 +51,7 @@ impl Consume for Watches {
             self.0.alarms.raise(tx, Alert::MetricsStale, id, &detail).await?;
             store::mark_stale(tx, id).await?;
         }
-        watch_later(cx.publisher(), tx, id, watch_delay(period, ends, now)).await?;
+        watch_later(cx.transport(), tx, id, watch_delay(period, ends, now)).await?;
         Ok("watched")
     }
 }

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use time::OffsetDateTime;
 
 use super::{Own, try_to_decide};
 use crate::consensus::Status;
-use crate::consumers::{ALREADY_PROCESSED, Consume};
+use crate::consumers::{ALREADY_PROCESSED, Consume, Context};
 use crate::messages::ConsensusDeadline;
 use crate::store;
 

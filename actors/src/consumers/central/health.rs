@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use tokio_postgres::Client;
 
 use super::Own;
 use crate::alerts::Alert;
-use crate::consumers::Consume;
+use crate::consumers::{Consume, Context};
 use crate::messages::CheckHealth;
 use crate::producers::central::check_health_later;
 use crate::store;
@@ -22,7 +22,7 @@ impl Consume for Health {
         let period = self.0.settings.windows.health;
         let tx = cx.transaction().await?;
         self.give_up_rollbacks(tx).await?;
-        check_health_later(cx.publisher(), tx, period, period).await?;
+        check_health_later(cx.transport(), tx, period, period).await?;
         Ok("checked")
     }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::Own;
 use crate::consensus::{Decision, Rule, Status};
-use crate::consumers::{ALREADY_PROCESSED, Consume};
+use crate::consumers::{ALREADY_PROCESSED, Consume, Context};
 use crate::events::{PROPOSAL_RECEIVED, tell};
 use crate::intake::{Intake as Way, route};
 use crate::json::{Object, three_decimals};
@@ -55,12 +55,12 @@ impl Consume for Intake {
                 store::admit_change(tx, id, true).await?;
                 let rationale = rationale.unwrap_or_default();
                 let decision = Decision { status, confidence: three_decimals(likeness), rationale };
-                send_consensus_result(cx.publisher(), tx, (&proposal.instance_id, id), &[], &decision).await?;
+                send_consensus_result(cx.transport(), tx, (&proposal.instance_id, id), &[], &decision).await?;
             }
             Way::Vote { unfamiliar, .. } => {
-                let asked = request_votes(cx.publisher(), tx, &proposal, deadline).await?;
+                let asked = request_votes(cx.transport(), tx, &proposal, deadline).await?;
                 let window = settings.window.try_into().unwrap_or_default();
-                set_deadline(cx.publisher(), tx, id, deadline, window).await?;
+                set_deadline(cx.transport(), tx, id, deadline, window).await?;
                 let known = if unfamiliar { "unlike anything known" } else { "familiar" };
                 tracing::info!(target: "evolution", proposal_id = %id, asked, "vote opened, {known} ({likeness:.2})");
             }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use time::OffsetDateTime;
 
 use super::Own;
-use crate::consumers::{ALREADY_PROCESSED, Consume};
+use crate::consumers::{ALREADY_PROCESSED, Consume, Context};
 use crate::learning::{changed, learn};
 use crate::messages::{GENESIS_SOURCE, RunLearning};
 use crate::producers::central::{announce_learning, order_daily_learning, send_safety_profile_update};
@@ -36,7 +36,7 @@ impl Consume for Learning {
             let learned = LearnedProfile { agent_type, profile, source: GENESIS_SOURCE.to_owned(), learned_at: now };
             // Kept for whoever comes late, and sent to whoever is here.
             store::save_learned_profile(tx, &learned).await?;
-            send_safety_profile_update(cx.publisher(), tx, &learned).await?;
+            send_safety_profile_update(cx.transport(), tx, &learned).await?;
             sent += 1;
         }
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
@@ -49,9 +49,9 @@ impl Consume for Learning {
             return Ok(ALREADY_PROCESSED);
         }
         if order.daily {
-            order_daily_learning(cx.publisher(), tx, now).await?;
+            order_daily_learning(cx.transport(), tx, now).await?;
         }
-        announce_learning(cx.publisher(), tx, figures, now).await?;
+        announce_learning(cx.transport(), tx, figures, now).await?;
         Ok("learned")
     }
 }

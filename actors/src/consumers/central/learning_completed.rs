@@ -1,8 +1,8 @@
 //! `learning_loop_completed` (domain §1.11): told of, once.
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 
-use crate::consumers::Consume;
+use crate::consumers::{Consume, Context};
 use crate::events::{LEARNING_LOOP_COMPLETED, tell};
 use crate::messages::LearningLoopCompleted;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use time::OffsetDateTime;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Own, close};
 use crate::alerts::{Alert, passed};
 use crate::breach::{Assessment, Metric, assess};
-use crate::consumers::Consume;
+use crate::consumers::{Consume, Context};
 use crate::events::{METRICS_RECEIVED, tell};
 use crate::messages::ExecutionMetrics;
 use crate::metrics::judged;
@@ -103,7 +103,7 @@ impl Reports {
         let ends = change.window_ends_at.unwrap_or(now + settings.observation(limits.window));
         store::save_report(tx, id, &seen.counts, now, ends).await?;
         if change.first_report_at.is_none() {
-            watch_later(cx.publisher(), tx, id, watch_delay(settings.windows.report, ends, now)).await?;
+            watch_later(cx.transport(), tx, id, watch_delay(settings.windows.report, ends, now)).await?;
         }
         self.act(cx, tx, report, change, &seen).await?;
         self.0.alarms.clear(tx, Alert::MetricsStale, id).await?;
@@ -153,7 +153,7 @@ impl Reports {
                 breach_count: count,
                 strategy: store::strategy(tx, &change.change_type).await?,
             };
-            order_rollback(cx.publisher(), tx, &order).await?;
+            order_rollback(cx.transport(), tx, &order).await?;
         } else if seen.alert && seen.breaches.iter().any(|b| seen.counts.get(&b.metric) == Some(&1)) {
             // Once for breaches in a row, not at every report.
             let detail = passed(&change.instance_id, &seen.breaches);

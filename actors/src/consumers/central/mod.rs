@@ -14,12 +14,12 @@ mod vote;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pgflow::{Builder, Context, Failure};
+use pgflow::Failure;
 use time::OffsetDateTime;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::Consumer;
+use super::{Context, Register};
 use crate::alerts::Alarms;
 use crate::consensus::{Clock, Decision, Status, decide};
 use crate::messages::{
@@ -38,30 +38,30 @@ pub(crate) struct Own {
 }
 
 /// Registers all consumers of central.
-pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
+pub(crate) fn register<R: Register>(queues: R, own: &Arc<Own>) -> R {
     let (s, w) = (&own.settings, own.settings.workers);
     let shared = || Arc::clone(own);
     let (a, b, c, d, e, f, g) = (shared(), shared(), shared(), shared(), shared(), shared(), shared());
-    builder
+    queues
         .queue(s.brief_queue(PROPOSALS_FOR_CONSENSUS, w.proposals))
-        .handler(move || Consumer(intake::Intake(a.clone())))
+        .consumer(move || intake::Intake(a.clone()))
         .queue(s.brief_queue(CONSENSUS_VOTES, w.consensus_results))
-        .handler(move || Consumer(vote::Votes(b.clone())))
+        .consumer(move || vote::Votes(b.clone()))
         .queue(s.brief_queue(CONSENSUS_DEADLINES, w.consensus_results))
-        .handler(move || Consumer(deadline::Deadlines(c.clone())))
+        .consumer(move || deadline::Deadlines(c.clone()))
         .queue(s.brief_queue(METRICS_TO_GUARDIAN, w.metrics))
-        .handler(move || Consumer(metrics::Reports(d.clone())))
-        .handler(|| Consumer(batch::Batches))
+        .consumer(move || metrics::Reports(d.clone()))
+        .consumer(|| batch::Batches)
         .queue(s.brief_queue(CHANGE_WATCHES, 1))
-        .handler(move || Consumer(change_watch::Watches(e.clone())))
+        .consumer(move || change_watch::Watches(e.clone()))
         .queue(s.brief_queue(PATTERNS_FOR_AGGREGATOR, w.patterns))
-        .handler(|| Consumer(pattern::Patterns))
+        .consumer(|| pattern::Patterns)
         .queue(s.brief_queue(LEARNING_RUNS, w.profile))
-        .handler(move || Consumer(learning::Learning(f.clone())))
+        .consumer(move || learning::Learning(f.clone()))
         .queue(s.brief_queue(HEALTH_CHECKS, 1))
-        .handler(move || Consumer(health::Health(g.clone())))
+        .consumer(move || health::Health(g.clone()))
         .queue(s.brief_queue(LEARNING_LOOP_COMPLETED, 1))
-        .handler(|| Consumer(learning_completed::Completed))
+        .consumer(|| learning_completed::Completed)
 }
 
 /// Closes an approved change, whose outcome moves the gate if that may move; false when it was closed before.
@@ -98,6 +98,6 @@ async fn try_to_decide(
         return Ok(None);
     }
     store::admit_change(tx, proposal, decision.status == Status::Approved).await?;
-    send_consensus_result(cx.publisher(), tx, (&open.instance_id, proposal), &votes, &decision).await?;
+    send_consensus_result(cx.transport(), tx, (&open.instance_id, proposal), &votes, &decision).await?;
     Ok(Some(decision))
 }

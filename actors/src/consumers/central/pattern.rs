@@ -1,8 +1,8 @@
 //! `pattern_discovered` (domain §4.2): reports of the same pattern become one, and a proven one is promoted.
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 
-use crate::consumers::Consume;
+use crate::consumers::{Consume, Context};
 use crate::events::{PATTERN_RECEIVED, tell};
 use crate::messages::PatternDiscovered;
 use crate::patterns::record;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use time::{Duration, OffsetDateTime};
 
 use super::{Own, try_to_decide};
 use crate::consensus::Status;
-use crate::consumers::Consume;
+use crate::consumers::{Consume, Context};
 use crate::messages::ConsensusVote;
 use crate::store;
 use crate::voting::{CastVote, admit};

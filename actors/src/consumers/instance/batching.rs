@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use time::OffsetDateTime;
 use tokio_postgres::Client;
 
 use super::Own;
 use crate::batch::{summarise, values_of};
-use crate::consumers::Consume;
+use crate::consumers::{Consume, Context};
 use crate::messages::FlushMetrics;
 use crate::metrics::Metrics;
 use crate::producers::instance::{flush_metrics_later, send_metrics_batch};
@@ -29,7 +29,7 @@ impl Consume for Batching {
         let readings = store::take_readings(tx, &own.id).await?;
         let Some(first) = readings.first() else { return Ok("nothing_measured") };
         let agents = summarise(&readings);
-        send_metrics_batch(cx.publisher(), tx, &own.id, agents, (first.at, OffsetDateTime::now_utc())).await?;
+        send_metrics_batch(cx.transport(), tx, &own.id, agents, (first.at, OffsetDateTime::now_utc())).await?;
         Ok("sent")
     }
 }
@@ -49,7 +49,7 @@ pub(super) async fn note(
     let ordered = store::lock_readings(tx, &own.id).await?;
     store::insert_readings(tx, &own.id, agent_type, &values).await?;
     if !ordered {
-        flush_metrics_later(cx.publisher(), tx, &own.id, own.settings.windows.batch).await?;
+        flush_metrics_later(cx.transport(), tx, &own.id, own.settings.windows.batch).await?;
     }
     Ok(())
 }

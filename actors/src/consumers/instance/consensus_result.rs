@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 
 use super::{Own, release_target};
-use crate::consumers::{ALREADY_PROCESSED, Consume};
+use crate::consumers::{ALREADY_PROCESSED, Consume, Context};
 use crate::events::{CONSENSUS_APPROVED, CONSENSUS_REJECTED, tell};
 use crate::hooks::Approved;
 use crate::messages::{ConsensusResult, Vote};
@@ -37,7 +37,7 @@ impl Consume for ConsensusResults {
         }
         let why = rationale.unwrap_or("no reason given");
         if next == State::ConsensusReached {
-            order_execution(cx.publisher(), tx, &proposal).await?;
+            order_execution(cx.transport(), tx, &proposal).await?;
             if let Some(agent) = self.0.agents.of(&proposal.agent_type) {
                 let in_favour = result.votes.iter().filter(|(_, ballot)| ballot.vote() == Vote::Approve);
                 agent.on_change_approved(&Approved {

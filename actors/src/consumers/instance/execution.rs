@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use time::OffsetDateTime;
 
 use super::batching::note;
@@ -16,7 +16,7 @@ use super::tidying::tidy;
 use super::{Own, limits, release_target};
 use crate::change::read_change;
 use crate::check::CheckError;
-use crate::consumers::{ALREADY_PROCESSED, Consume, NOT_APPLICABLE};
+use crate::consumers::{ALREADY_PROCESSED, Consume, Context, NOT_APPLICABLE};
 use crate::events::{
     EXECUTION_FAILED, EXECUTION_SUCCESS, PROPOSAL_APPLIED, PROPOSAL_EXECUTION_STARTED, PROPOSAL_FAILED, RUN_COMPLETED,
     RUN_FAILED, tell,
@@ -169,9 +169,9 @@ impl Execution {
             // Something was taken back while this was measured: begin anew.
             return Err(Failure::snooze(HELD_PAUSE));
         }
-        report_metrics_to_guardian(cx.publisher(), tx, proposal, State::Applied, metrics, reading.shadowed).await?;
+        report_metrics_to_guardian(cx.transport(), tx, proposal, State::Applied, metrics, reading.shadowed).await?;
         note(own, cx, tx, &proposal.agent_type, &run.after).await?;
-        observe_later(cx.publisher(), tx, proposal, until, own.settings.windows.report).await?;
+        observe_later(cx.transport(), tx, proposal, until, own.settings.windows.report).await?;
         tell!(PROPOSAL_APPLIED, proposal_id = %id, target = proposal.target_key, "applied");
         tell!(RUN_COMPLETED, proposal_id = %id, execution_time_ms = run.took_ms, "execution completed");
         tell!(EXECUTION_SUCCESS, proposal_id = %id, "execution succeeded");
@@ -198,7 +198,7 @@ impl Execution {
         }
         let metrics = (&run.before, &run.after);
         store::excuse_neighbours(tx, &own.id, id, metrics).await?;
-        report_metrics_to_guardian(cx.publisher(), tx, proposal, State::Failed, metrics, BTreeMap::new()).await?;
+        report_metrics_to_guardian(cx.transport(), tx, proposal, State::Failed, metrics, BTreeMap::new()).await?;
         release_target(cx, tx, proposal).await?;
         tell!(PROPOSAL_FAILED, proposal_id = %id, reason = why, "failed, and taken back: {why}");
         tell!(RUN_FAILED, proposal_id = %id, execution_time_ms = run.took_ms, reason = why, "execution failed");

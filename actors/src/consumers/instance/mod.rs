@@ -14,11 +14,11 @@ mod voting;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pgflow::{Builder, Context, Failure};
+use pgflow::Failure;
 use tokio::sync::Mutex;
 use tokio_postgres::GenericClient;
 
-use super::Consumer;
+use super::{Context, Register};
 use crate::alerts::Alarms;
 use crate::check::Check;
 use crate::executor::FileExecutor;
@@ -69,29 +69,29 @@ impl Own {
 }
 
 /// Registers all consumers of an instance.
-pub(crate) fn register(builder: Builder, own: &Arc<Own>) -> Builder {
+pub(crate) fn register<R: Register>(queues: R, own: &Arc<Own>) -> R {
     let (s, w) = (&own.settings, own.settings.workers);
     let shared = || Arc::clone(own);
     let (a, b, c, d) = (shared(), shared(), shared(), shared());
     let (e, f, g, h) = (shared(), shared(), shared(), shared());
-    builder
+    queues
         // One sender: the best score goes first.
         .queue(s.brief_queue(PROPOSALS_TO_SEND, 1))
-        .handler(move || Consumer(sending::Sending(a.clone())))
+        .consumer(move || sending::Sending(a.clone()))
         .queue(s.brief_queue(VOTING_REQUESTS, w.consensus))
-        .handler(move || Consumer(voting::Voting(b.clone())))
+        .consumer(move || voting::Voting(b.clone()))
         .queue(s.brief_queue(CONSENSUS_RESULTS, w.consensus))
-        .handler(move || Consumer(consensus_result::ConsensusResults(c.clone())))
+        .consumer(move || consensus_result::ConsensusResults(c.clone()))
         .queue(s.queue(PROPOSALS_FOR_EXECUTION, w.proposals))
-        .handler(move || Consumer(execution::Execution(d.clone())))
+        .consumer(move || execution::Execution(d.clone()))
         .queue(s.queue(OBSERVATIONS, w.metrics))
-        .handler(move || Consumer(observation::Observation(e.clone())))
+        .consumer(move || observation::Observation(e.clone()))
         .queue(s.queue(ROLLBACK_TRIGGERS, w.rollback))
-        .handler(move || Consumer(rollback::Rollback(f.clone())))
+        .consumer(move || rollback::Rollback(f.clone()))
         .queue(s.brief_queue(METRICS_TO_SEND, 1))
-        .handler(move || Consumer(batching::Batching(h.clone())))
+        .consumer(move || batching::Batching(h.clone()))
         .queue(s.brief_queue(GUARDIAN_SAFETY_PROFILES, w.safety))
-        .handler(move || Consumer(safety_profile::SafetyProfiles(g.clone())))
+        .consumer(move || safety_profile::SafetyProfiles(g.clone()))
 }
 
 /// The limits of a change here: those of its agent type, tightened by its own profile, what was learned, and the agent itself.
@@ -110,7 +110,7 @@ async fn release_target<C: GenericClient + Sync>(
 ) -> Result<(), Failure> {
     let Some(target) = &proposal.target_key else { return Ok(()) };
     if store::waits_for_target(client, &proposal.instance_id, target).await? {
-        send_proposals(cx.publisher(), client, &proposal.instance_id).await?;
+        send_proposals(cx.transport(), client, &proposal.instance_id).await?;
     }
     Ok(())
 }

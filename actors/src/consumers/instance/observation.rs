@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_postgres::Client;
@@ -17,7 +17,7 @@ use super::tidying::tidy;
 use super::{Own, broken, limits, release_target};
 use crate::change::content;
 use crate::check::CheckError;
-use crate::consumers::{Consume, NOT_APPLICABLE};
+use crate::consumers::{Consume, Context, NOT_APPLICABLE};
 use crate::executor::ChangeExecutor;
 use crate::json::Object;
 use crate::messages::ObserveChange;
@@ -62,7 +62,7 @@ impl Consume for Observation {
             return Err(Failure::snooze(AGAIN));
         }
         let clean = reading.clean;
-        report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::Applied, (&before, &after), reading.shadowed)
+        report_metrics_to_guardian(cx.transport(), tx, &proposal, State::Applied, (&before, &after), reading.shadowed)
             .await?;
 
         note(own, cx, tx, &proposal.agent_type, &after).await?;
@@ -73,7 +73,7 @@ impl Consume for Observation {
             return self.keep(cx, tx, &proposal, clean).await;
         }
         let delay = Duration::try_from(-over).ok().filter(|left| !left.is_zero());
-        observe_later(cx.publisher(), tx, &proposal, message.until, delay.map_or(period, |left| left.min(period)))
+        observe_later(cx.transport(), tx, &proposal, message.until, delay.map_or(period, |left| left.min(period)))
             .await?;
         Ok("observed")
     }
@@ -101,7 +101,7 @@ impl Observation {
             if let Some(agent) = own.agents.of(&proposal.agent_type) {
                 agent.on_pattern_learned(&proposal.change_type, &pattern);
             }
-            report_pattern_to_aggregator(cx.publisher(), tx, proposal, pattern, success).await?;
+            report_pattern_to_aggregator(cx.transport(), tx, proposal, pattern, success).await?;
         }
         release_target(cx, tx, proposal).await?;
         // Before the commit: a change that is kept twice is kept; one that the state calls kept must be.

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use uuid::Uuid;
 
 use super::{Own, release_target};
 use crate::alerts::Alert;
 use crate::check::{Check, CheckError};
-use crate::consumers::{ALREADY_PROCESSED, Consume, NOT_APPLICABLE};
+use crate::consumers::{ALREADY_PROCESSED, Consume, Context, NOT_APPLICABLE};
 use crate::events::{ROLLBACK_COMPLETED, tell};
 use crate::executor::ChangeExecutor;
 use crate::hooks::TakenBack;
@@ -65,7 +65,7 @@ impl Consume for Rollback {
         let from = before.clone().unwrap_or_else(Metrics::nothing_counted);
         store::excuse_neighbours(tx, &own.id, id, (&from, &restored)).await?;
         let metrics = (&before.unwrap_or_default(), &restored);
-        report_metrics_to_guardian(cx.publisher(), tx, &proposal, State::RolledBack, metrics, BTreeMap::new()).await?;
+        report_metrics_to_guardian(cx.transport(), tx, &proposal, State::RolledBack, metrics, BTreeMap::new()).await?;
         release_target(cx, tx, &proposal).await?;
         let limit = trigger.threshold.normalised();
         if let Some(agent) = own.agents.of(&proposal.agent_type) {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 
 use super::Own;
-use crate::consumers::{ALREADY_PROCESSED, Consume};
+use crate::consumers::{ALREADY_PROCESSED, Consume, Context};
 use crate::events::{PROFILE_UPDATED, tell};
 use crate::messages::SafetyProfileUpdate;
 use crate::store::{self, LearnedProfile};

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 
 use super::Own;
-use crate::consumers::Consume;
+use crate::consumers::{Consume, Context};
 use crate::messages::SendProposals;
 use crate::producers::instance::{propose_for_consensus, send_proposals};
 use crate::store;
@@ -25,13 +25,13 @@ impl Consume for Sending {
         let tx = cx.transaction().await?;
         for _ in 0..BATCH_MAX {
             let Some(proposal) = store::send_next_proposal(tx, &self.0.id).await? else { return Ok("sent") };
-            propose_for_consensus(cx.publisher(), tx, &proposal).await?;
+            propose_for_consensus(cx.transport(), tx, &proposal).await?;
             if let Some(agent) = self.0.agents.of(&proposal.agent_type) {
                 agent.on_change_proposed(proposal.proposal_id, &proposal.code_change, &proposal.metadata);
             }
         }
         // There may be more.
-        send_proposals(cx.publisher(), tx, &self.0.id).await?;
+        send_proposals(cx.transport(), tx, &self.0.id).await?;
         Ok("sent")
     }
 }

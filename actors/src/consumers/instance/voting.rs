@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use pgflow::{Context, Failure};
+use pgflow::Failure;
 use time::OffsetDateTime;
 
 use super::Own;
 use crate::change::change_type;
-use crate::consumers::Consume;
+use crate::consumers::{Consume, Context};
 use crate::messages::VotingRequest;
 use crate::producers::instance::cast_vote;
 use crate::store;
@@ -40,7 +40,7 @@ impl Consume for Voting {
             "vote cast: {}",
             opinion.reason
         );
-        cast_vote(cx.publisher(), tx, &own.id, &request, opinion).await?;
+        cast_vote(cx.transport(), tx, &own.id, &request, opinion).await?;
         Ok("voted")
     }
 }
