@@ -73,7 +73,12 @@ struct Setting {
 }
 
 /// Measures, on the database that is named or on one of its own, and prints; a missed target is no error.
-pub(crate) async fn run(options: Options, named: Option<String>, workers: (Workers, Workers), json: bool) -> Result<()> {
+pub(crate) async fn run(
+    options: Options,
+    named: Option<String>,
+    workers: (Workers, Workers),
+    json: bool,
+) -> Result<()> {
     let mut stage = Stage::set(named, options.instances, workers).await?;
     let measured = tokio::select! {
         measured = measure(&mut stage, options, workers) => measured,

@@ -10,7 +10,7 @@ use pgflow::{Config, Runtime};
 use time::OffsetDateTime;
 
 use crate::alerts::Alarms;
-use crate::consumers::central::{Own, register};
+use crate::consumers::central::{KnownSafe, Own, register};
 use crate::producers::central::{check_health_later, order_daily_learning};
 use crate::settings::Settings;
 use crate::store::{self, Database};
@@ -32,7 +32,8 @@ impl Central {
         store::init(&config.url, &config.schema).await.context("put the tables in place")?;
         let database = Database::new(&config.url);
         config.alert_bytes = config.alert_bytes.or(settings.bytes_max);
-        let own = Arc::new(Own { alarms: Alarms::new(&config).await?, settings, started: Instant::now() });
+        let alarms = Alarms::new(&config).await?;
+        let own = Arc::new(Own { alarms, settings, started: Instant::now(), known_safe: KnownSafe::default() });
         let runtime = register(Runtime::builder(config), &own).start().await?;
         let client = database.client().await?;
         check_health_later(runtime.publisher(), &*client, Duration::ZERO, own.settings.windows.health).await?;

@@ -5,6 +5,7 @@
 mod consensus;
 mod guardian;
 mod init;
+mod known_safe;
 mod listing;
 mod measured;
 mod neighbours;
@@ -13,25 +14,25 @@ mod profiles;
 mod proposals;
 mod story;
 mod text;
+mod typed;
 
 use std::sync::Arc;
 pub use story::{Happening, happenings, link_messages, messages_about};
 
 use tokio::sync::Mutex;
 use tokio_postgres::types::{FromSqlOwned, Json};
-use tokio_postgres::{Client, GenericClient, Row};
+use tokio_postgres::{Client, Row};
 
-pub use consensus::{NewVote, register_change};
 pub use consensus::{
-    OpenVote, admit_change, decide_consensus, insert_consensus, insert_vote, lock_consensus, note_vote, votes_on,
-    votes_under_way,
+    NewVote, OpenVote, admit_change, decide_consensus, insert_consensus, insert_vote, lock_consensus, note_vote,
+    votes_on, votes_under_way,
 };
 pub use guardian::{
     FailedRollback, Report, Rollback, WatchedChange, close_change, complete_rollback, failed_rollbacks, insert_metrics,
-    insert_rollback, known_safe, lock_change, mark_stale, note_trigger, rollback_ordered, save_report, save_strategy,
-    strategy,
+    insert_rollback, lock_change, mark_stale, note_trigger, rollback_ordered, save_report, save_strategy, strategy,
 };
 pub use init::{init, init_tables};
+pub use known_safe::{Known, known_safe, known_safe_code};
 pub use listing::{Listed, list_proposals};
 pub use measured::{gate, insert_readings, lock_readings, record_outcome, save_agent_metrics, take_readings};
 pub use neighbours::{cut_short, excuse_neighbours, is_condemned, mark_suspect, watched};
@@ -45,7 +46,7 @@ pub use profiles::{
 pub use proposals::{
     NewProposal, Proposal, Run, agent_record, agent_success, enter_applied, enter_decided, enter_executing,
     enter_failed, enter_kept, enter_rolled_back, find_proposal, insert_proposal, lock_proposal, next_proposal,
-    request_rollback, send_next_proposal, send_proposal, waits_for_target,
+    request_rollback, send_next_proposals, send_proposal, waits_for_target,
 };
 
 /// What the database answered.
@@ -73,15 +74,6 @@ where
     Json<T>: FromSqlOwned,
 {
     Ok(row.try_get::<_, Option<Json<T>>>(column)?.map(|value| value.0))
-}
-
-/// Did a compare-and-set find the row in the state it asked for?
-async fn took<C: GenericClient + Sync>(
-    client: &C,
-    statement: &str,
-    parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
-) -> Result<bool> {
-    Ok(client.query_opt(statement, parameters).await?.is_some())
 }
 
 /// A connection for statements outside of handlers' transactions, made anew when it breaks. Statements of several
