@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use crate::alerts::Alarms;
 use crate::consumers::OnQueues;
-use crate::consumers::central::{Own, register};
+use crate::consumers::central::{KnownSafe, Own, register};
 use crate::producers::central::{check_health_later, order_daily_learning};
 use crate::settings::Settings;
 use crate::store;
@@ -55,7 +55,8 @@ impl Central {
 
 /// What its consumers share.
 pub(crate) async fn prepare(config: &Config, settings: Settings) -> Result<Arc<Own>> {
-    Ok(Arc::new(Own { alarms: Alarms::new(config).await?, settings, started: Instant::now() }))
+    let alarms = Alarms::new(config).await?;
+    Ok(Arc::new(Own { alarms, settings, started: Instant::now(), known_safe: KnownSafe::default() }))
 }
 
 /// Serves its queues.

@@ -21,7 +21,7 @@ use pgflow_actors::{manual, store};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
-use crate::{demo, trace};
+use crate::{bench, demo, trace};
 
 /// Agents that propose changes to their own code, and a central that decides, watches and learns.
 #[derive(Debug, Parser)]
@@ -131,6 +131,10 @@ enum Command {
     },
     /// Run the whole system on an embedded Postgres, and check what became of everything
     Demo(demo::Options),
+    /// Measure the documented targets under proposals that are submitted all at once
+    ///
+    /// On an embedded Postgres (durable, fsync on), or on an empty database that is named; the latter keeps what is measured
+    Bench(bench::Options),
     /// Everything that happened to a proposal, in order of time
     Trace {
         /// The proposal
@@ -139,9 +143,9 @@ enum Command {
 }
 
 impl Cli {
-    /// The demo shows what happens itself; its standard output is the summary alone.
-    pub(crate) const fn is_demo(&self) -> bool {
-        matches!(self.command, Command::Demo(_))
+    /// The demo and the bench show what happens themselves; their standard output is the summary alone.
+    pub(crate) const fn shows_progress(&self) -> bool {
+        matches!(self.command, Command::Demo(_) | Command::Bench(_))
     }
 
     /// A role's log is its output; a command's output is its answer, and the log goes to standard error.
@@ -166,7 +170,6 @@ impl Cli {
 const LEARN_LIMIT: Duration = Duration::from_secs(25);
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
-    let is_demo = cli.is_demo();
     let flags = cli.flags.completed(cli.config.as_ref())?;
     let settings =
         |role| Settings::read(role, &flags, |name| std::env::var(name).ok()).map_err(|why| anyhow::anyhow!("{why}"));
@@ -175,11 +178,17 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         println!("{}", settings(role)?.shown());
         return Ok(());
     }
-    let url = flags.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok());
-    // The demo brings its own.
-    let Some(url) = url.or_else(|| is_demo.then(String::new)) else {
-        bail!("no database: say --database-url, or set PGFLOW_DATABASE_URL")
-    };
+    let named = flags.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok());
+    // These bring their own.
+    match cli.command {
+        Command::Demo(options) => return demo::run(options, cli.json).await,
+        Command::Bench(options) => {
+            let workers = (settings(Role::Central)?.workers, settings(Role::Instance)?.workers);
+            return bench::run(options, named, workers, cli.json).await;
+        }
+        _ => {}
+    }
+    let Some(url) = named else { bail!("no database: say --database-url, or set PGFLOW_DATABASE_URL") };
     match cli.command {
         Command::Init => {
             for applied in store::init(&url, SCHEMA).await? {
@@ -209,22 +218,22 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::List { instance, status } => queue::list(&url, instance.as_deref(), &status, cli.json).await,
         Command::Patterns { like } => patterns::print(&url, like.as_deref(), cli.json).await,
         Command::Doctor => doctor::run(&url, cli.json).await,
-        Command::Settings { .. } => Ok(()),
+        // Answered above.
+        Command::Settings { .. } | Command::Demo(_) | Command::Bench(_) => Ok(()),
         Command::Learn => learn(&url, cli.json).await,
         Command::Rollback { proposal } => {
             let mut client = pgflow::connect(&url, "evolution rollback").await?;
             let transport = Transport::connect(&config(&url).instance("evolution rollback")).await?;
             manual::roll_back(&transport, &mut client, proposal).await
         }
-        Command::Demo(options) => demo::run(options, cli.json).await,
         Command::Trace { proposal } => trace::print(&config(&url), proposal, cli.json).await,
     }
 }
 
-const SCHEMA: &str = "public";
+pub(crate) const SCHEMA: &str = "public";
 
 /// A role's connections: few, since every instance has its own.
-fn config(url: &str) -> Config {
+pub(crate) fn config(url: &str) -> Config {
     let mut config = Config::new(url).schema(SCHEMA);
     config.handler_connections = 4;
     config.control_connections = 3;

@@ -2,9 +2,9 @@
 
 mod backlog;
 mod bundle;
-mod children;
-mod database;
-mod figures;
+pub(crate) mod children;
+pub(crate) mod database;
+pub(crate) mod figures;
 mod files;
 mod invariants;
 mod kill;
@@ -12,10 +12,10 @@ pub(crate) mod leash;
 mod live;
 mod play;
 mod script;
-mod stage;
+pub(crate) mod stage;
 mod summary;
 mod watch;
-mod windows;
+pub(crate) mod windows;
 
 use std::path::PathBuf;
 

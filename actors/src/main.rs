@@ -1,5 +1,6 @@
 //! The command `evolution`.
 
+mod bench;
 mod cli;
 mod demo;
 mod trace;
@@ -13,7 +14,7 @@ use cli::{Cli, run};
 fn main() -> ExitCode {
     demo::leash::heed();
     let cli = Cli::parse();
-    if !cli.is_demo() {
+    if !cli.shows_progress() {
         cli.start_log();
     }
     let runtime = match tokio::runtime::Runtime::new() {

@@ -82,7 +82,7 @@ pub async fn send_for_consensus(transport: &Transport, client: &mut Client, id: 
         let known = store::find_proposal(&tx, id).await?.is_some();
         return refuse(if known { Refusal::NotPending } else { Refusal::NotFound });
     };
-    propose_for_consensus(transport, &tx, &sent).await?;
+    propose_for_consensus(transport, &tx, &[sent]).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -17,9 +17,7 @@ use crate::messages::{
     ConsensusDeadline, ConsensusResult, ExecuteProposal, ExecutionMetrics, ObserveChange, Payload,
     ProposalForConsensus, RollbackTrigger, WatchChange,
 };
-use crate::producers::central::{
-    request_votes, send_consensus_result, send_rollback_trigger, set_deadline, watch_later,
-};
+use crate::producers::central::{open_vote, send_consensus_result, send_rollback_trigger, watch_later};
 use crate::producers::instance::{
     flush_metrics_later, observe_later, order_execution, propose_for_consensus, report_metrics_to_guardian,
 };
@@ -80,7 +78,7 @@ impl Resume<'_> {
         let proposal = &one.proposal;
         match (proposal.status, &one.vote) {
             (State::SentForConsensus, None) if !waits(ProposalForConsensus::TYPE) => {
-                propose_for_consensus(self.by_instance, tx, proposal).await?;
+                propose_for_consensus(self.by_instance, tx, std::slice::from_ref(proposal)).await?;
             }
             (State::SentForConsensus, Some(vote)) if vote.decision.status == Status::Voting => {
                 if waits(ConsensusDeadline::TYPE) {
@@ -113,9 +111,8 @@ impl Resume<'_> {
 
     /// The votes that were on their way are cast again, and the time that is left runs.
     async fn ask_again(&self, tx: &Transaction<'_>, vote: &FoundVote) -> Result<()> {
-        request_votes(self.by_central, tx, &vote.asked, vote.deadline).await?;
         let left = Duration::try_from(vote.deadline - OffsetDateTime::now_utc()).unwrap_or_default();
-        set_deadline(self.by_central, tx, vote.asked.proposal_id, vote.deadline, left).await?;
+        open_vote(self.by_central, tx, &vote.asked, vote.deadline, left).await?;
         Ok(())
     }
 }

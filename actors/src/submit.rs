@@ -13,7 +13,7 @@ use crate::events::{PROPOSAL_SUBMITTED, tell};
 use crate::json::Object;
 use crate::messages::{Envelope, PatternDiscovered, Payload, ProposalForConsensus, decode_value};
 use crate::producers::instance::send_proposals;
-use crate::producers::send;
+use crate::producers::{in_order, send, together};
 use crate::profile::Profile;
 use crate::score::{Scoring, priority};
 use crate::store::{self, NewProposal};
@@ -77,27 +77,50 @@ pub fn read_line(text: &str, instance: &str) -> Result<Line> {
     Ok(Line::Proposal(Box::new(serde_json::from_value(value).context("invalid_format")?)))
 }
 
+/// Most rows that are on their way at once.
+const UNDER_WAY_MAX: usize = 100;
+
 /// Submits everything for `instance`, all or nothing; answers the proposals' ids.
 ///
 /// # Errors
 /// A proposal that would be refused, an id that is taken, the database.
 pub async fn submit(transport: &Transport, client: &mut Client, instance: &str, lines: Vec<Line>) -> Result<Vec<Uuid>> {
     let tx = client.transaction().await?;
-    let mut ids = Vec::new();
+    let mut proposals = Vec::new();
     for line in lines {
         match line {
-            Line::Proposal(submission) => ids.push(insert(&tx, instance, *submission).await?),
+            Line::Proposal(submission) => proposals.push(scored(&tx, instance, *submission).await?),
             Line::Pattern(pattern) => drop(send(transport, &tx, *pattern, |out| out).await?),
         }
     }
-    if !ids.is_empty() {
-        send_proposals(transport, &tx, instance).await?;
+    if !proposals.is_empty() {
+        // The word to the instance does not wait for the rows: they come together or not at all.
+        let rows = async {
+            for some in proposals.chunks(UNDER_WAY_MAX) {
+                in_order(some.iter().map(|new| insert(&tx, new))).await.into_iter().collect::<Result<()>>()?;
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        let told = async { Ok(send_proposals(transport, &tx, instance).await?) };
+        together(transport, rows, told).await?;
     }
     tx.commit().await?;
-    Ok(ids)
+    for new in &proposals {
+        let (id, score) = (new.proposal_id, new.priority);
+        tell!(PROPOSAL_SUBMITTED, proposal_id = %id, priority_score = score, agent_type = new.agent_type, "proposal submitted");
+    }
+    Ok(proposals.into_iter().map(|new| new.proposal_id).collect())
 }
 
-async fn insert<C: GenericClient + Sync>(client: &C, instance: &str, submission: Submission) -> Result<Uuid> {
+async fn insert<C: GenericClient + Sync>(client: &C, new: &NewProposal) -> Result<()> {
+    if store::insert_proposal(client, new).await? {
+        return Ok(());
+    }
+    bail!("proposal {} was submitted before", new.proposal_id)
+}
+
+/// The proposal of a line, as it is kept.
+async fn scored<C: GenericClient + Sync>(client: &C, instance: &str, submission: Submission) -> Result<NewProposal> {
     let proposal_id = submission.proposal_id.unwrap_or_else(Uuid::now_v7);
     let safety_profile = Profile::parse(&submission.safety_profile)?;
     // As central will see it: what it would refuse is refused here.
@@ -125,7 +148,7 @@ async fn insert<C: GenericClient + Sync>(client: &C, instance: &str, submission:
     };
     let score = priority(scoring, Duration::ZERO);
     let named = submission.metadata.get("change_type").and_then(Value::as_str);
-    let new = NewProposal {
+    Ok(NewProposal {
         proposal_id,
         instance_id: instance.to_owned(),
         change_type: change_type(named, &submission.code_change).tag().to_owned(),
@@ -138,10 +161,5 @@ async fn insert<C: GenericClient + Sync>(client: &C, instance: &str, submission:
         impact_score: submission.impact_score,
         risk_score: submission.risk_score,
         priority: score,
-    };
-    if !store::insert_proposal(client, &new).await? {
-        bail!("proposal {proposal_id} was submitted before");
-    }
-    tell!(PROPOSAL_SUBMITTED, %proposal_id, priority_score = score, agent_type = new.agent_type, "proposal submitted");
-    Ok(proposal_id)
+    })
 }

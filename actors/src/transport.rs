@@ -79,6 +79,12 @@ impl Transport {
         }
     }
 
+    /// Whether a send may be under way beside other statements of its transaction: one that may go back to a savepoint would take
+    /// them along.
+    pub(crate) fn may_overlap(&self) -> bool {
+        self.memory.is_none()
+    }
+
     /// Sends to one consumer. In memory there is no number, and no receipt.
     pub(crate) async fn send<C, P>(&self, client: &C, payload: P, address: Address) -> Result<Option<Receipt>>
     where

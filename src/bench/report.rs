@@ -35,7 +35,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub(super) async fn ask(client: &Client) -> Result<Self> {
+    /// Asks the server that this connection leads to.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn ask(client: &Client) -> Result<Self> {
         let sql = "SELECT current_setting('server_version'), current_setting('fsync'), \
                    current_setting('synchronous_commit'), current_setting('shared_buffers')";
         let row = client.query_one(sql, &[]).await.map_err(failed)?;

@@ -1,4 +1,4 @@
--- What send_next_proposal.sql would send for instance $1, in the same order, left where it is. Index: evolution_proposals_pending.
+-- What send_next_proposals.sql would send first for instance $1, in the same order, left where it is. Index: evolution_proposals_pending.
 SELECT c.* FROM evolution_proposals c
 WHERE c.instance_id = $1 AND c.status = 'pending' AND NOT EXISTS (
   SELECT FROM evolution_proposals o

@@ -82,7 +82,7 @@ impl Stage {
 }
 
 /// Ctrl-C, or a polite kill.
-async fn interrupted() -> Result<()> {
+pub(crate) async fn interrupted() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
     tokio::select! {
         pressed = tokio::signal::ctrl_c() => pressed.context("wait for Ctrl-C"),

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::{Result, broadcast, send};
+use super::{Result, broadcast, publish, send, together};
 use crate::consensus::{Decision, ballots};
 use crate::events::{CONSENSUS_RESULT_PUBLISHED, PROFILE_UPDATE_PUBLISHED, ROLLBACK_TRIGGER_PUBLISHED, tell};
 use crate::learning::next_midnight;
@@ -19,27 +19,24 @@ use crate::store::{self, Figures, LearnedProfile, Rollback};
 use crate::transport::Transport;
 use crate::voting::CastVote;
 
-/// Asks every live instance to vote; answers how many were asked.
-pub async fn request_votes<C: GenericClient + Sync>(
+/// Asks every live instance to vote, and sets the vote's timer, which by the queue is durable, so that central may be killed meanwhile;
+/// answers how many were asked.
+pub async fn open_vote<C: GenericClient + Sync>(
     transport: &Transport,
     client: &C,
     proposal: &ProposalForConsensus,
     deadline: OffsetDateTime,
-) -> Result<usize> {
-    let request = VotingRequest::about(proposal, OffsetDateTime::now_utc(), deadline);
-    broadcast(transport, client, request).await
-}
-
-/// Sets the timer of a vote: durable, so that central may be killed meanwhile.
-pub async fn set_deadline<C: GenericClient + Sync>(
-    transport: &Transport,
-    client: &C,
-    proposal: Uuid,
-    deadline: OffsetDateTime,
     window: Duration,
-) -> Result<Option<Receipt>> {
-    let message = ConsensusDeadline { envelope: Envelope::new(), proposal_id: proposal, deadline };
-    send(transport, client, message, |out| out.delay(window)).await
+) -> Result<usize> {
+    let id = proposal.proposal_id;
+    let request = VotingRequest::about(proposal, OffsetDateTime::now_utc(), deadline);
+    let timer = ConsensusDeadline { envelope: Envelope::new(), proposal_id: id, deadline };
+    let asked = broadcast(transport, client, request);
+    let timer = publish(transport, client, timer, |out| out.delay(window));
+    let (asked, timer) = together(transport, asked, timer).await?;
+    let links: Vec<_> = asked.receipts.iter().chain(&timer).map(|receipt| (id, receipt.id)).collect();
+    store::link_messages(client, &links).await?;
+    Ok(asked.copies)
 }
 
 /// Tells the proposer what was decided.
@@ -133,7 +130,7 @@ pub async fn send_safety_profile_update<C: GenericClient + Sync>(
         safety_profile: learned.profile.clone(),
         timestamp: learned.learned_at,
     };
-    let copies = broadcast(transport, client, message).await?;
+    let copies = broadcast(transport, client, message).await?.copies;
     tell!(PROFILE_UPDATE_PUBLISHED, agent_type = learned.agent_type, copies, "learned profile sent");
     Ok(copies)
 }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::{Result, send};
+use super::{Result, publish, send, send_all};
 use crate::batch::Agents;
 use crate::events::{METRICS_PUBLISHED, PATTERN_PUBLISHED, PROPOSAL_PUBLISHED, PROPOSAL_SENT_FOR_CONSENSUS, tell};
 use crate::json::Object;
@@ -22,13 +22,13 @@ use crate::store::{self, Proposal};
 use crate::transport::Transport;
 use crate::voter::Opinion;
 
-/// Asks central for consent.
+/// Asks central for consent to each, in this order.
 pub async fn propose_for_consensus<C: GenericClient + Sync>(
     transport: &Transport,
     client: &C,
-    proposal: &Proposal,
-) -> Result<Option<Receipt>> {
-    let message = ProposalForConsensus {
+    proposals: &[Proposal],
+) -> Result<()> {
+    let message = |proposal: &Proposal| ProposalForConsensus {
         envelope: Envelope::new(),
         proposal_id: proposal.proposal_id,
         instance_id: proposal.instance_id.clone(),
@@ -39,10 +39,13 @@ pub async fn propose_for_consensus<C: GenericClient + Sync>(
         safety_profile: proposal.safety_profile.clone(),
         timestamp: OffsetDateTime::now_utc(),
     };
-    let receipt = send(transport, client, message, |out| out).await?;
-    tell!(PROPOSAL_PUBLISHED, proposal_id = %proposal.proposal_id, number = receipt.map(|receipt| receipt.id), "proposal published");
-    tell!(PROPOSAL_SENT_FOR_CONSENSUS, proposal_id = %proposal.proposal_id, "proposal sent for consensus");
-    Ok(receipt)
+    let receipts = send_all(transport, client, proposals.iter().map(message)).await?;
+    for (proposal, receipt) in proposals.iter().zip(receipts) {
+        let number = receipt.map(|receipt| receipt.id);
+        tell!(PROPOSAL_PUBLISHED, proposal_id = %proposal.proposal_id, number, "proposal published");
+        tell!(PROPOSAL_SENT_FOR_CONSENSUS, proposal_id = %proposal.proposal_id, "proposal sent for consensus");
+    }
+    Ok(())
 }
 
 /// Reports what a change did, as of `status`; `shadowed` is held against other changes.
@@ -141,9 +144,10 @@ pub async fn cast_vote<C: GenericClient + Sync>(
         reason: opinion.reason,
         timestamp: OffsetDateTime::now_utc(),
     };
-    let receipt = send(transport, client, message, |out| out).await?;
+    let receipt = publish(transport, client, message, |out| out).await?;
     // After the publish: what is noted in time was published in time.
-    store::note_vote(client, request.proposal_id, instance).await?;
+    let links: Vec<_> = receipt.iter().map(|receipt| (request.proposal_id, receipt.id)).collect();
+    tokio::try_join!(store::note_vote(client, request.proposal_id, instance), store::link_messages(client, &links))?;
     Ok(receipt)
 }
 

@@ -7,8 +7,11 @@
 pub mod central;
 pub mod instance;
 
+use std::task::Poll;
+
 use pgflow::Receipt;
 use tokio_postgres::GenericClient;
+use uuid::Uuid;
 
 use crate::events::{PUBLISH_FAILED, tell};
 use crate::messages::Payload;
@@ -31,9 +34,9 @@ pub enum PublishError {
 }
 
 /// The result of a producer.
-pub type Result<T> = std::result::Result<T, PublishError>;
+pub type Result<T, E = PublishError> = std::result::Result<T, E>;
 
-/// Sends, and tells when that fails.
+/// Sends, and links the message to the proposal that it is about.
 pub(crate) async fn send<C, P>(
     transport: &Transport,
     client: &C,
@@ -45,30 +48,108 @@ where
     P: Payload,
 {
     let about = payload.proposal();
-    let sent = transport.send(client, payload, address(Address::default())).await;
-    match (&sent, about) {
-        (Ok(Some(receipt)), Some(proposal)) => store::link_messages(client, proposal, &[receipt.id]).await?,
-        (Ok(_), _) => {}
-        (Err(reason), _) => {
-            let proposal_id = about.map(|id| id.to_string());
-            tell!(PUBLISH_FAILED, kind = P::TYPE, proposal_id, %reason, "publishing {} failed", P::TYPE);
-        }
+    let receipt = publish(transport, client, payload, address).await?;
+    if let (Some(proposal), Some(receipt)) = (about, &receipt) {
+        store::link_messages(client, &[(proposal, receipt.id)]).await?;
     }
-    sent
+    Ok(receipt)
 }
 
-/// Sends a copy to every live instance; answers how many.
-pub(crate) async fn broadcast<C, P>(transport: &Transport, client: &C, payload: P) -> Result<usize>
+/// Sends all in this order; by the queue alone, without waiting for one before the next is on its way.
+pub(crate) async fn send_all<C, P>(
+    transport: &Transport,
+    client: &C,
+    payloads: impl Iterator<Item = P>,
+) -> Result<Vec<Option<Receipt>>>
+where
+    C: GenericClient + Sync,
+    P: Payload,
+{
+    let payloads: Vec<P> = payloads.collect();
+    let about: Vec<Option<Uuid>> = payloads.iter().map(Payload::proposal).collect();
+    let sends = payloads.into_iter().map(|payload| publish(transport, client, payload, |out| out));
+    let receipts: Vec<Option<Receipt>> = if transport.may_overlap() {
+        in_order(sends).await.into_iter().collect::<Result<_>>()?
+    } else {
+        let mut receipts = Vec::new();
+        for send in sends {
+            receipts.push(send.await?);
+        }
+        receipts
+    };
+    let links: Vec<_> =
+        about.iter().zip(&receipts).filter_map(|(about, sent)| Some(((*about)?, sent.as_ref()?.id))).collect();
+    store::link_messages(client, &links).await?;
+    Ok(receipts)
+}
+
+/// Sends a message that is yet to be linked, and tells when that fails.
+pub(crate) async fn publish<C, P>(
+    transport: &Transport,
+    client: &C,
+    payload: P,
+    address: impl FnOnce(Address) -> Address + Send,
+) -> Result<Option<Receipt>>
 where
     C: GenericClient + Sync,
     P: Payload,
 {
     let about = payload.proposal();
-    // In memory: to the one that is here.
-    let Some(receipts) = transport.broadcast(client, payload).await? else { return Ok(1) };
-    if let Some(proposal) = about {
-        let ids: Vec<i64> = receipts.iter().map(|receipt| receipt.id).collect();
-        store::link_messages(client, proposal, &ids).await?;
+    let sent = transport.send(client, payload, address(Address::default())).await;
+    if let Err(reason) = &sent {
+        let proposal_id = about.map(|id| id.to_string());
+        tell!(PUBLISH_FAILED, kind = P::TYPE, proposal_id, %reason, "publishing {} failed", P::TYPE);
     }
-    Ok(receipts.len())
+    sent
+}
+
+/// What a broadcast came to.
+pub(crate) struct Copies {
+    /// How many were sent.
+    pub(crate) copies: usize,
+    /// Those that went by the queue; yet to be linked.
+    pub(crate) receipts: Vec<Receipt>,
+}
+
+/// Sends a copy to every live instance.
+pub(crate) async fn broadcast<C, P>(transport: &Transport, client: &C, payload: P) -> Result<Copies>
+where
+    C: GenericClient + Sync,
+    P: Payload,
+{
+    // In memory: to the one that is here.
+    let receipts = transport.broadcast(client, payload).await?;
+    let copies = receipts.as_ref().map_or(1, Vec::len);
+    Ok(Copies { copies, receipts: receipts.unwrap_or_default() })
+}
+
+/// Both, without waiting for the one before the other is on its way, where sends may overlap.
+pub(crate) async fn together<A, B, E>(
+    transport: &Transport,
+    one: impl Future<Output = Result<A, E>>,
+    other: impl Future<Output = Result<B, E>>,
+) -> Result<(A, B), E> {
+    if !transport.may_overlap() {
+        return Ok((one.await?, other.await?));
+    }
+    let (one, other) = tokio::join!(one, other);
+    Ok((one?, other?))
+}
+
+/// Starts all, in this order, and waits for all. What each sends first is on the connection in this order, which the server
+/// keeps to.
+pub(crate) async fn in_order<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut all: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
+    std::future::poll_fn(|cx| {
+        let mut waits = false;
+        for (one, answer) in all.iter_mut().filter(|(_, answer)| answer.is_none()) {
+            match one.as_mut().poll(cx) {
+                Poll::Ready(it) => *answer = Some(it),
+                Poll::Pending => waits = true,
+            }
+        }
+        if waits { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    all.into_iter().filter_map(|(_, answer)| answer).collect()
 }

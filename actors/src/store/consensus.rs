@@ -5,7 +5,8 @@ use tokio_postgres::GenericClient;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
-use super::{Result, sql, took};
+use super::typed::{Parameters, execute, query, query_one, query_opt, took};
+use super::{Result, sql};
 use crate::consensus::{Rule, Status};
 use crate::messages::ProposalForConsensus;
 use crate::voting::CastVote;
@@ -42,9 +43,10 @@ pub struct OpenVote {
 pub async fn insert_consensus<C: GenericClient + Sync>(
     client: &C,
     proposal: &ProposalForConsensus,
+    change_type: &str,
     new: &NewVote,
 ) -> Result<bool> {
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+    let parameters: Parameters<'_> = &[
         &proposal.proposal_id,
         &proposal.instance_id,
         &Json(proposal),
@@ -53,13 +55,17 @@ pub async fn insert_consensus<C: GenericClient + Sync>(
         &new.similarity,
         &new.rationale,
         &new.deadline,
+        &proposal.agent_type,
+        &change_type,
+        &Json(&proposal.code_change),
+        &Json(&proposal.safety_profile),
     ];
     took(client, sql!("insert_consensus"), parameters).await
 }
 
 /// `lock_consensus.sql`
 pub async fn lock_consensus<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<OpenVote>> {
-    let Some(row) = client.query_opt(sql!("lock_consensus"), &[&id]).await? else { return Ok(None) };
+    let Some(row) = query_opt(client, sql!("lock_consensus"), &[&id]).await? else { return Ok(None) };
     Ok(Some(OpenVote {
         instance_id: row.try_get("instance_id")?,
         status: row.try_get("status")?,
@@ -70,14 +76,14 @@ pub async fn lock_consensus<C: GenericClient + Sync>(client: &C, id: Uuid) -> Re
 
 /// `insert_vote.sql`
 pub async fn insert_vote<C: GenericClient + Sync>(client: &C, id: Uuid, vote: &CastVote) -> Result<()> {
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+    let parameters: Parameters<'_> =
         &[&id, &vote.instance_id, &vote.vote, &vote.confidence, &vote.reason, &vote.voted_at];
-    client.execute(sql!("insert_vote"), parameters).await.map(drop)
+    execute(client, sql!("insert_vote"), parameters).await
 }
 
 /// `votes_on.sql`
 pub async fn votes_on<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Vec<CastVote>> {
-    let rows = client.query(sql!("votes_on"), &[&id]).await?;
+    let rows = query(client, sql!("votes_on"), &[&id]).await?;
     rows.iter()
         .map(|row| {
             Ok(CastVote {
@@ -93,12 +99,12 @@ pub async fn votes_on<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<V
 
 /// `note_vote.sql`
 pub async fn note_vote<C: GenericClient + Sync>(client: &C, id: Uuid, voter: &str) -> Result<()> {
-    client.execute(sql!("note_vote"), &[&id, &voter]).await.map(drop)
+    execute(client, sql!("note_vote"), &[&id, &voter]).await
 }
 
 /// `votes_under_way.sql`
 pub async fn votes_under_way<C: GenericClient + Sync>(client: &C, id: Uuid, deadline: OffsetDateTime) -> Result<bool> {
-    client.query_one(sql!("votes_under_way"), &[&id, &deadline]).await?.try_get(0)
+    query_one(client, sql!("votes_under_way"), &[&id, &deadline]).await?.try_get(0)
 }
 
 /// `decide_consensus.sql`
@@ -112,25 +118,8 @@ pub async fn decide_consensus<C: GenericClient + Sync>(
     took(client, sql!("decide_consensus"), &[&id, &status, &confidence, &rationale]).await
 }
 
-/// `register_change.sql`
-pub async fn register_change<C: GenericClient + Sync>(
-    client: &C,
-    proposal: &ProposalForConsensus,
-    change_type: &str,
-) -> Result<()> {
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
-        &proposal.proposal_id,
-        &proposal.instance_id,
-        &proposal.agent_type,
-        &change_type,
-        &Json(&proposal.code_change),
-        &Json(&proposal.safety_profile),
-    ];
-    client.execute(sql!("register_change"), parameters).await.map(drop)
-}
-
 /// `admit_change.sql`
 pub async fn admit_change<C: GenericClient + Sync>(client: &C, id: Uuid, approved: bool) -> Result<()> {
     let status = if approved { "active" } else { "expired" };
-    client.execute(sql!("admit_change"), &[&id, &status]).await.map(drop)
+    execute(client, sql!("admit_change"), &[&id, &status]).await
 }

@@ -5,9 +5,9 @@ use tokio_postgres::GenericClient;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
-use super::{Result, json, sql, took};
+use super::typed::{Parameters, execute, query, query_one, query_opt, took};
+use super::{Result, json, sql};
 use crate::breach::{Breach, Counts};
-use crate::json::Object;
 use crate::messages::{ExecutionMetrics, Limit};
 use crate::metrics::Judged;
 use crate::profile::Profile;
@@ -47,7 +47,7 @@ impl WatchedChange {
 
 /// `lock_change.sql`
 pub async fn lock_change<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<WatchedChange>> {
-    let Some(row) = client.query_opt(sql!("lock_change"), &[&id]).await? else { return Ok(None) };
+    let Some(row) = query_opt(client, sql!("lock_change"), &[&id]).await? else { return Ok(None) };
     Ok(Some(WatchedChange {
         instance_id: row.try_get("instance_id")?,
         agent_type: row.try_get("agent_type")?,
@@ -76,7 +76,7 @@ pub struct Report<'a> {
 /// `insert_metrics.sql`
 pub async fn insert_metrics<C: GenericClient + Sync>(client: &C, report: Report<'_>) -> Result<()> {
     let Report { message, judged, breaches } = report;
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+    let parameters: Parameters<'_> = &[
         &message.proposal_id,
         &message.instance_id,
         &message.status,
@@ -90,7 +90,7 @@ pub async fn insert_metrics<C: GenericClient + Sync>(client: &C, report: Report<
         &Json(breaches),
         &message.timestamp,
     ];
-    client.execute(sql!("insert_metrics"), parameters).await.map(drop)
+    execute(client, sql!("insert_metrics"), parameters).await
 }
 
 /// `save_report.sql`
@@ -101,18 +101,12 @@ pub async fn save_report<C: GenericClient + Sync>(
     reported_at: OffsetDateTime,
     window_ends_at: OffsetDateTime,
 ) -> Result<()> {
-    client.execute(sql!("save_report"), &[&id, &Json(counts), &reported_at, &window_ends_at]).await.map(drop)
+    execute(client, sql!("save_report"), &[&id, &Json(counts), &reported_at, &window_ends_at]).await
 }
 
 /// `close_change.sql`
 pub async fn close_change<C: GenericClient + Sync>(client: &C, id: Uuid, status: &str) -> Result<bool> {
     took(client, sql!("close_change"), &[&id, &status]).await
-}
-
-/// `known_safe.sql`
-pub async fn known_safe<C: GenericClient + Sync>(client: &C) -> Result<Vec<Object>> {
-    let rows = client.query(sql!("known_safe"), &[]).await?;
-    rows.iter().map(|row| row.try_get::<_, Json<Object>>(0).map(|object| object.0)).collect()
 }
 
 /// An order to take a change back.
@@ -137,7 +131,7 @@ pub struct Rollback {
 /// `insert_rollback.sql`; false when one was ordered before.
 pub async fn insert_rollback<C: GenericClient + Sync>(client: &C, order: &Rollback) -> Result<bool> {
     let count = i32::try_from(order.breach_count).unwrap_or(i32::MAX);
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+    let parameters: Parameters<'_> = &[
         &order.proposal_id,
         &order.rollback_id,
         &order.instance_id,
@@ -151,34 +145,34 @@ pub async fn insert_rollback<C: GenericClient + Sync>(client: &C, order: &Rollba
 
 /// `note_trigger.sql`
 pub async fn note_trigger<C: GenericClient + Sync>(client: &C, id: Uuid, message: i64) -> Result<()> {
-    client.execute(sql!("note_trigger"), &[&id, &message]).await.map(drop)
+    execute(client, sql!("note_trigger"), &[&id, &message]).await
 }
 
 /// `complete_rollback.sql`; its duration in seconds, if it was ordered and not completed before.
 pub async fn complete_rollback<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<f64>> {
-    client.query_opt(sql!("complete_rollback"), &[&id]).await?.map(|row| row.try_get(0)).transpose()
+    query_opt(client, sql!("complete_rollback"), &[&id]).await?.map(|row| row.try_get(0)).transpose()
 }
 
 /// `rollback_ordered.sql`
 pub async fn rollback_ordered<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<bool> {
-    client.query_one(sql!("rollback_ordered"), &[&id]).await?.try_get(0)
+    query_one(client, sql!("rollback_ordered"), &[&id]).await?.try_get(0)
 }
 
 /// `strategy.sql`; the documented plan until one was learned.
 pub async fn strategy<C: GenericClient + Sync>(client: &C, change_type: &str) -> Result<Strategy> {
     let documented = Strategy::for_change_type(change_type);
-    let row = client.query_opt(sql!("strategy"), &[&documented.change_type]).await?;
+    let row = query_opt(client, sql!("strategy"), &[&documented.change_type]).await?;
     row.map_or(Ok(documented), |row| json(&row, "strategy"))
 }
 
 /// `save_strategy.sql`
 pub async fn save_strategy<C: GenericClient + Sync>(client: &C, strategy: &Strategy) -> Result<()> {
-    client.execute(sql!("save_strategy"), &[&strategy.change_type, &Json(strategy)]).await.map(drop)
+    execute(client, sql!("save_strategy"), &[&strategy.change_type, &Json(strategy)]).await
 }
 
 /// `mark_stale.sql`
 pub async fn mark_stale<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<()> {
-    client.execute(sql!("mark_stale"), &[&id]).await.map(drop)
+    execute(client, sql!("mark_stale"), &[&id]).await
 }
 
 /// A rollback that was given up.
@@ -198,7 +192,7 @@ pub struct FailedRollback {
 
 /// `failed_rollbacks.sql`
 pub async fn failed_rollbacks<C: GenericClient + Sync>(client: &C) -> Result<Vec<FailedRollback>> {
-    let rows = client.query(sql!("failed_rollbacks"), &[]).await?;
+    let rows = query(client, sql!("failed_rollbacks"), &[]).await?;
     rows.iter()
         .map(|row| {
             Ok(FailedRollback {

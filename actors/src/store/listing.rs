@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
+use super::typed::query;
 use super::{Result, sql};
 use crate::json::three_decimals;
 use crate::proposal::State;
@@ -43,7 +44,7 @@ pub async fn list_proposals<C: GenericClient + Sync>(
     limit: i64,
 ) -> Result<Vec<Listed>> {
     let states: Vec<&str> = states.iter().map(|state| state.tag()).collect();
-    let rows = client.query(sql!("list_proposals"), &[&instance, &states, &limit]).await?;
+    let rows = query(client, sql!("list_proposals"), &[&instance, &states, &limit]).await?;
     rows.iter()
         .map(|row| {
             Ok(Listed {

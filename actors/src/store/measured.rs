@@ -5,27 +5,28 @@ use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Json;
 
+use super::typed::{Parameters, execute, query, query_one, query_opt};
 use super::{Result, json, sql};
 use crate::batch::{Reading, Summary};
 use crate::gate::AdaptiveGate;
 
 /// `gate.sql`; the documented start until it moved.
 pub async fn gate<C: GenericClient + Sync>(client: &C) -> Result<AdaptiveGate> {
-    client.query_opt(sql!("gate"), &[]).await?.map_or_else(|| Ok(AdaptiveGate::default()), |row| json(&row, "gate"))
+    query_opt(client, sql!("gate"), &[]).await?.map_or_else(|| Ok(AdaptiveGate::default()), |row| json(&row, "gate"))
 }
 
 /// `lock_gate.sql`, `save_gate.sql`: takes in what became of an approved change.
 pub async fn record_outcome<C: GenericClient + Sync>(client: &C, succeeded: bool) -> Result<AdaptiveGate> {
-    let row = client.query_opt(sql!("lock_gate"), &[]).await?;
+    let row = query_opt(client, sql!("lock_gate"), &[]).await?;
     let mut gate: AdaptiveGate = row.map_or_else(|| Ok(AdaptiveGate::default()), |row| json(&row, "gate"))?;
     gate.record(succeeded);
-    client.execute(sql!("save_gate"), &[&Json(gate)]).await?;
+    execute(client, sql!("save_gate"), &[&Json(gate)]).await?;
     Ok(gate)
 }
 
 /// `lock_readings.sql`; true when some wait to be sent.
 pub async fn lock_readings<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<bool> {
-    client.query_one(sql!("lock_readings"), &[&instance]).await?.try_get(0)
+    query_one(client, sql!("lock_readings"), &[&instance]).await?.try_get(0)
 }
 
 /// `insert_readings.sql`
@@ -36,12 +37,12 @@ pub async fn insert_readings<C: GenericClient + Sync>(
     values: &[(&str, f64)],
 ) -> Result<()> {
     let (metrics, values): (Vec<&str>, Vec<f64>) = values.iter().copied().unzip();
-    client.execute(sql!("insert_readings"), &[&instance, &agent_type, &metrics, &values]).await.map(drop)
+    execute(client, sql!("insert_readings"), &[&instance, &agent_type, &metrics, &values]).await
 }
 
 /// `take_readings.sql`
 pub async fn take_readings<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<Vec<Reading>> {
-    let rows = client.query(sql!("take_readings"), &[&instance]).await?;
+    let rows = query(client, sql!("take_readings"), &[&instance]).await?;
     rows.iter()
         .map(|row| {
             Ok(Reading {
@@ -63,7 +64,7 @@ pub async fn save_agent_metrics<C: GenericClient + Sync>(
 ) -> Result<()> {
     let count = i64::try_from(summary.count).unwrap_or(i64::MAX);
     let newest = Value::from(summary.values.clone());
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+    let parameters: Parameters<'_> =
         &[&instance, &agent_type, &metric, &count, &summary.avg, &summary.min, &summary.max, &newest, &from, &until];
-    client.execute(sql!("save_agent_metrics"), parameters).await.map(drop)
+    execute(client, sql!("save_agent_metrics"), parameters).await
 }

@@ -6,6 +6,7 @@ mod consensus;
 mod guardian;
 mod half_way;
 mod init;
+mod known_safe;
 mod listing;
 mod measured;
 mod neighbours;
@@ -15,27 +16,27 @@ mod proposals;
 mod story;
 mod text;
 mod transactions;
+mod typed;
 
 use std::sync::Arc;
 pub use story::{Happening, happenings, link_messages, messages_about};
 
 use tokio::sync::Mutex;
 use tokio_postgres::types::{FromSqlOwned, Json};
-use tokio_postgres::{Client, GenericClient, Row};
+use tokio_postgres::{Client, Row};
 
-pub use consensus::{NewVote, register_change};
 pub use consensus::{
-    OpenVote, admit_change, decide_consensus, insert_consensus, insert_vote, lock_consensus, note_vote, votes_on,
-    votes_under_way,
+    NewVote, OpenVote, admit_change, decide_consensus, insert_consensus, insert_vote, lock_consensus, note_vote,
+    votes_on, votes_under_way,
 };
 pub use guardian::{
     FailedRollback, Report, Rollback, WatchedChange, close_change, complete_rollback, failed_rollbacks, insert_metrics,
-    insert_rollback, known_safe, lock_change, mark_stale, note_trigger, rollback_ordered, save_report, save_strategy,
-    strategy,
+    insert_rollback, lock_change, mark_stale, note_trigger, rollback_ordered, save_report, save_strategy, strategy,
 };
 pub(crate) use half_way::{FoundVote, HalfWay, half_way, open_rollbacks, waiting_messages};
 pub(crate) use init::init_without_queues;
 pub use init::{init, init_tables};
+pub use known_safe::{Known, known_safe, known_safe_code};
 pub use listing::{Listed, list_proposals};
 pub use measured::{gate, insert_readings, lock_readings, record_outcome, save_agent_metrics, take_readings};
 pub use neighbours::{cut_short, excuse_neighbours, is_condemned, mark_suspect, watched};
@@ -49,7 +50,7 @@ pub use profiles::{
 pub use proposals::{
     NewProposal, Proposal, Run, agent_record, agent_success, enter_applied, enter_decided, enter_executing,
     enter_failed, enter_kept, enter_rolled_back, find_proposal, insert_proposal, lock_proposal, next_proposal,
-    request_rollback, send_next_proposal, send_proposal, waits_for_target,
+    request_rollback, send_next_proposals, send_proposal, waits_for_target,
 };
 
 pub(crate) use transactions::{XactEnd, begin_try, current_xact, end_try, undo_try, xact_end};
@@ -79,15 +80,6 @@ where
     Json<T>: FromSqlOwned,
 {
     Ok(row.try_get::<_, Option<Json<T>>>(column)?.map(|value| value.0))
-}
-
-/// Did a compare-and-set find the row in the state it asked for?
-async fn took<C: GenericClient + Sync>(
-    client: &C,
-    statement: &str,
-    parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
-) -> Result<bool> {
-    Ok(client.query_opt(statement, parameters).await?.is_some())
 }
 
 /// A connection for statements outside of handlers' transactions, made anew when it breaks. Statements of several

@@ -7,6 +7,7 @@ use tokio_postgres::GenericClient;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
+use super::typed::{execute, query, query_one};
 use super::{Result, json, sql};
 use crate::blame::Watched;
 use crate::breach::Metric;
@@ -14,7 +15,7 @@ use crate::metrics::{Metrics, rebased};
 
 /// `watched.sql`
 pub async fn watched<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<Vec<Watched>> {
-    let rows = client.query(sql!("watched"), &[&instance]).await?;
+    let rows = query(client, sql!("watched"), &[&instance]).await?;
     rows.iter()
         .map(|row| Ok(Watched { id: row.try_get(0)?, started_at: row.try_get(1)?, suspect: json(row, "suspect")? }))
         .collect()
@@ -27,17 +28,17 @@ pub async fn mark_suspect<C: GenericClient + Sync>(
     suspect: &BTreeSet<Metric>,
     condemned: bool,
 ) -> Result<()> {
-    client.execute(sql!("mark_suspect"), &[&id, &Json(suspect), &condemned]).await.map(drop)
+    execute(client, sql!("mark_suspect"), &[&id, &Json(suspect), &condemned]).await
 }
 
 /// `is_condemned.sql`
 pub async fn is_condemned<C: GenericClient + Sync>(client: &C, instance: &str, within: Duration) -> Result<bool> {
-    client.query_one(sql!("is_condemned"), &[&instance, &within.as_secs_f64()]).await?.try_get(0)
+    query_one(client, sql!("is_condemned"), &[&instance, &within.as_secs_f64()]).await?.try_get(0)
 }
 
 /// `cut_short.sql`
 pub async fn cut_short<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<Vec<Uuid>> {
-    client.query(sql!("cut_short"), &[&instance]).await?.iter().map(|row| row.try_get(0)).collect()
+    query(client, sql!("cut_short"), &[&instance]).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// `baselines.sql`, `save_baseline.sql`: what the counters gained while `culprit` was there is not held against others.
@@ -47,9 +48,9 @@ pub async fn excuse_neighbours<C: GenericClient + Sync>(
     culprit: Uuid,
     (from, to): (&Metrics, &Metrics),
 ) -> Result<()> {
-    for row in client.query(sql!("baselines"), &[&instance, &culprit]).await? {
+    for row in query(client, sql!("baselines"), &[&instance, &culprit]).await? {
         let (id, base): (Uuid, Metrics) = (row.try_get("proposal_id")?, json(&row, "baseline")?);
-        client.execute(sql!("save_baseline"), &[&id, &Json(rebased(&base, from, to))]).await?;
+        execute(client, sql!("save_baseline"), &[&id, &Json(rebased(&base, from, to))]).await?;
     }
     Ok(())
 }

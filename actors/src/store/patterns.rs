@@ -5,18 +5,19 @@ use tokio_postgres::GenericClient;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
-use super::{Result, json, sql, took};
+use super::typed::{Parameters, execute, query, query_one, query_opt, took};
+use super::{Result, json, sql};
 use crate::learning::Rule;
 use crate::patterns::Pattern;
 
 /// `lock_patterns.sql`
 pub async fn lock_patterns<C: GenericClient + Sync>(client: &C) -> Result<()> {
-    client.execute(sql!("lock_patterns"), &[]).await.map(drop)
+    execute(client, sql!("lock_patterns"), &[]).await
 }
 
 /// `patterns.sql`
 pub async fn patterns<C: GenericClient + Sync>(client: &C, pattern_type: Option<&str>) -> Result<Vec<Pattern>> {
-    let rows = client.query(sql!("patterns"), &[&pattern_type]).await?;
+    let rows = query(client, sql!("patterns"), &[&pattern_type]).await?;
     rows.iter()
         .map(|row| {
             Ok(Pattern {
@@ -37,7 +38,7 @@ pub async fn patterns<C: GenericClient + Sync>(client: &C, pattern_type: Option<
 pub async fn save_pattern<C: GenericClient + Sync>(client: &C, pattern: &Pattern, reporter: &str) -> Result<()> {
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let sources: Vec<&str> = pattern.usage.keys().map(String::as_str).collect();
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+    let parameters: Parameters<'_> = &[
         &pattern.pattern_type,
         &pattern.fingerprint,
         &Json(&pattern.code_pattern),
@@ -49,29 +50,28 @@ pub async fn save_pattern<C: GenericClient + Sync>(client: &C, pattern: &Pattern
         &pattern.promoted,
         &pattern.updated_at,
     ];
-    let id: i64 = client.query_one(sql!("save_pattern"), parameters).await?.try_get(0)?;
+    let id: i64 = query_one(client, sql!("save_pattern"), parameters).await?.try_get(0)?;
     let Some(usage) = pattern.usage.get(reporter) else { return Ok(()) };
     let agents: Vec<&str> = usage.agent_types.iter().map(String::as_str).collect();
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+    let parameters: Parameters<'_> =
         &[&id, &reporter, &usage.success_rate, &count(usage.usage_count), &agents, &usage.last_used_at];
-    client.execute(sql!("save_usage"), parameters).await.map(drop)
+    execute(client, sql!("save_usage"), parameters).await
 }
 
 /// `trust_patterns.sql`
 pub async fn trust_patterns<C: GenericClient + Sync>(client: &C, fingerprints: &[String]) -> Result<()> {
-    client.execute(sql!("trust_patterns"), &[&fingerprints]).await.map(drop)
+    execute(client, sql!("trust_patterns"), &[&fingerprints]).await
 }
 
 /// `has_trusted_pattern.sql`
 pub async fn has_trusted_pattern<C: GenericClient + Sync>(client: &C, pattern_type: &str) -> Result<bool> {
-    client.query_one(sql!("has_trusted_pattern"), &[&pattern_type]).await?.try_get(0)
+    query_one(client, sql!("has_trusted_pattern"), &[&pattern_type]).await?.try_get(0)
 }
 
 /// `save_rule.sql`
 pub async fn save_rule<C: GenericClient + Sync>(client: &C, rule: &Rule) -> Result<()> {
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&rule.rule_id, &Json(rule), &rule.confidence, &rule.generated_at];
-    client.execute(sql!("save_rule"), parameters).await.map(drop)
+    let parameters: Parameters<'_> = &[&rule.rule_id, &Json(rule), &rule.confidence, &rule.generated_at];
+    execute(client, sql!("save_rule"), parameters).await
 }
 
 /// What a learning run did.
@@ -93,14 +93,13 @@ pub async fn save_learning_run<C: GenericClient + Sync>(
     finished_at: OffsetDateTime,
 ) -> Result<bool> {
     let Figures { patterns_processed, rules_generated, thresholds_updated } = figures;
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&run, &patterns_processed, &rules_generated, &thresholds_updated, &finished_at];
+    let parameters: Parameters<'_> = &[&run, &patterns_processed, &rules_generated, &thresholds_updated, &finished_at];
     took(client, sql!("save_learning_run"), parameters).await
 }
 
 /// `learning_run.sql`
 pub async fn learning_run<C: GenericClient + Sync>(client: &C, run: Uuid) -> Result<Option<Figures>> {
-    let Some(row) = client.query_opt(sql!("learning_run"), &[&run]).await? else { return Ok(None) };
+    let Some(row) = query_opt(client, sql!("learning_run"), &[&run]).await? else { return Ok(None) };
     Ok(Some(Figures {
         patterns_processed: row.try_get(0)?,
         rules_generated: row.try_get(1)?,
@@ -110,6 +109,6 @@ pub async fn learning_run<C: GenericClient + Sync>(client: &C, run: Uuid) -> Res
 
 /// `live_instances.sql`
 pub async fn live_instances<C: GenericClient + Sync>(client: &C) -> Result<usize> {
-    let count: i64 = client.query_one(sql!("live_instances"), &[]).await?.try_get(0)?;
+    let count: i64 = query_one(client, sql!("live_instances"), &[]).await?.try_get(0)?;
     Ok(usize::try_from(count).unwrap_or(0))
 }

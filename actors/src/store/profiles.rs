@@ -4,7 +4,8 @@ use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Json;
 
-use super::{Result, json, json_or_none, sql, took};
+use super::typed::{Parameters, execute, query, query_opt, took};
+use super::{Result, json, json_or_none, sql};
 use crate::profile::Profile;
 
 /// A profile and where it comes from.
@@ -26,7 +27,7 @@ pub async fn safety_profile<C: GenericClient + Sync>(
     instance: &str,
     agent_type: &str,
 ) -> Result<Option<Profile>> {
-    let row = client.query_opt(sql!("safety_profile"), &[&instance, &agent_type]).await?;
+    let row = query_opt(client, sql!("safety_profile"), &[&instance, &agent_type]).await?;
     row.map(|row| json(&row, "profile")).transpose()
 }
 
@@ -36,14 +37,14 @@ pub async fn save_safety_profile<C: GenericClient + Sync>(
     instance: &str,
     learned: &LearnedProfile,
 ) -> Result<bool> {
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+    let parameters: Parameters<'_> =
         &[&instance, &learned.agent_type, &Json(&learned.profile), &learned.source, &learned.learned_at];
     took(client, sql!("save_safety_profile"), parameters).await
 }
 
 /// `learned_profiles.sql`
 pub async fn learned_profiles<C: GenericClient + Sync>(client: &C) -> Result<Vec<LearnedProfile>> {
-    let rows = client.query(sql!("learned_profiles"), &[]).await?;
+    let rows = query(client, sql!("learned_profiles"), &[]).await?;
     rows.iter()
         .map(|row| {
             Ok(LearnedProfile {
@@ -58,7 +59,7 @@ pub async fn learned_profiles<C: GenericClient + Sync>(client: &C) -> Result<Vec
 
 /// `learned_profile.sql`
 pub async fn learned_profile<C: GenericClient + Sync>(client: &C, agent_type: &str) -> Result<Option<Profile>> {
-    match client.query_opt(sql!("learned_profile"), &[&agent_type]).await? {
+    match query_opt(client, sql!("learned_profile"), &[&agent_type]).await? {
         Some(row) => json_or_none(&row, "profile"),
         None => Ok(None),
     }
@@ -66,7 +67,7 @@ pub async fn learned_profile<C: GenericClient + Sync>(client: &C, agent_type: &s
 
 /// `save_learned_profile.sql`
 pub async fn save_learned_profile<C: GenericClient + Sync>(client: &C, learned: &LearnedProfile) -> Result<()> {
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+    let parameters: Parameters<'_> =
         &[&learned.agent_type, &Json(&learned.profile), &learned.source, &learned.learned_at];
-    client.execute(sql!("save_learned_profile"), parameters).await.map(drop)
+    execute(client, sql!("save_learned_profile"), parameters).await
 }

@@ -7,7 +7,8 @@ use tokio_postgres::types::Json;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::{Result, json, json_or_none, sql, took};
+use super::typed::{Parameters, query, query_one, query_opt, took};
+use super::{Result, json, json_or_none, sql};
 use crate::json::Object;
 use crate::messages::{Ballot, Verdict};
 use crate::metrics::Metrics;
@@ -127,7 +128,7 @@ pub struct Run {
 
 /// `insert_proposal.sql`; false when the id is taken.
 pub async fn insert_proposal<C: GenericClient + Sync>(client: &C, new: &NewProposal) -> Result<bool> {
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+    let parameters: Parameters<'_> = &[
         &new.proposal_id,
         &new.instance_id,
         &new.agent_type,
@@ -144,46 +145,50 @@ pub async fn insert_proposal<C: GenericClient + Sync>(client: &C, new: &NewPropo
     took(client, sql!("insert_proposal"), parameters).await
 }
 
-/// `send_next_proposal.sql`
-pub async fn send_next_proposal<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<Option<Proposal>> {
-    Proposal::read_opt(client.query_opt(sql!("send_next_proposal"), &[&instance]).await?)
+/// `send_next_proposals.sql`
+pub async fn send_next_proposals<C: GenericClient + Sync>(
+    client: &C,
+    instance: &str,
+    most: i64,
+) -> Result<Vec<Proposal>> {
+    query(client, sql!("send_next_proposals"), &[&instance, &most]).await?.iter().map(Proposal::read).collect()
 }
 
 /// `next_proposal.sql`
 pub async fn next_proposal<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<Option<Proposal>> {
-    Proposal::read_opt(client.query_opt(sql!("next_proposal"), &[&instance]).await?)
+    Proposal::read_opt(query_opt(client, sql!("next_proposal"), &[&instance]).await?)
 }
 
 /// `send_proposal.sql`; an error of the index where another open change holds the target.
 pub async fn send_proposal<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<Proposal>> {
-    Proposal::read_opt(client.query_opt(sql!("send_proposal"), &[&id]).await?)
+    Proposal::read_opt(query_opt(client, sql!("send_proposal"), &[&id]).await?)
 }
 
 /// `waits_for_target.sql`
 pub async fn waits_for_target<C: GenericClient + Sync>(client: &C, instance: &str, target: &str) -> Result<bool> {
-    client.query_one(sql!("waits_for_target"), &[&instance, &target]).await?.try_get(0)
+    query_one(client, sql!("waits_for_target"), &[&instance, &target]).await?.try_get(0)
 }
 
 /// `find_proposal.sql`
 pub async fn find_proposal<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<Proposal>> {
-    Proposal::read_opt(client.query_opt(sql!("find_proposal"), &[&id]).await?)
+    Proposal::read_opt(query_opt(client, sql!("find_proposal"), &[&id]).await?)
 }
 
 /// `lock_proposal.sql`
 pub async fn lock_proposal<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<Proposal>> {
-    Proposal::read_opt(client.query_opt(sql!("lock_proposal"), &[&id]).await?)
+    Proposal::read_opt(query_opt(client, sql!("lock_proposal"), &[&id]).await?)
 }
 
 /// `agent_outcomes.sql`, as [`crate::score::agent_success`] sees them.
 pub async fn agent_success<C: GenericClient + Sync>(client: &C, instance: &str, agent_type: &str) -> Result<f64> {
-    let rows = client.query(sql!("agent_outcomes"), &[&instance, &agent_type]).await?;
+    let rows = query(client, sql!("agent_outcomes"), &[&instance, &agent_type]).await?;
     let outcomes: Vec<bool> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_>>()?;
     Ok(crate::score::agent_success(outcomes))
 }
 
 /// `agent_record.sql`
 pub async fn agent_record<C: GenericClient + Sync>(client: &C, instance: &str, agent_type: &str) -> Result<Record> {
-    let row = client.query_one(sql!("agent_record"), &[&instance, &agent_type]).await?;
+    let row = query_one(client, sql!("agent_record"), &[&instance, &agent_type]).await?;
     let count = |at: usize| row.try_get::<_, i64>(at).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     Ok(Record { applied: count(0)?, failed: count(1)?, rolled_back: count(2)? })
 }
@@ -203,7 +208,7 @@ pub async fn enter_decided<C: GenericClient + Sync>(
 
 /// `enter_executing.sql`
 pub async fn enter_executing<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<Proposal>> {
-    Proposal::read_opt(client.query_opt(sql!("enter_executing"), &[&id]).await?)
+    Proposal::read_opt(query_opt(client, sql!("enter_executing"), &[&id]).await?)
 }
 
 /// `enter_applied.sql`
@@ -213,15 +218,13 @@ pub async fn enter_applied<C: GenericClient + Sync>(
     run: &Run,
     observed_until: OffsetDateTime,
 ) -> Result<bool> {
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&id, &Json(&run.before), &Json(&run.after), &run.took_ms, &observed_until];
+    let parameters: Parameters<'_> = &[&id, &Json(&run.before), &Json(&run.after), &run.took_ms, &observed_until];
     took(client, sql!("enter_applied"), parameters).await
 }
 
 /// `enter_failed.sql`
 pub async fn enter_failed<C: GenericClient + Sync>(client: &C, id: Uuid, error: &str, run: &Run) -> Result<bool> {
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&id, &error, &Json(&run.before), &Json(&run.after), &run.took_ms];
+    let parameters: Parameters<'_> = &[&id, &error, &Json(&run.before), &Json(&run.after), &run.took_ms];
     took(client, sql!("enter_failed"), parameters).await
 }
 
@@ -231,7 +234,7 @@ pub async fn request_rollback<C: GenericClient + Sync>(
     id: Uuid,
     instance: &str,
 ) -> Result<Option<Proposal>> {
-    Proposal::read_opt(client.query_opt(sql!("request_rollback"), &[&id, &instance]).await?)
+    Proposal::read_opt(query_opt(client, sql!("request_rollback"), &[&id, &instance]).await?)
 }
 
 /// `enter_rolled_back.sql`

@@ -4,16 +4,18 @@ use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
+use super::typed::{execute, query};
 use super::{Result, sql};
 
-/// `link_messages.sql`
-pub async fn link_messages<C: GenericClient + Sync>(client: &C, proposal: Uuid, messages: &[i64]) -> Result<()> {
-    client.execute(sql!("link_messages"), &[&proposal, &messages]).await.map(drop)
+/// `link_messages.sql`: of each proposal, a message about it.
+pub async fn link_messages<C: GenericClient + Sync>(client: &C, links: &[(Uuid, i64)]) -> Result<()> {
+    let (proposals, messages): (Vec<Uuid>, Vec<i64>) = links.iter().copied().unzip();
+    execute(client, sql!("link_messages"), &[&proposals, &messages]).await
 }
 
 /// `messages_about.sql`
 pub async fn messages_about<C: GenericClient + Sync>(client: &C, proposal: Uuid) -> Result<Vec<i64>> {
-    client.query(sql!("messages_about"), &[&proposal]).await?.iter().map(|row| row.try_get(0)).collect()
+    query(client, sql!("messages_about"), &[&proposal]).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Something that happened.
@@ -29,7 +31,7 @@ pub struct Happening {
 
 /// `trace.sql`
 pub async fn happenings<C: GenericClient + Sync>(client: &C, proposal: Uuid) -> Result<Vec<Happening>> {
-    let rows = client.query(sql!("trace"), &[&proposal]).await?;
+    let rows = query(client, sql!("trace"), &[&proposal]).await?;
     rows.iter()
         .map(|row| {
             let detail: Option<String> = row.try_get("detail")?;

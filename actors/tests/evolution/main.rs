@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod alarms;
+mod bench;
 mod conflicts;
 mod documented;
 mod down;

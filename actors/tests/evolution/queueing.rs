@@ -64,6 +64,32 @@ async fn the_queue_answers_in_the_documented_words() {
     stage.end().await;
 }
 
+/// Fear: those that are sent together are not the best, not in the order of their scores, or two to one target.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_are_sent_at_once_the_best_first_and_one_a_target() {
+    let mut stage = Stage::new(0, calm).await;
+    let lines: Vec<Value> = (0..60_i32)
+        .map(|n| {
+            let mut line = proposal(&format!("n{}.txt", n % 40), "x\n");
+            line["impact_score"] = (5.0 + f64::from(n * 7 % 60) / 12.0).into();
+            line
+        })
+        .collect();
+    stage.submit("s1", &lines).await;
+    stage.add_instance().await;
+    stage.until("SELECT count(*) FROM evolution_proposals WHERE status = 'applied'", "40").await;
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_proposals WHERE status = 'pending'").await, "20");
+    let better_waits = "SELECT count(*) FROM evolution_proposals waits JOIN evolution_proposals sent USING (target_key) \
+         WHERE waits.status = 'pending' AND sent.status = 'applied' AND waits.priority > sent.priority";
+    assert_eq!(stage.ask(better_waits).await, "0");
+    let out_of_order = "SELECT count(*) FILTER (WHERE priority > before) || ' of ' || count(*) FROM ( \
+         SELECT p.priority, lag(p.priority) OVER (ORDER BY m.id) AS before FROM evolution_proposals p \
+         JOIN evolution_messages about USING (proposal_id) JOIN pgflow_messages m ON m.id = about.message_id \
+         WHERE m.kind = 'proposal_for_consensus') sent";
+    assert_eq!(stage.ask(out_of_order).await, "0 of 40");
+    stage.end().await;
+}
+
 /// Fear: a command shows something else than the library answers, or fails without saying why.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_show_the_queue() {

@@ -39,7 +39,8 @@ impl Consume for Deadlines {
         if may_wait(late, self.0.started.elapsed()) && store::votes_under_way(tx, id, open.deadline).await? {
             return Err(Failure::snooze(VOTES_PAUSE));
         }
-        try_to_decide(cx, tx, &self.0, (id, &open), now).await?;
+        let votes = store::votes_on(tx, id).await?;
+        try_to_decide(cx, tx, &self.0, (id, &open), votes, now).await?;
         Ok("expired")
     }
 }

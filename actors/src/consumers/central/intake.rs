@@ -13,10 +13,8 @@ use crate::events::{PROPOSAL_RECEIVED, tell};
 use crate::intake::{Intake as Way, route};
 use crate::json::{Object, three_decimals};
 use crate::messages::ProposalForConsensus;
-use crate::producers::central::{request_votes, send_consensus_result, set_deadline};
-use crate::similarity::{ShingleCosine, Similarity};
+use crate::producers::central::{open_vote, send_consensus_result};
 use crate::store::{self, NewVote};
-use crate::text::change_tokens;
 
 pub(crate) struct Intake(pub(crate) Arc<Own>);
 
@@ -27,7 +25,7 @@ impl Consume for Intake {
         let settings = &self.0.settings.consensus;
         let id = proposal.proposal_id;
         let tx = cx.transaction().await?;
-        let likeness = likeness(&proposal.code_change, &store::known_safe(tx).await?);
+        let likeness = self.0.known_safe.likeness(tx, &proposal.code_change).await?;
         let way = route(likeness, proposal.risk_score, &proposal.safety_profile, settings);
         let deadline = OffsetDateTime::now_utc() + settings.window;
         let (status, rule) = match way {
@@ -37,10 +35,9 @@ impl Consume for Intake {
         let approved = status == Status::AutoApproved;
         let rationale = approved.then(|| format!("auto-approved, {likeness:.2} like a change known to be safe"));
         let new = NewVote { status, rule, similarity: likeness, rationale: rationale.clone(), deadline };
-        if !store::insert_consensus(tx, &proposal, &new).await? {
+        if !store::insert_consensus(tx, &proposal, &change_word(&proposal.code_change), &new).await? {
             return Ok(ALREADY_PROCESSED);
         }
-        store::register_change(tx, &proposal, &change_word(&proposal.code_change)).await?;
         tell!(
             PROPOSAL_RECEIVED,
             proposal_id = %id,
@@ -58,24 +55,14 @@ impl Consume for Intake {
                 send_consensus_result(cx.transport(), tx, (&proposal.instance_id, id), &[], &decision).await?;
             }
             Way::Vote { unfamiliar, .. } => {
-                let asked = request_votes(cx.transport(), tx, &proposal, deadline).await?;
                 let window = settings.window.try_into().unwrap_or_default();
-                set_deadline(cx.transport(), tx, id, deadline, window).await?;
+                let asked = open_vote(cx.transport(), tx, &proposal, deadline, window).await?;
                 let known = if unfamiliar { "unlike anything known" } else { "familiar" };
                 tracing::info!(target: "evolution", proposal_id = %id, asked, "vote opened, {known} ({likeness:.2})");
             }
         }
         Ok("proposal_recorded")
     }
-}
-
-/// The most that a change is like anything known to be safe.
-fn likeness(change: &Object, known: &[Object]) -> f64 {
-    let tokens = change_tokens(change);
-    let known: Vec<Vec<String>> = known.iter().map(change_tokens).collect();
-    ShingleCosine
-        .nearest(&tokens, known.iter().map(|k| (k.as_slice(), ())))
-        .map_or(0.0, |(_, likeness)| likeness.max(0.0))
 }
 
 /// What a change calls its own type, by which its rollback is planned.

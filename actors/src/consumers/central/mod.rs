@@ -5,6 +5,7 @@ mod change_watch;
 mod deadline;
 mod health;
 mod intake;
+mod known_safe;
 mod learning;
 mod learning_completed;
 mod metrics;
@@ -19,6 +20,7 @@ use time::OffsetDateTime;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+pub(crate) use self::known_safe::KnownSafe;
 use super::{Context, Register};
 use crate::alerts::Alarms;
 use crate::consensus::{Clock, Decision, Status, decide};
@@ -29,12 +31,14 @@ use crate::messages::{
 use crate::producers::central::send_consensus_result;
 use crate::settings::Settings;
 use crate::store::{self, OpenVote};
+use crate::voting::CastVote;
 
 /// What central's consumers share.
 pub(crate) struct Own {
     pub(crate) settings: Settings,
     pub(crate) alarms: Alarms,
     pub(crate) started: Instant,
+    pub(crate) known_safe: KnownSafe,
 }
 
 /// Registers all consumers of central.
@@ -76,15 +80,15 @@ async fn close(tx: &Client, own: &Own, change: Uuid, end: &str) -> Result<bool, 
     Ok(true)
 }
 
-/// Decides with the votes that are there, and tells the proposer if that is a decision.
+/// Decides with these votes, which are all that are there, and tells the proposer if that is a decision.
 async fn try_to_decide(
     cx: &Context<'_>,
     tx: &Client,
     own: &Own,
     (proposal, open): (Uuid, &OpenVote),
+    votes: Vec<CastVote>,
     now: OffsetDateTime,
 ) -> Result<Option<Decision>, Failure> {
-    let votes = store::votes_on(tx, proposal).await?;
     let clock = Clock { now, deadline: open.deadline };
     let mut settings = own.settings.consensus.clone();
     if own.settings.adaptive_gate {

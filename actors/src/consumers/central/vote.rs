@@ -24,7 +24,7 @@ impl Consume for Votes {
             return Err(Failure::retry(format!("unknown_proposal: {id}")));
         };
         let vote = CastVote::from(&message);
-        let votes = store::votes_on(tx, id).await?;
+        let mut votes = store::votes_on(tx, id).await?;
         if let Err(refusal) = admit(&votes, &vote, open.status != Status::Voting) {
             return Ok(refusal.tag());
         }
@@ -44,7 +44,8 @@ impl Consume for Votes {
         );
         // The deadline itself is the business of its own message, which waits for votes that are on their way.
         let now = published.min(open.deadline - Duration::MILLISECOND);
-        try_to_decide(cx, tx, &self.0, (id, &open), now).await?;
+        votes.push(vote);
+        try_to_decide(cx, tx, &self.0, (id, &open), votes, now).await?;
         Ok("vote_recorded")
     }
 }

@@ -13,7 +13,7 @@ use crate::producers::instance::{propose_for_consensus, send_proposals};
 use crate::store;
 
 /// Most proposals of one transaction.
-const BATCH_MAX: usize = 100;
+const BATCH_MAX: i64 = 100;
 
 pub(crate) struct Sending(pub(crate) Arc<Own>);
 
@@ -23,12 +23,18 @@ impl Consume for Sending {
     async fn consume(&mut self, message: SendProposals, cx: &Context<'_>) -> Result<&'static str, Failure> {
         self.0.is_mine(&message.instance_id)?;
         let tx = cx.transaction().await?;
-        for _ in 0..BATCH_MAX {
-            let Some(proposal) = store::send_next_proposal(tx, &self.0.id).await? else { return Ok("sent") };
-            propose_for_consensus(cx.transport(), tx, &proposal).await?;
+        let proposals = store::send_next_proposals(tx, &self.0.id, BATCH_MAX).await?;
+        if proposals.is_empty() {
+            return Ok("sent");
+        }
+        propose_for_consensus(cx.transport(), tx, &proposals).await?;
+        for proposal in &proposals {
             if let Some(agent) = self.0.agents.of(&proposal.agent_type) {
                 agent.on_change_proposed(proposal.proposal_id, &proposal.code_change, &proposal.metadata);
             }
+        }
+        if i64::try_from(proposals.len()).is_ok_and(|sent| sent < BATCH_MAX) {
+            return Ok("sent");
         }
         // There may be more.
         send_proposals(cx.transport(), tx, &self.0.id).await?;

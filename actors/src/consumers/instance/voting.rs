@@ -24,9 +24,12 @@ impl Consume for Voting {
         }
         let own = &self.0;
         let tx = cx.transaction().await?;
+        let change_type = change_type(None, &request.code_change).tag();
+        let record = store::agent_record(tx, &own.id, &request.agent_type);
+        let (record, trusted_pattern) = tokio::try_join!(record, store::has_trusted_pattern(tx, change_type))?;
         let question = Question {
-            record: store::agent_record(tx, &own.id, &request.agent_type).await?,
-            trusted_pattern: store::has_trusted_pattern(tx, change_type(None, &request.code_change).tag()).await?,
+            record,
+            trusted_pattern,
             agent_type: request.agent_type.clone(),
             risk_score: request.risk_score,
             success_rate: request.safety_profile.success_rate,
