@@ -137,7 +137,7 @@ async fn open_alerts_of_the_old_table_move() {
     ] {
         client.batch_execute(migration).await.unwrap();
     }
-    assert_eq!(store::init(&db.url(), "public").await.unwrap(), ["evolution 0006"]);
+    assert_eq!(store::init(&db.url(), "public").await.unwrap(), ["evolution 0006", "evolution 0007"]);
     let moved =
         query_text(&client, "SELECT concat_ws(' ', source, alert, subject, level, detail) FROM pgflow_alerts").await;
     assert_eq!(moved, [r#"evolution rollback_failed one page on s1: {"error": "stuck"}"#]);
