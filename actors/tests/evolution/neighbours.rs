@@ -73,7 +73,8 @@ async fn what_a_run_cut_short_did_is_held_against_nobody() {
     .await;
     let good = stage.submit("s1", &[proposal("b.txt", "good\n")]).await[0];
     stage.until_status(good, "applied").await;
-    let (hold, runs) = (stage.folder("s1").join(".hold"), stage.folder("s1").join(".runs"));
+    // Its own check waits; one of its neighbour, at work when it came, would keep it from its turn.
+    let (hold, runs) = (stage.folder("s1").join(".hold_better"), stage.folder("s1").join(".runs"));
     std::fs::write(&hold, "").unwrap();
     let other = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
     stage.until_status(other, "executing").await;
