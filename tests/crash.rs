@@ -2,86 +2,17 @@
 
 mod support;
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
-use pgflow::{Queue, devpg::StopMode};
-use support::{TestDb, connect, eventually, own_cluster, probe::*, query_text};
+use pgflow::devpg::StopMode;
+use support::{TestDb, connect, eventually, own_cluster, probe::*, query_text, victim::*};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// What a victim process runs: an instance whose handlers write effects, until it is killed.
-///
 /// Not a test by itself: without its environment it ends at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn victim() {
-    let Ok(url) = std::env::var("PGFLOW_VICTIM_URL") else { return };
-    let name = std::env::var("PGFLOW_VICTIM_NAME").unwrap();
-    let mut c = quick(&url, &name);
-    if let Ok(lease) = std::env::var("PGFLOW_VICTIM_LEASE_MS") {
-        c.lease_ms = lease.parse().unwrap();
-    }
-    let seen = Seen::new();
-    let _running = probing_queue(c, victims_queue(), &seen).await;
-    let gate = std::env::var("PGFLOW_VICTIM_GATE").unwrap_or_default();
-    while !std::path::Path::new(&gate).exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    seen.open();
-    std::future::pending::<()>().await;
-}
-
-fn victims_queue() -> Queue {
-    Queue::new("probe").workers(4).max_retries(3).retry_delay(Duration::from_millis(10), Duration::from_millis(50))
-}
-
-fn quick(url: &str, name: &str) -> pgflow::Config {
-    let mut c = config(url, name);
-    (c.heartbeat_ms, c.rescue_grace_ms) = (200, 0);
-    c
-}
-
-/// A victim, killed at the latest when the test ends.
-struct Victim(Child);
-
-impl Victim {
-    fn start(url: &str, name: &str) -> Self {
-        Self::start_with(url, name, &[])
-    }
-    fn start_with(url: &str, name: &str, env: &[(&str, &str)]) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "victim", "--nocapture", "--test-threads=1"])
-            .env("PGFLOW_VICTIM_URL", url)
-            .env("PGFLOW_VICTIM_NAME", name)
-            .envs(env.iter().copied())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self(child)
-    }
-    fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-    fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap().success());
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-async fn live(client: &tokio_postgres::Client, name: &str) -> bool {
-    !query_text(client, &format!("SELECT 'x' FROM pgflow_instances WHERE name = '{name}' AND ended_at IS NULL"))
-        .await
-        .is_empty()
+    support::victim::run().await;
 }
 
 /// Every message in exactly one place, each done, each effect exactly once.

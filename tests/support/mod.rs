@@ -13,6 +13,7 @@
 mod database;
 mod eventually;
 pub mod probe;
+pub mod victim;
 
 use std::sync::OnceLock;
 
