@@ -173,7 +173,7 @@ struct Shared {
 #[derive(Default)]
 struct Backlog {
     free: VecDeque<Pending>,
-    /// Those that hold an ordering key wait apart: whoever publishes to their key in an open transaction holds up them alone.
+    /// Those that free an ordering key wait apart: whoever publishes to their key in an open transaction holds up them alone.
     keyed: VecDeque<Pending>,
     /// A signal is on its way to the actor: one is enough.
     signalled: bool,
@@ -241,7 +241,7 @@ impl Settler {
     /// Takes an outcome; also without a delivery, for a row that never became one.
     pub(crate) fn put(&self, claimed: Claimed, outcome: Outcome) {
         self.ledger().insert(claimed.token);
-        let lane = Lane::of(&claimed);
+        let lane = Lane::of(&claimed, &outcome);
         self.backlog().lane(lane).push_back(Pending { claimed, outcome, unknown: false });
         self.signal();
     }
@@ -265,7 +265,7 @@ impl Settler {
     }
 }
 
-/// Outcomes with an ordering key are flushed apart from those without.
+/// Outcomes that may free an ordering key are flushed apart from the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
     Free,
@@ -273,8 +273,9 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
-    fn of(claimed: &Claimed) -> Self {
-        if claimed.ordering_key.is_some() { Self::Keyed } else { Self::Free }
+    /// What is handed back keeps its key, and waits for nobody who holds it.
+    fn of(claimed: &Claimed, outcome: &Outcome) -> Self {
+        if claimed.ordering_key.is_some() && !matches!(outcome, Outcome::HandBack) { Self::Keyed } else { Self::Free }
     }
 }
 
