@@ -1,8 +1,8 @@
 //! PostgreSQL as the mailbox of an actor system: durable messages, wake-ups without polling, supervised workers.
 //!
 //! A message is a row. A trigger wakes a sleeping [`Runtime`] with NOTIFY, and only if one sleeps. A dispatcher claims as
-//! many rows as there are idle workers, high priority first. A worker runs your [`Handler`]. The outcome goes back under
-//! the claim's token, or inside the handler's own transaction.
+//! many rows as there are idle workers, and a few more ahead of quick ones, high priority first. A worker runs your
+//! [`Handler`]. The outcome goes back under the claim's token, or inside the handler's own transaction.
 //!
 //! Start with [`Message`], [`Handler`] and [`Runtime`]; a program that only sends needs a [`Publisher`]; an operator's
 //! program, an [`Admin`]; a test of a handler, [`testing`]. `examples/embed.rs` is a whole program.
@@ -49,7 +49,9 @@
 //!    matches no row changes nothing, and is counted.
 //! 4. A claimed row is in the ledger of its process until its outcome is committed or known to be fenced. A delivery that
 //!    is dropped, whatever actor died with it, settles itself.
-//! 5. Never more rows are claimed than idle workers were offered. Nothing waits claimed behind something else.
+//! 5. Never more rows are claimed than idle workers were offered, but for at most 128 normal ones of a queue's backlog,
+//!    ahead of workers that are quick. These go back, attempt unchanged, when the first has waited 20 ms, at a pause and at
+//!    a stop. Nothing else waits claimed.
 //! 6. High before normal before low, in a claim, at a wake, among connections and workers. No wait of ours stands between
 //!    a high message and the worker kept for it.
 //! 7. A runtime with demand sleeps on a lane only after a scan that came after its arm request, in a later statement, and

@@ -1,13 +1,20 @@
 //! A queue's pool: which workers are idle, and which of them gets what.
 //!
-//! Before: `dispatch` claimed exactly as many messages as this pool had offered workers. After: one worker has one
-//! delivery. An offer is a credit: given once for every time a worker becomes idle, spent by one claimed message.
+//! Before: `dispatch` spent one offered worker on each delivery. After: one worker has one delivery. An offer is a credit: given
+//! once for every time a worker becomes idle, spent by one message that is handed over, and of a [`Kind`], as the worker is.
+
+mod slots;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
+pub(crate) use self::slots::{Kind, Slots};
 use crate::{
     address::{Address, Outlet},
-    message::Priority,
     settle::Delivery,
     worker::{self, Finished},
 };
@@ -15,16 +22,16 @@ use crate::{
 /// Sent up to the dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
-    /// This pool starts anew: earlier offers of the queue are void.
-    Reset { queue: usize },
-    /// So many more workers are idle: for any message, and for high ones only.
-    Offer { queue: usize, general: usize, reserved: usize },
+    /// A new round begins: what was offered in earlier ones is void. So many workers are idle.
+    Reset { queue: usize, round: u64, general: usize, reserved: usize },
+    /// One more worker is idle; `ran`: how long its last delivery took it.
+    Offer { queue: usize, round: u64, kind: Kind, ran: Option<Duration> },
 }
 
 /// The pool's protocol.
 pub(crate) enum Msg {
-    /// Claimed messages, most urgent first.
-    Deliver(Vec<Delivery>),
+    /// Claimed messages, each for one idle worker of this kind that the round had offered.
+    Deliver { round: u64, kind: Kind, deliveries: Vec<Delivery> },
     /// A worker reports.
     Finished(Finished),
     /// The dispatcher starts anew: offer again what is idle.
@@ -40,19 +47,10 @@ pub(crate) struct Pool {
     pub(crate) address: Address<Msg>,
 }
 
-/// What a slot does.
-enum Slot {
-    /// No worker has started here yet.
-    Vacant,
-    Idle(ActorRef<worker::Msg>),
-    Busy(ActorRef<worker::Msg>),
-}
-
-/// All slots, and the free ones as stacks (the most recently idle worker is the warmest).
+/// The slots, and the round in which they are offered.
 pub(crate) struct State {
-    slots: Vec<Slot>,
-    idle_general: Vec<usize>,
-    idle_reserved: Vec<usize>,
+    slots: Slots<ActorRef<worker::Msg>>,
+    round: u64,
 }
 
 impl Actor for Pool {
@@ -62,72 +60,55 @@ impl Actor for Pool {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, (): ()) -> Result<State, ActorProcessingErr> {
         self.address.occupy(myself);
-        self.demand.send(Demand::Reset { queue: self.queue });
-        let slots = (0..self.general + self.reserved).map(|_| Slot::Vacant).collect();
-        Ok(State { slots, idle_general: Vec::new(), idle_reserved: Vec::new() })
+        let mut state = State { slots: Slots::new(self.general, self.reserved), round: 0 };
+        self.begin_round(&mut state);
+        Ok(state)
     }
 
     async fn handle(&self, _: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
-            Msg::Deliver(deliveries) => {
+            // Paid for with another round's offers: dropped, they hand themselves back.
+            Msg::Deliver { round, .. } if round != state.round => {}
+            Msg::Deliver { kind, deliveries, .. } => {
                 for delivery in deliveries {
-                    state.deliver(delivery);
+                    state.run(kind, delivery);
                 }
             }
-            Msg::Finished(Finished::Up(slot, worker)) => self.up(slot, worker, state),
-            Msg::Finished(Finished::Idle(slot)) => self.idle(slot, state),
-            Msg::Report => self.report(state),
+            Msg::Finished(Finished::Up(slot, worker)) => {
+                if let Some(kind) = state.slots.up(slot, worker) {
+                    self.offer(state.round, kind, None);
+                }
+            }
+            Msg::Finished(Finished::Idle(slot)) => {
+                if let Some((kind, ran)) = state.slots.finished(slot, Instant::now()) {
+                    self.offer(state.round, kind, Some(ran));
+                }
+            }
+            Msg::Report => self.begin_round(state),
         }
         Ok(())
     }
 }
 
 impl Pool {
-    /// A worker (re)started. A slot that was idle had been offered already: only the reference changes.
-    fn up(&self, slot: usize, worker: ActorRef<worker::Msg>, state: &mut State) {
-        let offered = matches!(state.slots[slot], Slot::Idle(_));
-        state.slots[slot] = Slot::Idle(worker);
-        if !offered {
-            self.offer(slot, state);
-        }
+    fn begin_round(&self, state: &mut State) {
+        /// Unlike every other in the process: a round is never taken for one of an earlier incarnation.
+        static ROUNDS: AtomicU64 = AtomicU64::new(1);
+        state.round = ROUNDS.fetch_add(1, Ordering::Relaxed);
+        let (general, reserved) = (state.slots.idle(Kind::General), state.slots.idle(Kind::Reserved));
+        self.demand.send(Demand::Reset { queue: self.queue, round: state.round, general, reserved });
     }
 
-    fn idle(&self, slot: usize, state: &mut State) {
-        if let Slot::Busy(worker) = &state.slots[slot] {
-            state.slots[slot] = Slot::Idle(worker.clone());
-            self.offer(slot, state);
-        }
-    }
-
-    fn report(&self, state: &State) {
-        self.demand.send(Demand::Reset { queue: self.queue });
-        let (general, reserved) = (state.idle_general.len(), state.idle_reserved.len());
-        self.demand.send(Demand::Offer { queue: self.queue, general, reserved });
-    }
-
-    fn offer(&self, slot: usize, state: &mut State) {
-        let reserved = slot >= self.general;
-        if reserved { &mut state.idle_reserved } else { &mut state.idle_general }.push(slot);
-        self.demand.send(Demand::Offer {
-            queue: self.queue,
-            general: usize::from(!reserved),
-            reserved: usize::from(reserved),
-        });
+    fn offer(&self, round: u64, kind: Kind, ran: Option<Duration>) {
+        self.demand.send(Demand::Offer { queue: self.queue, round, kind, ran });
     }
 }
 
 impl State {
-    /// A high message goes to the reserved worker first, and keeps the general ones for the rest.
-    fn deliver(&mut self, delivery: Delivery) {
-        let high = delivery.incoming.priority == Priority::High;
-        let slot =
-            if high { self.idle_reserved.pop().or_else(|| self.idle_general.pop()) } else { self.idle_general.pop() };
-        // No idle worker: the offer was void (a restart came between). Dropped, the delivery hands itself back.
-        let Some(slot) = slot else { return drop(delivery) };
-        let Slot::Idle(worker) = &self.slots[slot] else { return drop(delivery) };
-        let worker = worker.clone();
+    fn run(&mut self, kind: Kind, delivery: Delivery) {
+        // Without an idle worker, which a paid delivery always has, it would hand itself back.
+        let Some(worker) = self.slots.take(kind, Instant::now()) else { return drop(delivery) };
         // A dead worker gives the message back: it hands itself back, and the slot is offered when its worker is up again.
         drop(worker.cast(worker::Msg::Run(delivery)));
-        self.slots[slot] = Slot::Busy(worker);
     }
 }

@@ -155,6 +155,10 @@ impl State {
             || !beat.gone.is_empty()
             || !beat.expired.is_empty();
         self.death_beats = if death { DEATH_BEATS } else { self.death_beats.saturating_sub(1) };
+        if beat.death || !beat.gone.is_empty() || !beat.expired.is_empty() {
+            let now = Instant::now();
+            self.queues.iter_mut().for_each(|q| q.ahead.death(now));
+        }
         for key in &beat.taken {
             self.followed.remove(key);
             let users = self.by_key.get(key).cloned().unwrap_or_default();

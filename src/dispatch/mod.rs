@@ -1,13 +1,16 @@
 //! Dispatching: woken lanes + idle workers → one claim per queue and group → deliveries to the pool.
 //!
 //! Before: `listen` says which keys were woken. After: `pool` gives each delivery to an idle worker.
-//! Invariant: never more rows are claimed than workers were offered; high before normal before low; the keys of a group
-//! with demand are armed unless the group is being looked at.
+//! Invariant: no more rows are claimed than workers were offered, but for a few normal ones ahead of quick workers (`ahead`);
+//! high before normal before low; the keys of a group with demand are armed unless the group is being looked at.
 
+mod ahead;
+mod credits;
 mod gate;
 mod hold;
 mod keys;
 mod low;
+mod pace;
 mod plan;
 mod queues;
 #[cfg(test)]
@@ -21,6 +24,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use deadpool_postgres::Pool;
@@ -28,12 +32,19 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(crate) use self::plan::Group;
 pub(crate) use self::woken::{Counters, WokenKeys};
-use self::{gate::Gate, hold::Hold, low::LowWater, plan::Lanes};
+use self::{
+    ahead::Ahead,
+    credits::{Credits, Spent},
+    gate::Gate,
+    hold::Hold,
+    low::LowWater,
+    plan::Lanes,
+};
 use crate::{
     Result,
     address::{Address, Outlet},
-    pool::{self, Demand},
-    settle::Settler,
+    pool::{self, Demand, Kind},
+    settle::{Delivery, Settler},
     store::{Armed, Beat, Mode, QueueFacts, Row, Store},
 };
 
@@ -122,32 +133,12 @@ pub(crate) enum Msg {
 pub(crate) struct Claimed {
     queue: usize,
     group: Group,
-    spent: Credits,
-    epoch: u64,
+    spent: Spent,
+    /// The most it could answer.
+    asked: usize,
     complete: bool,
     origin: Origin,
     rows: Result<Vec<Row>>,
-}
-
-/// Idle workers offered by a pool and not yet spent on a claim.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Credits {
-    general: usize,
-    reserved: usize,
-}
-
-impl Credits {
-    fn all(self) -> usize {
-        self.general + self.reserved
-    }
-
-    /// Those that may take a group's messages.
-    fn of(self, group: Group) -> usize {
-        match group {
-            Group::High => self.all(),
-            Group::Rest => self.general,
-        }
-    }
 }
 
 /// What the dispatcher needs from the rest of the runtime.
@@ -159,7 +150,8 @@ pub(crate) struct Wiring {
     pub(crate) settler: Settler,
     pub(crate) session: i32,
     pub(crate) instance: String,
-    pub(crate) pools: Vec<Address<pool::Msg>>,
+    /// Each queue's pool, and how many workers take any message.
+    pub(crate) pools: Vec<(Address<pool::Msg>, usize)>,
     pub(crate) queues: Vec<QueueFacts>,
     pub(crate) to_listener: Outlet<ToListener>,
     pub(crate) doubt: Outlet<Doubt>,
@@ -176,10 +168,8 @@ struct QueueState {
     name: Arc<str>,
     lanes: Lanes,
     credits: Credits,
-    /// Spent on claims that have not answered.
-    in_flight: Credits,
-    /// Raised when the pool starts anew: older claims give no credit back.
-    epoch: u64,
+    /// Claimed messages of normal and low that no worker has yet.
+    ahead: Ahead<Delivery>,
     high: Gate,
     rest: Gate,
     /// Lets the workers of a full claim come back together before the next.
@@ -189,7 +179,7 @@ struct QueueState {
     /// What the next claim of (high, rest) would prove if it finds rows.
     origin: (Origin, Origin),
     /// The earliest timer set for this queue.
-    timer: Option<std::time::Instant>,
+    timer: Option<Instant>,
 }
 
 /// The actor.
@@ -236,7 +226,7 @@ impl Actor for Dispatcher {
         state.adopt(facts);
         // What an earlier incarnation was told or had claimed is asked for again.
         state.wiring.woken.take();
-        state.wiring.pools.iter().for_each(|pool| pool.signal(pool::Msg::Report));
+        state.wiring.pools.iter().for_each(|(pool, _)| pool.signal(pool::Msg::Report));
         state.wiring.to_listener.send(ToListener::Hello);
         state.wiring.doubt.send(Doubt);
         Ok(state)
@@ -292,21 +282,23 @@ impl State {
 
     fn demand(&mut self, myself: &ActorRef<Msg>, demand: Demand) {
         let (queue, regained) = match demand {
-            Demand::Reset { queue } => {
+            Demand::Reset { queue, round, general, reserved } => {
                 let q = &mut self.queues[queue];
-                q.credits = Credits::default();
-                q.epoch += 1;
+                q.credits.reset(round, general, reserved);
                 q.hold = Hold::default();
-                (queue, false)
+                (queue, general + reserved > 0)
             }
-            Demand::Offer { queue, general, reserved } => {
+            Demand::Offer { queue, round, kind, ran } => {
                 let q = &mut self.queues[queue];
-                q.credits.general += general;
-                q.credits.reserved += reserved;
-                if general > 0 {
-                    q.hold.returned(std::time::Instant::now());
+                let counts = q.credits.offered(round, kind);
+                if counts && kind == Kind::General {
+                    let now = Instant::now();
+                    q.hold.returned(now);
+                    if let Some(took) = ran {
+                        q.ahead.ran(now, took);
+                    }
                 }
-                (queue, true)
+                (queue, counts)
             }
         };
         let q = &mut self.queues[queue];
@@ -318,7 +310,7 @@ impl State {
     }
 
     fn woken(&mut self, myself: &ActorRef<Msg>) {
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         let mut touched = Vec::new();
         for key in self.wiring.woken.take() {
             for (queue, group) in self.by_key.get(&key).cloned().unwrap_or_default() {
@@ -356,6 +348,7 @@ impl State {
                 self.release(queue, group);
                 self.gate(queue, group).released();
             }
+            self.hand_back(queue);
         }
         self.stopping = Some(reply);
         self.answer_stop();
@@ -363,7 +356,7 @@ impl State {
 
     /// A claim that is in flight may still take rows, which somebody must answer for: the stop waits for it.
     fn answer_stop(&mut self) {
-        if self.queues.iter().all(|q| q.in_flight.all() == 0)
+        if !self.queues.iter().any(|q| q.high.claiming() || q.rest.claiming())
             && let Some(reply) = self.stopping.take()
         {
             let _ = reply.send(());

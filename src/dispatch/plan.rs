@@ -2,8 +2,8 @@
 
 use crate::{message::Priority, store::QueueFacts};
 
-/// After so many full claims of normal and low, the next one looks into the low lanes first: low is never starved for ever.
-pub(super) const LOW_SHARE_EVERY: u32 = 8;
+/// After so many rows of full claims of normal and low, the next one looks into the low lanes first: low is never starved for ever.
+pub(super) const LOW_SHARE_EVERY: usize = 8;
 
 /// The two groups of a queue's lanes that are woken and claimed apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +21,8 @@ pub(super) struct Lanes {
     normal: Vec<i32>,
     low: Vec<i32>,
     turn: u32,
-    full_claims: u32,
+    /// Rows of full claims since the last that looked into the low lanes first.
+    taken: usize,
 }
 
 /// The lanes of one claim.
@@ -39,7 +40,7 @@ impl Lanes {
         let of = |p: Priority| {
             facts.lanes.iter().filter(|(_, class, _)| *class == p.class()).map(|(lane, ..)| *lane).collect()
         };
-        Self { high: of(Priority::High), normal: of(Priority::Normal), low: of(Priority::Low), turn: 0, full_claims: 0 }
+        Self { high: of(Priority::High), normal: of(Priority::Normal), low: of(Priority::Low), turn: 0, taken: 0 }
     }
 
     pub(super) fn of(&self, group: Group) -> Vec<i32> {
@@ -60,12 +61,12 @@ impl Lanes {
     }
 
     /// A claim of normal and low took all it asked for: there may be a flood.
-    pub(super) fn took_all(&mut self) {
-        self.full_claims += 1;
+    pub(super) fn took_all(&mut self, rows: usize) {
+        self.taken += rows;
     }
 
-    /// The lanes of the next claim in order.
-    pub(super) fn next(&mut self, group: Group, limit: i32) -> Order {
+    /// The lanes of the next claim in order; `ahead`: it may take more than idle workers, so none of low but for its share.
+    pub(super) fn next(&mut self, group: Group, limit: i32, ahead: bool) -> Order {
         self.turn = self.turn.wrapping_add(1);
         let turned = |lanes: &[i32]| -> Vec<i32> {
             let mut lanes = lanes.to_vec();
@@ -80,11 +81,14 @@ impl Lanes {
             return whole(turned(&self.high));
         }
         let (normal, low) = (turned(&self.normal), turned(&self.low));
-        if self.full_claims >= LOW_SHARE_EVERY {
-            self.full_claims = 0;
+        if self.taken >= LOW_SHARE_EVERY {
+            self.taken = 0;
             // A lane must not stand in a claim twice (its first row would count twice), so this claim leaves low rows.
             let (lanes, most) = low.iter().map(|l| (*l, 1)).chain(normal.iter().map(|l| (*l, limit))).unzip();
             return Order { lanes, most, complete: false };
+        }
+        if ahead {
+            return Order { complete: low.is_empty(), ..whole(normal) };
         }
         whole(normal.into_iter().chain(low).collect())
     }
@@ -99,37 +103,51 @@ mod tests {
             queue_id: 1,
             name: "q".into(),
             paused: false,
+            max_retries: 3,
             lanes: vec![(1, 10, false), (2, 0, false), (3, -10, false), (4, 10, true), (5, 0, true), (6, -10, true)],
         })
     }
 
-    /// Fear: low never comes first under a flood, or comes first without one.
+    /// Fear: low never comes first under a flood, or comes first without one; or a flood of large claims leaves it less.
     #[test]
     fn normal_before_low_except_for_its_share() {
-        let mut l = lanes();
-        assert!(l.next(Group::Rest, 9).complete);
-        let mut low_first = 0;
-        for _ in 0..LOW_SHARE_EVERY * 4 {
-            let order = l.next(Group::Rest, 9);
-            if [3, 6].contains(&order.lanes[0]) {
-                low_first += 1;
-                assert_eq!(order.most[0], 1, "its share is one place");
-                assert!(!order.complete, "low rows are left behind");
-            } else {
-                assert!([2, 5].contains(&order.lanes[0]) && [2, 5].contains(&order.lanes[1]));
+        for (rows, expected) in [(1, 3), (4, 15), (50, 31)] {
+            let mut l = lanes();
+            assert!(l.next(Group::Rest, 9, false).complete);
+            let mut low_first = 0;
+            for _ in 0..LOW_SHARE_EVERY * 4 {
+                let order = l.next(Group::Rest, 9, false);
+                if [3, 6].contains(&order.lanes[0]) {
+                    low_first += 1;
+                    assert_eq!(order.most[0], 1, "its share is one place");
+                    assert!(!order.complete, "low rows are left behind");
+                } else {
+                    assert!([2, 5].contains(&order.lanes[0]) && [2, 5].contains(&order.lanes[1]));
+                }
+                let distinct: std::collections::HashSet<_> = order.lanes.iter().collect();
+                assert_eq!(distinct.len(), order.lanes.len(), "a lane stands in a claim once");
+                l.took_all(rows);
             }
-            let distinct: std::collections::HashSet<_> = order.lanes.iter().collect();
-            assert_eq!(distinct.len(), order.lanes.len(), "a lane stands in a claim once");
-            l.took_all();
+            assert_eq!(low_first, expected);
         }
-        assert_eq!(low_first, 3);
+    }
+
+    /// Fear: low messages wait claimed, and start before normal ones that were published meanwhile.
+    #[test]
+    fn low_is_not_claimed_ahead_but_for_its_share() {
+        let mut l = lanes();
+        let order = l.next(Group::Rest, 9, true);
+        assert!([&[2, 5], &[5, 2]].contains(&<&[i32; 2]>::try_from(&order.lanes[..]).expect("normal alone")));
+        assert!(!order.complete, "low rows are left behind");
+        l.took_all(LOW_SHARE_EVERY);
+        assert_eq!(l.next(Group::Rest, 9, true).most[..2], [1, 1], "its share");
     }
 
     /// Fear: addressed rows starve common ones of the same class, or the other way round.
     #[test]
     fn common_and_addressed_take_turns() {
         let mut l = lanes();
-        let first: std::collections::HashSet<i32> = (0..4).map(|_| l.next(Group::High, 1).lanes[0]).collect();
+        let first: std::collections::HashSet<i32> = (0..4).map(|_| l.next(Group::High, 1, false).lanes[0]).collect();
         assert_eq!(first, [1, 4].into());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ractor::ActorRef;
 
 use super::{
-    Credits, Group, Msg, Origin, QueueState, State, WAKE_KEYS,
+    Ahead, Credits, Group, Msg, Origin, QueueState, State, WAKE_KEYS,
     gate::{self, Gate},
     hold::Hold,
     plan::Lanes,
@@ -37,8 +37,7 @@ impl State {
                     lanes,
                     facts: fact,
                     credits: Credits::default(),
-                    in_flight: Credits::default(),
-                    epoch: 0,
+                    ahead: Ahead::default(),
                     high: Gate::default(),
                     rest: Gate::default(),
                     hold: Hold::default(),
@@ -47,6 +46,9 @@ impl State {
                     timer: None,
                 }),
             }
+        }
+        for (q, (_, workers)) in self.queues.iter_mut().zip(&self.wiring.pools) {
+            q.ahead.allow(*workers, q.facts.max_retries);
         }
         self.by_key.clear();
         for (i, q) in self.queues.iter().enumerate() {

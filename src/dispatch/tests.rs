@@ -7,8 +7,15 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{
     Claimed, Credits, Demand, Doubt, Group, Msg, Origin, QueueFacts, State, Store, ToListener, Wiring, WokenKeys,
+    ahead::WAIT_MAX,
 };
-use crate::{address::Address, connect::Target, settle::Settler, store::Armed};
+use crate::{
+    address::Address,
+    connect::Target,
+    pool::Kind,
+    settle::Settler,
+    store::{Armed, Mode, Row},
+};
 
 /// Stands in for the dispatcher's own actor: what is sent to it comes from claims that reach no database.
 struct Nobody;
@@ -43,6 +50,7 @@ impl Scene {
             queue_id: 1,
             name: "q".into(),
             paused: false,
+            max_retries: 3,
             lanes: LANES.iter().zip([10, 0, -10]).map(|(lane, class)| (*lane, class, false)).collect(),
         };
         let nowhere: Address<Doubt> = Address::default();
@@ -54,7 +62,7 @@ impl Scene {
             pool,
             session: 1,
             instance: "a".into(),
-            pools: vec![Address::default()],
+            pools: vec![(Address::default(), 1)],
             queues: vec![facts.clone()],
             to_listener: nowhere.outlet(move |m| {
                 ear.lock().expect("no panic").push(m);
@@ -67,8 +75,39 @@ impl Scene {
             stopping: Arc::default(),
         });
         state.adopt(vec![facts]);
-        state.demand(&myself, Demand::Offer { queue: 0, general: 1, reserved: 0 });
+        state.demand(&myself, Demand::Reset { queue: 0, round: 1, general: 1, reserved: 0 });
         Self { state, myself, asked }
+    }
+
+    /// Answers the claim of a group that is under way with so many rows, if any with all it asked for.
+    fn answer(&mut self, group: Group, rows: i64) {
+        let lane = if group == Group::High { LANES[0] } else { LANES[1] };
+        let asked = usize::try_from(rows).expect("a few").max(1);
+        let rows = (0..rows).map(|n| row(lane, n)).collect();
+        let spent = self.state.queues[0].credits.under_way();
+        let claimed = Claimed { queue: 0, group, spent, asked, complete: true, origin: Origin::Normal, rows: Ok(rows) };
+        self.state.claimed(&self.myself, claimed);
+    }
+
+    fn worker_is_idle(&mut self) {
+        self.state.demand(&self.myself, Demand::Offer { queue: 0, round: 1, kind: Kind::General, ran: None });
+    }
+
+    /// With the one worker busy and two messages claimed ahead of it.
+    async fn with_two_waiting() -> Self {
+        let mut scene = Self::new().await;
+        scene.state.listener_ready(&scene.myself, true);
+        scene.answer(Group::High, 0);
+        assert!(scene.state.queues[0].rest.claiming());
+        scene.answer(Group::Rest, 3);
+        assert_eq!(scene.waiting(), (2, 0));
+        scene
+    }
+
+    /// How many messages wait, and how many workers are idle.
+    fn waiting(&self) -> (usize, usize) {
+        let q = &self.state.queues[0];
+        (q.ahead.waiting(), q.credits.free(Group::High))
     }
 
     /// Answers every claim with nothing and every arm request with the lock, until the dispatcher sleeps. Which keys it asked for.
@@ -89,16 +128,88 @@ impl Scene {
                 _ if self.asked.lock().expect("no panic").is_empty() => break,
                 _ => continue,
             };
-            let (spent, epoch) = (q.in_flight, q.epoch);
-            let nothing =
-                Claimed { queue: 0, group, spent, epoch, complete: true, origin: Origin::Normal, rows: Ok(vec![]) };
+            let (spent, rows) = (self.state.queues[0].credits.under_way(), Ok(vec![]));
+            let nothing = Claimed { queue: 0, group, spent, asked: 1, complete: true, origin: Origin::Normal, rows };
             self.state.claimed(&self.myself, nothing);
         }
         let q = &self.state.queues[0];
         assert!(q.high.asleep() && q.rest.asleep());
-        assert_eq!((q.credits, q.in_flight), (Credits { general: 1, reserved: 0 }, Credits::default()));
+        let mut all = Credits::default();
+        all.reset(1, 1, 0);
+        assert_eq!(q.credits, all, "every credit is back");
         keys
     }
+}
+
+fn row(lane: i32, n: i64) -> Row {
+    Row {
+        id: n,
+        token: i64::from(lane) * 100 + n,
+        seq: n,
+        attempt: 1,
+        lane,
+        version: 1,
+        codec: 1,
+        message_id: uuid::Uuid::nil(),
+        created_at: std::time::SystemTime::UNIX_EPOCH,
+        kind: "k".into(),
+        body: Vec::new(),
+        headers: None,
+        ordering_key: None,
+        source: None,
+        unreadable: None,
+    }
+}
+
+/// Fear: a worker that becomes idle starts what was claimed ahead, and a high message waits on.
+#[tokio::test]
+async fn high_has_the_first_look_at_an_idle_worker() {
+    let mut scene = Scene::with_two_waiting().await;
+    scene.worker_is_idle();
+    assert!(scene.state.queues[0].high.claiming());
+    assert_eq!(scene.waiting(), (2, 0), "the worker is kept for what the look finds");
+    scene.answer(Group::High, 1);
+    assert_eq!(scene.waiting(), (2, 0), "it went to the high one");
+    scene.worker_is_idle();
+    assert_eq!(scene.waiting(), (2, 0));
+    scene.answer(Group::High, 0);
+    assert_eq!(scene.waiting(), (1, 0), "nothing high is there: the next in turn");
+}
+
+/// Fear: messages stay claimed behind a slow one, in a queue that is paused, or in a runtime that stops.
+#[tokio::test]
+async fn what_waits_is_handed_back_in_time() {
+    let mut scene = Scene::with_two_waiting().await;
+    tokio::time::sleep(WAIT_MAX).await;
+    scene.state.look(&scene.myself, 0);
+    assert_eq!(scene.waiting(), (0, 0), "late");
+
+    let mut scene = Scene::with_two_waiting().await;
+    let mut facts = scene.state.queues[0].facts.clone();
+    facts.paused = true;
+    scene.state.queues_read(&scene.myself, Ok((Mode::Eventcount, vec![facts])));
+    assert_eq!(scene.waiting(), (0, 0), "paused");
+
+    let mut scene = Scene::with_two_waiting().await;
+    let (reply, stopped) = tokio::sync::oneshot::channel();
+    scene.state.stop(reply);
+    assert_eq!(scene.waiting(), (0, 0), "stopped");
+    stopped.await.expect("no claim is under way");
+    scene.worker_is_idle();
+    assert_eq!(scene.waiting(), (0, 1), "and nothing is claimed again");
+}
+
+/// Fear: a claim that the stop found under way starts its messages after it.
+#[tokio::test]
+async fn what_a_stop_finds_under_way_is_handed_back() {
+    let mut scene = Scene::new().await;
+    scene.state.listener_ready(&scene.myself, true);
+    let (reply, mut stopped) = tokio::sync::oneshot::channel();
+    scene.state.stop(reply);
+    assert!(stopped.try_recv().is_err(), "its answer is awaited");
+    scene.answer(Group::High, 1);
+    assert!(stopped.await.is_ok());
+    assert!(!scene.state.queues[0].rest.claiming());
 }
 
 /// Fear: a listener that was killed has told nobody, what it held is believed to be held still, and all sleep without a lock.

@@ -10,67 +10,99 @@ use metrics::{counter, histogram};
 use ractor::ActorRef;
 
 use super::{
-    CLAIM_MAX, Claimed, Credits, Doubt, Group, Msg, Origin, State, ToListener, UNCLAIMED_MS,
+    CLAIM_MAX, Claimed, Doubt, Group, Msg, Origin, State, ToListener, UNCLAIMED_MS,
     gate::{Phase, Step},
 };
 use crate::{
     Error, Result,
     codec::Codec,
     handler::Incoming,
-    pool,
+    pool::{self, Kind},
     settle::{self, Delivery},
     store::{Claim, Mode, Row},
 };
 
 impl State {
-    /// Does what the queue's gates want, high first, until both rest.
+    /// Does what the queue's gates want, high first, and gives what waits to the workers that high leaves, until all rest.
     pub(super) fn turn(&mut self, myself: &ActorRef<Msg>, queue: usize) {
-        if self.stopped || !self.listening {
-            return;
+        if self.stopped {
+            return self.hand_back(queue);
         }
-        for group in [Group::High, Group::Rest] {
-            loop {
-                let now = Instant::now();
-                let q = &self.queues[queue];
-                let free = q.credits.of(group);
-                let demand = self.wants(queue, group);
-                // With every reserved worker busy and a flood of normal, arming high would be undone at once.
-                let flood = q.rest.dirty() && !q.rest.retries(now);
-                let may_arm = group == Group::Rest || q.credits.reserved > 0 || !flood;
-                let gate = if group == Group::High { &q.high } else { &q.rest };
-                let held = if group == Group::Rest { q.hold.until(now, free) } else { None };
-                match gate.step(now, demand, free > 0, may_arm) {
-                    Step::Rest => {
-                        if !demand && gate.phase == Phase::Awake {
-                            // A woken follower may still hold another key of its group.
-                            self.release(queue, group);
-                        }
-                        break;
-                    }
-                    Step::Claim if let Some(at) = held => {
-                        self.set_timer(myself, queue, at);
-                        break;
-                    }
-                    Step::Claim => self.start_claim(myself, queue, group),
-                    Step::Arm => self.arm(queue, group),
-                    Step::Release => {
+        self.claim_for(myself, queue, Group::High);
+        if self.start_waiting(myself, queue) {
+            // Its demand may be gone.
+            self.claim_for(myself, queue, Group::High);
+        }
+        self.claim_for(myself, queue, Group::Rest);
+    }
+
+    /// Does what a group's gate wants, until it rests.
+    fn claim_for(&mut self, myself: &ActorRef<Msg>, queue: usize, group: Group) {
+        while self.listening {
+            let now = Instant::now();
+            let q = &mut self.queues[queue];
+            let room = if group == Group::Rest && !q.facts.paused { q.ahead.room(now) } else { 0 };
+            let free = q.credits.free(group) + room > 0;
+            let demand = !q.facts.paused && (q.credits.wants(group) || room > 0);
+            // With every reserved worker busy and a flood of normal, arming high would be undone at once.
+            let flood = q.rest.dirty() && !q.rest.retries(now);
+            let may_arm = group == Group::Rest || q.credits.reserved() || !flood;
+            let gate = if group == Group::High { &q.high } else { &q.rest };
+            let held = if group == Group::Rest && room == 0 { q.hold.until(now, q.credits.free(group)) } else { None };
+            match gate.step(now, demand, free, may_arm) {
+                Step::Rest => {
+                    if !demand && gate.phase == Phase::Awake {
+                        // A woken follower may still hold another key of its group.
                         self.release(queue, group);
-                        self.gate(queue, group).released();
                     }
-                    Step::At(at) => {
-                        self.set_timer(myself, queue, at);
-                        break;
-                    }
+                    break;
+                }
+                Step::Claim if let Some(at) = held => {
+                    self.set_timer(myself, queue, at);
+                    break;
+                }
+                Step::Claim => self.start_claim(myself, queue, group, room),
+                Step::Arm => self.arm(queue, group),
+                Step::Release => {
+                    self.release(queue, group);
+                    self.gate(queue, group).released();
+                }
+                Step::At(at) => {
+                    self.set_timer(myself, queue, at);
+                    break;
                 }
             }
         }
     }
 
-    /// Whether there is demand for a group's lanes. Workers that a claim under way may give back still count: a look at high
-    /// must not disarm the rest.
-    pub(super) fn wants(&self, queue: usize, group: Group) -> bool {
-        let q = &self.queues[queue];
-        q.credits.of(group) + q.in_flight.of(group) > 0 && !q.facts.paused
+    /// Gives what was claimed to idle workers, first come first, and back what has no worker in time, or is paused.
+    /// Whether any worker was given one.
+    fn start_waiting(&mut self, myself: &ActorRef<Msg>, queue: usize) -> bool {
+        let q = &mut self.queues[queue];
+        let n = q.credits.take(Kind::General, q.ahead.waiting());
+        let next = q.ahead.next(n);
+        self.deliver(queue, Kind::General, next);
+        let q = &mut self.queues[queue];
+        let back = if q.facts.paused { q.ahead.all() } else { q.ahead.late(Instant::now()) };
+        if let Some(at) = q.ahead.until() {
+            self.set_timer(myself, queue, at);
+        }
+        self.drop_back(queue, back);
+        n > 0
+    }
+
+    /// Hands back what no worker has yet: same place, same attempt.
+    pub(super) fn hand_back(&mut self, queue: usize) {
+        let all = self.queues[queue].ahead.all();
+        self.drop_back(queue, all);
+    }
+
+    /// Dropped, a delivery hands itself back.
+    fn drop_back(&self, queue: usize, deliveries: Vec<Delivery>) {
+        if !deliveries.is_empty() {
+            let name = self.queues[queue].name.clone();
+            counter!("pgflow_ahead_handed_back_total", "queue" => name).increment(deliveries.len() as u64);
+        }
     }
 
     fn set_timer(&mut self, myself: &ActorRef<Msg>, queue: usize, at: Instant) {
@@ -81,28 +113,20 @@ impl State {
         myself.send_after(at.saturating_duration_since(Instant::now()), move || Msg::Look(queue));
     }
 
-    fn start_claim(&mut self, myself: &ActorRef<Msg>, queue: usize, group: Group) {
+    /// Claims for the idle workers, and `room` more.
+    fn start_claim(&mut self, myself: &ActorRef<Msg>, queue: usize, group: Group, room: usize) {
         let session = self.wiring.session;
         let q = &mut self.queues[queue];
-        let spent = match group {
-            Group::High => {
-                let reserved = q.credits.reserved.min(CLAIM_MAX);
-                Credits { reserved, general: q.credits.general.min(CLAIM_MAX - reserved) }
-            }
-            Group::Rest => Credits { reserved: 0, general: q.credits.general.min(CLAIM_MAX) },
-        };
-        q.credits.general -= spent.general;
-        q.credits.reserved -= spent.reserved;
-        q.in_flight.general += spent.general;
-        q.in_flight.reserved += spent.reserved;
+        let spent = q.credits.spend(group, CLAIM_MAX);
+        let asked = CLAIM_MAX.min(spent.all() + room);
         let (gate, origin, pool) = match group {
             Group::High => (&mut q.high, &mut q.origin.0, &self.wiring.high_pool),
             Group::Rest => (&mut q.rest, &mut q.origin.1, &self.wiring.pool),
         };
         gate.claim_started();
         let origin = std::mem::replace(origin, Origin::Normal);
-        let limit = i32::try_from(spent.all()).unwrap_or(i32::MAX);
-        let order = q.lanes.next(group, limit);
+        let limit = i32::try_from(asked).unwrap_or(i32::MAX);
+        let order = q.lanes.next(group, limit, asked > spent.all());
         let (drains, phase) = match group {
             Group::High => (q.drains.0, q.high.phase),
             Group::Rest => (q.drains.1, q.rest.phase),
@@ -111,7 +135,7 @@ impl State {
         let told = self.session && self.mode != Mode::Poll;
         let lows = self.low.lows(Instant::now(), &order.lanes, drains && phase == Phase::Awake && told);
         let complete = order.complete && lows.iter().all(|low| *low == 0);
-        let (epoch, queue_id, name) = (q.epoch, q.facts.queue_id, q.name.clone());
+        let (queue_id, name) = (q.facts.queue_id, q.name.clone());
         let (store, pool, myself) = (self.wiring.store.clone(), pool.clone(), myself.clone());
         tokio::spawn(async move {
             let begun = Instant::now();
@@ -134,33 +158,34 @@ impl State {
             .unwrap_or_else(|_| Err(Error::state(format!("claim on queue \"{name}\""), "the claim panicked")));
             histogram!("pgflow_claim_seconds", "queue" => name.clone()).record(begun.elapsed().as_secs_f64());
             // A dispatcher that died meanwhile leaves rows that nobody answers for: the sweeper's orphan check finds them.
-            let _ = myself.cast(Msg::Claimed(Claimed { queue, group, spent, epoch, complete, origin, rows }));
+            let _ = myself.cast(Msg::Claimed(Claimed { queue, group, spent, asked, complete, origin, rows }));
         });
     }
 
     pub(super) fn claimed(&mut self, myself: &ActorRef<Msg>, claimed: Claimed) {
-        let Claimed { queue, group, spent, epoch, complete, origin, rows } = claimed;
+        let Claimed { queue, group, spent, asked, complete, origin, rows } = claimed;
         let now = Instant::now();
-        let got = match rows {
+        let mut full = None;
+        let deliveries = match rows {
             Ok(rows) => {
                 let got = rows.len();
-                if self.gate(queue, group).claimed(now, spent.all(), got, complete) {
+                if self.gate(queue, group).claimed(now, asked, got, complete) {
                     self.release(queue, group);
                 }
                 self.note_origin(queue, origin, got);
-                let full = got >= spent.all();
+                full = (got >= asked).then_some(got);
                 match group {
-                    Group::High => self.queues[queue].drains.0 = full,
-                    Group::Rest => self.queues[queue].drains.1 = full,
+                    Group::High => self.queues[queue].drains.0 = full.is_some(),
+                    Group::Rest => self.queues[queue].drains.1 = full.is_some(),
                 }
                 self.low.claimed(now, rows.iter().map(|row| (row.lane, row.seq)));
-                if full {
+                if full.is_some() {
                     self.fence(myself, now);
                 }
-                if full && group == Group::Rest {
-                    self.queues[queue].lanes.took_all();
+                if group == Group::Rest {
+                    self.note_backlog(now, queue, full, &rows);
                 }
-                self.deliver(queue, group, rows)
+                self.unpack(queue, group, rows)
             }
             Err(e) => {
                 tracing::warn!(target: "pgflow::claim", error = %e, "claim failed, will try again");
@@ -169,24 +194,45 @@ impl State {
                 self.gate(queue, group).claim_failed(now);
                 self.wiring.to_listener.send(ToListener::Notify(self.keys(queue, group)));
                 myself.send_after(Duration::from_millis(UNCLAIMED_MS), move || Msg::Unclaimed { queue, group });
-                0
+                Vec::new()
             }
         };
         let q = &mut self.queues[queue];
-        q.in_flight.general -= spent.general;
-        q.in_flight.reserved -= spent.reserved;
-        if q.epoch == epoch {
-            // The pool gives a high message to the reserved worker first: the same order here.
-            let reserved = spent.reserved.min(got);
-            q.credits.reserved += spent.reserved - reserved;
-            q.credits.general += spent.general - (got - reserved).min(spent.general);
-        }
-        if group == Group::Rest {
-            let full = got > 0 && got >= spent.all();
-            q.hold.claimed(now, full.then_some(q.credits.general + got));
+        q.credits.give_back(spent);
+        match group {
+            Group::High => self.start_high(queue, deliveries),
+            Group::Rest => {
+                q.ahead.keep(now, deliveries);
+                // When its workers are back, so many are idle again.
+                q.hold.claimed(now, full.map(|_| q.credits.free(group)));
+            }
         }
         self.answer_stop();
         self.turn(myself, queue);
+    }
+
+    /// What a claim of normal and low says of those that are left.
+    fn note_backlog(&mut self, now: Instant, queue: usize, full: Option<usize>, rows: &[Row]) {
+        let q = &mut self.queues[queue];
+        if let Some(got) = full {
+            q.lanes.took_all(got);
+        }
+        let normal = rows.iter().filter(|r| q.lanes.priority(r.lane) == crate::Priority::Normal).count();
+        q.ahead.claimed(full.is_some() && 2 * normal > rows.len());
+        // Tried before, and still in its first place: rescued.
+        if rows.iter().any(|r| r.attempt > 1 && r.id == r.seq) {
+            q.ahead.death(now);
+        }
+    }
+
+    /// Gives high messages to the workers they were claimed for: the reserved one first, it keeps the general ones for the rest.
+    fn start_high(&mut self, queue: usize, mut deliveries: Vec<Delivery>) {
+        for kind in [Kind::Reserved, Kind::General] {
+            let n = self.queues[queue].credits.take(kind, deliveries.len());
+            let later = deliveries.split_off(n);
+            self.deliver(queue, kind, std::mem::replace(&mut deliveries, later));
+        }
+        // More than workers: the pool began another round meanwhile. Dropped, they hand themselves back.
     }
 
     /// The model's case: another's pre-sleep scan skipped rows that our failed claim had locked. It must be told.
@@ -214,16 +260,15 @@ impl State {
         }
     }
 
-    /// Gives rows to the pool; answers how many of the offers they use up.
-    fn deliver(&self, queue: usize, group: Group, rows: Vec<Row>) -> usize {
+    /// Makes deliveries of rows; what cannot be one is settled.
+    fn unpack(&self, queue: usize, group: Group, rows: Vec<Row>) -> Vec<Delivery> {
         if rows.is_empty() {
-            return 0;
+            return Vec::new();
         }
         let q = &self.queues[queue];
         counter!("pgflow_claimed_total", "queue" => q.name.clone()).increment(rows.len() as u64);
         let settler = &self.wiring.settler;
-        let deliveries: Vec<Delivery> = rows
-            .into_iter()
+        rows.into_iter()
             .filter_map(|row| {
                 let claimed = settle::Claimed {
                     id: row.id,
@@ -241,14 +286,16 @@ impl State {
                     }
                 }
             })
-            .collect();
-        let delivered = deliveries.len();
-        if self.stopped {
-            return delivered;
+            .collect()
+    }
+
+    /// Gives messages to the pool, for each of which a credit of the kind was taken.
+    fn deliver(&self, queue: usize, kind: Kind, deliveries: Vec<Delivery>) {
+        if !deliveries.is_empty() && !self.stopped {
+            let round = self.queues[queue].credits.round();
+            // A pool that is being restarted gives them back: dropped, they hand themselves back.
+            drop(self.wiring.pools[queue].0.cast(pool::Msg::Deliver { round, kind, deliveries }));
         }
-        // A pool that is being restarted gives them back: dropped, they hand themselves back.
-        drop(self.wiring.pools[queue].cast(pool::Msg::Deliver(deliveries)));
-        delivered
     }
 }
 

@@ -99,6 +99,7 @@ impl Start {
             let (woken, counters, instance) = (woken.clone(), counters.clone(), config.instance.clone());
             let stopping = stopping.clone();
             let facts = facts.clone();
+            let pools: Vec<_> = pools.iter().cloned().zip(queues.iter().map(|(q, _)| q.workers)).collect();
             Arc::new(move || dispatch::Wiring {
                 store: store.clone(),
                 pool: pool.clone(),

@@ -78,6 +78,7 @@ pub(crate) struct QueueFacts {
     pub(crate) queue_id: i32,
     pub(crate) name: String,
     pub(crate) paused: bool,
+    pub(crate) max_retries: i32,
     /// (lane id, class, addressed to us)
     pub(crate) lanes: Vec<(i32, i16, bool)>,
 }
@@ -114,10 +115,11 @@ impl Store {
         for r in rows {
             let name: String = r.get(1);
             let at = facts.iter().position(|f| f.name == name).unwrap_or_else(|| {
-                facts.push(QueueFacts { queue_id: r.get(0), name, paused: r.get(2), lanes: Vec::new() });
+                let (queue_id, paused, max_retries) = (r.get(0), r.get(2), r.get(3));
+                facts.push(QueueFacts { queue_id, name, paused, max_retries, lanes: Vec::new() });
                 facts.len() - 1
             });
-            facts[at].lanes.push((r.get(3), r.get(4), r.get::<_, Option<String>>(5).is_some()));
+            facts[at].lanes.push((r.get(4), r.get(5), r.get::<_, Option<String>>(6).is_some()));
         }
         Ok(facts)
     }

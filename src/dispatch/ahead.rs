@@ -1,0 +1,208 @@
+//! Claimed messages that no worker has yet, and how many more may be claimed so. Pure, but for what it keeps.
+//!
+//! Claiming for idle workers alone, a claim's commit is the price of as few messages as there are workers. So while there is
+//! a backlog of normal messages and the workers are quick, a claim takes more than are idle: as many as the workers lately went
+//! through in [`SPAN`](super::pace::SPAN), within [`AHEAD_PER_WORKER`] and [`AHEAD_MAX`], and not while others wait still. What has waited
+//! for [`WAIT_MAX`] all the same is handed back, and for a while nothing is claimed ahead. High and low never are: a high one would
+//! wait behind workers though others may have idle ones, a low one would start before normal ones that came meanwhile.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::pace::Pace;
+
+/// Most messages that are claimed ahead, for each worker and for all of a queue: so many may lose a try to a kill without having
+/// been started, beside those that run.
+pub(super) const AHEAD_PER_WORKER: usize = 4;
+pub(super) const AHEAD_MAX: usize = 128;
+/// How long a claimed message may wait for a worker.
+pub(super) const WAIT_MAX: Duration = Duration::from_millis(20);
+/// Nothing is claimed ahead for so long after some waited too long; twice as long each time, if they soon do so again.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(64);
+/// Nothing is claimed ahead for so long after a death was seen, or what a dead instance had claimed.
+const DEATH_PAUSE: Duration = Duration::from_secs(2);
+
+/// What waits, first come first, and what allows more.
+#[derive(Debug)]
+pub(super) struct Ahead<D> {
+    waiting: VecDeque<(Instant, D)>,
+    pace: Pace,
+    /// Most that are claimed ahead.
+    most: usize,
+    /// The last claim took all it asked for, and normal ones to its end.
+    backlog: bool,
+    shut_until: Option<Instant>,
+    /// The last pause.
+    pause: Duration,
+}
+
+impl<D> Default for Ahead<D> {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            pace: Pace::default(),
+            most: 0,
+            backlog: false,
+            shut_until: None,
+            pause: Duration::ZERO,
+        }
+    }
+}
+
+impl<D> Ahead<D> {
+    /// Not with one worker, which starts messages in their order; nor without retries, where a kill makes dead letters of what waits.
+    pub(super) fn allow(&mut self, workers: usize, max_retries: i32) {
+        self.most = if workers > 1 && max_retries > 0 { AHEAD_MAX.min(AHEAD_PER_WORKER * workers) } else { 0 };
+    }
+
+    /// A worker's run took so long.
+    pub(super) fn ran(&mut self, now: Instant, took: Duration) {
+        self.pace.ran(now, took);
+    }
+
+    /// A claim answered. `backlog`: it took all it asked for, and normal ones to its end.
+    pub(super) fn claimed(&mut self, backlog: bool) {
+        self.backlog = backlog;
+    }
+
+    /// How many may be claimed ahead now.
+    pub(super) fn room(&mut self, now: Instant) -> usize {
+        if !self.backlog || !self.waiting.is_empty() || self.shut_until.is_some_and(|until| now < until) {
+            return 0;
+        }
+        self.pace.per_span(now).min(self.most)
+    }
+
+    /// These wait from now on.
+    pub(super) fn keep(&mut self, now: Instant, claimed: impl IntoIterator<Item = D>) {
+        self.waiting.extend(claimed.into_iter().map(|d| (now, d)));
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The next so many.
+    pub(super) fn next(&mut self, n: usize) -> Vec<D> {
+        self.waiting.drain(..n).map(|(_, d)| d).collect()
+    }
+
+    /// When the first has waited too long.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.waiting.front().map(|(since, _)| *since + WAIT_MAX)
+    }
+
+    /// All of them, if one has waited too long; then there is a pause, and what is known of the pace is void.
+    pub(super) fn late(&mut self, now: Instant) -> Vec<D> {
+        if self.until().is_none_or(|until| now < until) {
+            return Vec::new();
+        }
+        let again = self.shut_until.is_some_and(|until| now < until + self.pause);
+        self.pause = if again { (2 * self.pause).clamp(PAUSE, PAUSE_MAX) } else { PAUSE };
+        self.shut(now + self.pause);
+        self.pace = Pace::default();
+        self.all()
+    }
+
+    /// All of them.
+    pub(super) fn all(&mut self) -> Vec<D> {
+        self.next(self.waiting.len())
+    }
+
+    /// An instance died. What ended it may be among what it had claimed, and would charge a try to all that wait here.
+    pub(super) fn death(&mut self, now: Instant) {
+        self.shut(now + DEATH_PAUSE);
+    }
+
+    fn shut(&mut self, until: Instant) {
+        self.shut_until = self.shut_until.max(Some(until));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With quick workers and a backlog.
+    fn busy(runs: u32, now: Instant) -> Ahead<u32> {
+        let mut ahead = Ahead::default();
+        ahead.allow(8, 1);
+        ahead.claimed(true);
+        (0..runs).for_each(|_| ahead.ran(now, Duration::from_micros(10)));
+        ahead
+    }
+
+    /// Fear: a queue of one worker loses its order, one without retries its messages; or a claim on the way to sleep takes more
+    /// than it has workers for.
+    #[test]
+    fn nothing_ahead_unless_all_allows_it() {
+        let now = Instant::now();
+        assert_eq!(busy(20, now).room(now), 20);
+        for (workers, retries, backlog) in [(1, 3, true), (8, 0, true), (8, 3, false)] {
+            let mut ahead = busy(20, now);
+            ahead.allow(workers, retries);
+            ahead.claimed(backlog);
+            assert_eq!(ahead.room(now), 0);
+        }
+    }
+
+    /// Fear: more wait than are soon started, or than a kill may charge.
+    #[test]
+    fn what_waits_is_bounded() {
+        let now = Instant::now();
+        let mut ahead = busy(10_000, now);
+        assert_eq!(ahead.room(now), 8 * AHEAD_PER_WORKER);
+        ahead.allow(1_000, 1);
+        assert_eq!(ahead.room(now), AHEAD_MAX);
+        ahead.keep(now, [1, 2]);
+        assert_eq!(ahead.next(1), [1], "first come first");
+        assert_eq!(ahead.room(now), 0, "one is there still");
+        assert_eq!(ahead.next(1), [2]);
+        assert_eq!(ahead.room(now), AHEAD_MAX);
+    }
+
+    /// Fear: a message waits on behind slow ones; or what was handed back is claimed again at once, for ever.
+    #[test]
+    fn what_is_late_goes_back_and_pauses() {
+        let start = Instant::now();
+        let mut ahead = busy(20, start);
+        ahead.keep(start, [1]);
+        let first = start + WAIT_MAX;
+        ahead.keep(first, [2]);
+        assert!(ahead.late(first - Duration::from_micros(1)).is_empty());
+        assert_eq!(ahead.late(first), [1, 2], "those behind it start later still");
+        assert_eq!(ahead.until(), None);
+        let quick = |ahead: &mut Ahead<u32>, now| (0..20).for_each(|_| ahead.ran(now, Duration::from_micros(10)));
+        quick(&mut ahead, first + PAUSE / 2);
+        assert_eq!(ahead.room(first + PAUSE / 2), 0);
+        let mut now = first + PAUSE;
+        quick(&mut ahead, now);
+        assert_eq!(ahead.room(now), 20);
+        // It does not help: the pauses double, up to a limit, and are short again when it had helped for long.
+        for pause in [2, 4, 8, 16, 32, 64, 64] {
+            ahead.keep(now, [3]);
+            now += WAIT_MAX;
+            assert_eq!(ahead.late(now), [3]);
+            assert_eq!(ahead.pause, pause * PAUSE);
+            now += ahead.pause;
+        }
+        now += ahead.pause;
+        ahead.keep(now, [4]);
+        ahead.late(now + WAIT_MAX);
+        assert_eq!(ahead.pause, PAUSE);
+    }
+
+    /// Fear: a message that kills its process charges every instance's waiting ones, until they are dead letters.
+    #[test]
+    fn a_death_shuts() {
+        let now = Instant::now();
+        let mut ahead = busy(20, now);
+        ahead.death(now);
+        assert_eq!(ahead.room(now), 0);
+        (0..20).for_each(|_| ahead.ran(now + DEATH_PAUSE, Duration::ZERO));
+        assert_eq!(ahead.room(now + DEATH_PAUSE), 20);
+    }
+}
