@@ -50,7 +50,7 @@ pub use profiles::{
 pub use proposals::{
     NewProposal, Proposal, Run, agent_record, agent_success, enter_applied, enter_decided, enter_executing,
     enter_failed, enter_kept, enter_rolled_back, find_proposal, insert_proposal, lock_proposal, next_proposal,
-    request_rollback, send_next_proposals, send_proposal, waits_for_target,
+    request_rollback, send_next_proposals, send_proposal, waits_for_target, waits_to_be_sent,
 };
 
 pub(crate) use transactions::{XactEnd, begin_try, current_xact, end_try, undo_try, xact_end};

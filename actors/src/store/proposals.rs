@@ -164,6 +164,11 @@ pub async fn send_proposal<C: GenericClient + Sync>(client: &C, id: Uuid) -> Res
     Proposal::read_opt(query_opt(client, sql!("send_proposal"), &[&id]).await?)
 }
 
+/// `waits_to_be_sent.sql`
+pub async fn waits_to_be_sent<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<bool> {
+    query_one(client, sql!("waits_to_be_sent"), &[&instance]).await?.try_get(0)
+}
+
 /// `waits_for_target.sql`
 pub async fn waits_for_target<C: GenericClient + Sync>(client: &C, instance: &str, target: &str) -> Result<bool> {
     query_one(client, sql!("waits_for_target"), &[&instance, &target]).await?.try_get(0)

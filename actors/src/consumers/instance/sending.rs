@@ -22,6 +22,11 @@ impl Consume for Sending {
 
     async fn consume(&mut self, message: SendProposals, cx: &Context<'_>) -> Result<&'static str, Failure> {
         self.0.is_mine(&message.instance_id)?;
+        // Of many submissions at once the first word sends all: the others find nothing, and cost no transaction.
+        let client = self.0.database.client().await?;
+        if !store::waits_to_be_sent(&*client, &self.0.id).await? {
+            return Ok("sent");
+        }
         let tx = cx.transaction().await?;
         let proposals = store::send_next_proposals(tx, &self.0.id, BATCH_MAX).await?;
         if proposals.is_empty() {
