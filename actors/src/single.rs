@@ -107,11 +107,8 @@ impl Single {
         Ok(())
     }
 
-    /// What was in memory ended with the process before this one.
+    /// What was in memory ended with the process before this one, whatever this one's transport is.
     async fn resume(&self, url: &str, instance: &str, report: Duration, by_central: &Transport) -> Result<()> {
-        if self.delivery.is_none() {
-            return Ok(());
-        }
         let reads_queues = self.runtimes.is_some();
         let resume = Resume { instance, by_central, by_instance: &self.transport, report, reads_queues };
         let again = resume.run(&mut pgflow::connect(url, "evolution").await?).await?;
@@ -144,8 +141,9 @@ impl Single {
         };
         let by_queue = async {
             let Some((of_central, of_instance)) = runtimes else { return pgflow::Result::Ok(()) };
-            of_instance.stop(grace).await?;
-            of_central.stop(grace).await
+            // Both, though one fails.
+            let (one, other) = (of_instance.stop(grace).await, of_central.stop(grace).await);
+            one.and(other)
         };
         let ((), stopped) = tokio::join!(in_memory, by_queue);
         Ok(stopped?)

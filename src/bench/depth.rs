@@ -45,11 +45,17 @@ pub async fn depth(url: &str, options: &DepthOptions) -> Result<Report> {
 
 async fn measure(arena: &Arena, options: &DepthOptions) -> Result<Vec<Figure>> {
     let mut rounds = vec![Vec::new(); options.depths.len()];
-    for _ in 0..options.rounds {
+    for n in 0..options.rounds {
         for (depth, rounds) in options.depths.iter().zip(&mut rounds) {
             drain::fill(arena, *depth).await?;
-            let own = drain::first(arena, options.workers, options.messages).await?;
-            let raw = drain::floor(arena, options.messages).await?;
+            // Turns change places, as in a measurement of throughput.
+            let (own, raw) = if n % 2 == 0 {
+                let own = drain::first(arena, options.workers, options.messages).await?;
+                (own, drain::floor(arena, options.messages).await?)
+            } else {
+                let raw = drain::floor(arena, options.messages).await?;
+                (drain::first(arena, options.workers, options.messages).await?, raw)
+            };
             let rate = |seconds| Amount::rate(options.messages, seconds);
             rounds.push(Round::new(rate(own), rate(raw)));
             arena.empty().await?;

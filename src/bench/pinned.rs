@@ -31,7 +31,8 @@ impl Default for PinnedOptions {
 
 /// Measures draining before and after messages came and went under a transaction that holds an old snapshot.
 ///
-/// `drain_clean`, `drain_pinned`: the floor is that of [`super::throughput`], in the same state. `drain_pinned_to_clean`: the rate
+/// `drain_clean`, `drain_pinned`: the floor is that of [`super::throughput`], in the same state; it claims from each lane's start, as plain
+/// SQL does, so under the open transaction ours may be faster. `drain_pinned_to_clean`: the rate
 /// without the open transaction stands in the floor's place.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use std::{
 };
 
 use deadpool_postgres::Pool;
+use futures_util::FutureExt as _;
 use ractor::ActorRef;
 
 use super::{Msg, State};
@@ -129,8 +130,11 @@ impl LowWater {
         };
         for (lane, candidate) in fence.lanes.iter().zip(fence.candidates) {
             let Some(known) = self.lanes.get_mut(lane) else { continue };
-            known.low = found.get(lane).map_or(candidate, |first| candidate.min(*first));
-            metrics::counter!("pgflow_low_water_moves_total").increment(1);
+            let low = found.get(lane).map_or(candidate, |first| candidate.min(*first));
+            if low > known.low {
+                known.low = low;
+                metrics::counter!("pgflow_low_water_moves_total").increment(1);
+            }
         }
     }
 
@@ -147,7 +151,9 @@ impl State {
         let Some(fence) = self.low.begin(now) else { return };
         let (store, pool, myself) = (self.wiring.store.clone(), self.wiring.pool.clone(), myself.clone());
         tokio::spawn(async move {
-            let found = run(&store, &pool, &fence).await;
+            let found = std::panic::AssertUnwindSafe(run(&store, &pool, &fence)).catch_unwind().await;
+            // Whatever happens, an answer comes: without one there would be no other fence.
+            let found = found.unwrap_or_else(|_| Err(Error::state("move the low-water marks", "the fence panicked")));
             let _ = myself.cast(Msg::Fenced(Fenced { fence, found }));
         });
     }

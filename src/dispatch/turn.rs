@@ -115,7 +115,7 @@ impl State {
 
     /// Claims for the idle workers, and `room` more.
     fn start_claim(&mut self, myself: &ActorRef<Msg>, queue: usize, group: Group, room: usize) {
-        let session = self.wiring.session;
+        let (session, told) = (self.wiring.session, self.is_told());
         let q = &mut self.queues[queue];
         let spent = q.credits.spend(group, CLAIM_MAX);
         let asked = CLAIM_MAX.min(spent.all() + room);
@@ -132,8 +132,8 @@ impl State {
             Group::Rest => (q.drains.1, q.rest.phase),
         };
         // A scan that decides on sleep reads everything, and so does who cannot be told of places that come back.
-        let told = self.session && self.mode != Mode::Poll;
-        let lows = self.low.lows(Instant::now(), &order.lanes, drains && phase == Phase::Awake && told);
+        let looks = matches!(phase, Phase::Awake | Phase::Silent(_));
+        let lows = self.low.lows(Instant::now(), &order.lanes, drains && looks && told);
         let complete = order.complete && lows.iter().all(|low| *low == 0);
         let (queue_id, name) = (q.facts.queue_id, q.name.clone());
         let (store, pool, myself) = (self.wiring.store.clone(), pool.clone(), myself.clone());
@@ -162,6 +162,11 @@ impl State {
         });
     }
 
+    /// Whether the listener hears of messages that come back to their old places.
+    fn is_told(&self) -> bool {
+        self.session && self.mode != Mode::Poll
+    }
+
     pub(super) fn claimed(&mut self, myself: &ActorRef<Msg>, claimed: Claimed) {
         let Claimed { queue, group, spent, asked, complete, origin, rows } = claimed;
         let now = Instant::now();
@@ -179,7 +184,7 @@ impl State {
                     Group::Rest => self.queues[queue].drains.1 = full.is_some(),
                 }
                 self.low.claimed(now, rows.iter().map(|row| (row.lane, row.seq)));
-                if full.is_some() {
+                if full.is_some() && self.is_told() {
                     self.fence(myself, now);
                 }
                 if group == Group::Rest {

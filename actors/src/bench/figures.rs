@@ -68,7 +68,7 @@ pub(crate) const EXECUTION: Target =
 pub(crate) const GUARDIAN: Target = Target {
     name: "guardian",
     ms: 100.0,
-    what: "an execution's metrics published, all waiting included, to Guardian's verdict committed",
+    what: "an execution's metrics published, all waiting included, to Guardian's verdict, written but for its commit",
 };
 
 /// A target, and what was measured.

@@ -1,6 +1,6 @@
 //! Votes on proposals, and the registration of changes that goes with them.
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
@@ -22,8 +22,8 @@ pub struct NewVote {
     pub similarity: f64,
     /// Why nobody is asked.
     pub rationale: Option<String>,
-    /// When the votes must be in.
-    pub deadline: OffsetDateTime,
+    /// How long votes may come in.
+    pub window: Duration,
 }
 
 /// A proposal's vote as it stands.
@@ -37,15 +37,18 @@ pub struct OpenVote {
     pub rule: Rule,
     /// When the votes must be in.
     pub deadline: OffsetDateTime,
+    /// What time it is, on the clock of the deadline and of the votes: the database's.
+    pub now: OffsetDateTime,
 }
 
-/// `insert_consensus.sql`; false when the proposal is known.
+/// `insert_consensus.sql`: the deadline; none when the proposal is known.
 pub async fn insert_consensus<C: GenericClient + Sync>(
     client: &C,
     proposal: &ProposalForConsensus,
     change_type: &str,
     new: &NewVote,
-) -> Result<bool> {
+) -> Result<Option<OffsetDateTime>> {
+    let window = new.window.as_seconds_f64();
     let parameters: Parameters<'_> = &[
         &proposal.proposal_id,
         &proposal.instance_id,
@@ -54,13 +57,14 @@ pub async fn insert_consensus<C: GenericClient + Sync>(
         &new.rule,
         &new.similarity,
         &new.rationale,
-        &new.deadline,
+        &window,
         &proposal.agent_type,
         &change_type,
         &Json(&proposal.code_change),
         &Json(&proposal.safety_profile),
     ];
-    took(client, sql!("insert_consensus"), parameters).await
+    let row = query_opt(client, sql!("insert_consensus"), parameters).await?;
+    row.map(|row| row.try_get("deadline")).transpose()
 }
 
 /// `lock_consensus.sql`
@@ -71,6 +75,7 @@ pub async fn lock_consensus<C: GenericClient + Sync>(client: &C, id: Uuid) -> Re
         status: row.try_get("status")?,
         rule: row.try_get("rule")?,
         deadline: row.try_get("deadline")?,
+        now: row.try_get("now")?,
     }))
 }
 

@@ -103,6 +103,16 @@ async fn direct_delivers_only_what_was_committed() {
 /// Fear: a killed process takes what was in memory with it for good: a vote never ends, a change is never watched to its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_picks_up_what_was_in_memory() {
+    started_again(Mode::Direct).await;
+}
+
+/// Fear: who goes back to the queues strands what was in memory before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_queues_picks_up_what_was_in_memory() {
+    started_again(Mode::Queue).await;
+}
+
+async fn started_again(next: Mode) {
     let mut solo = Solo::new(Mode::Direct, calm).await;
     std::fs::write(solo.folder().join(".hold"), "").unwrap();
     let executing = solo.submit(proposal("a.txt", "better\n")).await;
@@ -131,11 +141,11 @@ async fn a_start_picks_up_what_was_in_memory() {
     let decided = "UPDATE evolution_consensus SET status = 'approved', confidence = 0.9, decided_at = clock_timestamp() WHERE proposal_id = $1";
     solo.client.execute(decided, &[&ids[3]]).await.unwrap();
     std::fs::remove_file(solo.folder().join(".hold")).unwrap();
-    solo.start(Mode::Direct).await;
+    solo.start(next).await;
     for id in std::iter::once(executing).chain(ids) {
         solo.until_status(id, "applied").await;
     }
-    assert_eq!(solo.queued().await, "0");
+    assert_eq!(solo.queued().await == "0", next == Mode::Direct);
     solo.end().await;
 }
 

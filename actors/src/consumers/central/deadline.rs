@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgflow::Failure;
-use time::OffsetDateTime;
 
 use super::{Own, try_to_decide};
 use crate::consensus::Status;
@@ -16,8 +15,10 @@ use crate::consumers::{ALREADY_PROCESSED, Consume, Context};
 use crate::messages::ConsensusDeadline;
 use crate::store;
 
-/// Between two looks for votes that are on their way.
+/// How long after the deadline the first look for votes that are on their way is: who published in time may commit a moment later.
 const VOTES_PAUSE: Duration = Duration::from_millis(100);
+/// The longest time between two looks: each waits half as long again as all before.
+const VOTES_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Votes that are not counted so long after the deadline, or after a central's start that was later, are decided without: their queue
 /// may be paused, or nobody can read them.
 const VOTES_WAITED_FOR_MAX: Duration = Duration::from_secs(60);
@@ -32,15 +33,15 @@ impl Consume for Deadlines {
         let tx = cx.transaction().await?;
         let open = store::lock_consensus(tx, id).await?.filter(|open| open.status == Status::Voting);
         let Some(open) = open else { return Ok(ALREADY_PROCESSED) };
-        let now = OffsetDateTime::now_utc();
-        let Ok(late) = Duration::try_from(now - open.deadline) else {
-            return Err(Failure::snooze(Duration::try_from(open.deadline - now).unwrap_or_default()));
+        let first = open.deadline + VOTES_PAUSE;
+        let Ok(late) = Duration::try_from(open.now - first) else {
+            return Err(Failure::snooze(Duration::try_from(first - open.now).unwrap_or_default()));
         };
         if may_wait(late, self.0.started.elapsed()) && store::votes_under_way(tx, id, open.deadline).await? {
-            return Err(Failure::snooze(VOTES_PAUSE));
+            return Err(Failure::snooze((late / 2).clamp(VOTES_PAUSE, VOTES_PAUSE_MAX)));
         }
         let votes = store::votes_on(tx, id).await?;
-        try_to_decide(cx, tx, &self.0, (id, &open), votes, now).await?;
+        try_to_decide(cx, tx, &self.0, (id, &open), votes, open.now).await?;
         Ok("expired")
     }
 }

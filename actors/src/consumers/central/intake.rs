@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use pgflow::Failure;
 use serde_json::Value;
-use time::OffsetDateTime;
 
 use super::Own;
 use crate::consensus::{Decision, Rule, Status};
@@ -27,17 +26,17 @@ impl Consume for Intake {
         let tx = cx.transaction().await?;
         let likeness = self.0.known_safe.likeness(tx, &proposal.code_change).await?;
         let way = route(likeness, proposal.risk_score, &proposal.safety_profile, settings);
-        let deadline = OffsetDateTime::now_utc() + settings.window;
         let (status, rule) = match way {
             Way::AutoApprove => (Status::AutoApproved, Rule::TwoThirds),
             Way::Vote { rule, .. } => (Status::Voting, rule),
         };
         let approved = status == Status::AutoApproved;
         let rationale = approved.then(|| format!("auto-approved, {likeness:.2} like a change known to be safe"));
-        let new = NewVote { status, rule, similarity: likeness, rationale: rationale.clone(), deadline };
-        if !store::insert_consensus(tx, &proposal, &change_word(&proposal.code_change), &new).await? {
+        let new = NewVote { status, rule, similarity: likeness, rationale: rationale.clone(), window: settings.window };
+        let change_type = change_word(&proposal.code_change);
+        let Some(deadline) = store::insert_consensus(tx, &proposal, &change_type, &new).await? else {
             return Ok(ALREADY_PROCESSED);
-        }
+        };
         tell!(
             PROPOSAL_RECEIVED,
             proposal_id = %id,

@@ -20,25 +20,29 @@ impl KnownSafe {
     /// The most that a change is like anything known to be safe.
     pub(crate) async fn likeness(&self, client: &Client, change: &Object) -> store::Result<f64> {
         let known = store::known_safe(client).await?;
-        let missing: Vec<Known> = {
+        // Taken out at once: another worker, whose list is older, may forget what is new to it.
+        let (mut those, mut missing) = (Vec::new(), Vec::new());
+        {
             let read = self.lock();
-            known.iter().copied().filter(|name| !read.contains_key(name)).collect()
-        };
+            for name in &known {
+                match read.get(name) {
+                    Some(shingles) => those.push(Arc::clone(shingles)),
+                    None => missing.push(*name),
+                }
+            }
+        }
         if !missing.is_empty() {
             let code = store::known_safe_code(client, &missing).await?;
             let shingles = code.iter().map(|(name, code)| (*name, Arc::new(Shingles::of(change_tokens(code)))));
             let shingles: Vec<_> = shingles.collect();
+            those.extend(shingles.iter().map(|(_, shingles)| Arc::clone(shingles)));
             let counts: HashSet<Known> = known.iter().copied().collect();
             let mut read = self.lock();
             read.retain(|name, _| counts.contains(name));
             read.extend(shingles);
         }
-        let known: Vec<Arc<Shingles<'_>>> = {
-            let read = self.lock();
-            known.iter().filter_map(|name| read.get(name).cloned()).collect()
-        };
         let change = Shingles::of(change_tokens(change));
-        Ok(known.iter().map(|one| change.likeness(one)).fold(0.0, f64::max))
+        Ok(those.iter().map(|one| change.likeness(one)).fold(0.0, f64::max))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Known, Arc<Shingles<'static>>>> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use pgflow::Failure;
-use time::OffsetDateTime;
 
 use super::Own;
 use crate::change::change_type;
@@ -19,9 +18,6 @@ impl Consume for Voting {
     type Payload = VotingRequest;
 
     async fn consume(&mut self, request: VotingRequest, cx: &Context<'_>) -> Result<&'static str, Failure> {
-        if OffsetDateTime::now_utc() >= request.deadline {
-            return Ok("too_late");
-        }
         let own = &self.0;
         let tx = cx.transaction().await?;
         let change_type = change_type(None, &request.code_change).tag();
