@@ -4,8 +4,6 @@
 
 CREATE SEQUENCE public.pgflow_seq AS bigint CACHE 1;
 
-CREATE SEQUENCE public.pgflow_token AS bigint CACHE 1;
-
 CREATE TABLE public.pgflow_active (
   id bigint NOT NULL,
   token bigint NOT NULL,
@@ -27,7 +25,6 @@ CREATE TABLE public.pgflow_active (
   CONSTRAINT pgflow_active_attempt CHECK ((attempt >= 1)),
   CONSTRAINT pgflow_active_pkey PRIMARY KEY (id)
 ) WITH (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000);
-CREATE INDEX pgflow_active_session ON public.pgflow_active USING btree (session_id);
 
 CREATE TABLE public.pgflow_alerts (
   source text NOT NULL,
@@ -482,6 +479,16 @@ BEGIN
     END LOOP;
   END LOOP;
   RETURN made;
+END $function$
+;
+
+CREATE OR REPLACE FUNCTION public.pgflow_fenced(a_id bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RAISE EXCEPTION 'the claim of message % is no longer ours', a_id USING ERRCODE = 'PGF01';
 END $function$
 ;
 

@@ -67,6 +67,11 @@ impl<T> Clone for Outlet<T> {
 }
 
 impl<T> Outlet<T> {
+    #[cfg(test)]
+    pub(crate) fn new(take: impl Fn(T) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(take))
+    }
+
     pub(crate) fn send(&self, value: T) {
         (self.0)(value);
     }

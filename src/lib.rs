@@ -35,7 +35,7 @@
 //! vocabulary   error · codec · message · config · address
 //! storage      connect · migrate · store (all SQL: one statement a file in sql/queries) · devpg
 //! edges        publish · handler
-//! stages       settle · worker · pool · dispatch · listen · sweep
+//! stages       settle · ahead · worker · pool · dispatch · listen · sweep
 //! assembly     supervise · monitor · runtime · admin
 //! surfaces     testing · web · bench · the command `pgflow` (these three behind the feature `cli`) · this file
 //! ```
@@ -49,7 +49,7 @@
 //!    matches no row changes nothing, and is counted.
 //! 4. A claimed row is in the ledger of its process until its outcome is committed or known to be fenced. A delivery that
 //!    is dropped, whatever actor died with it, settles itself.
-//! 5. Never more rows are claimed than idle workers were offered, but for at most 128 normal ones of a queue's backlog,
+//! 5. Never more rows are claimed than idle workers were offered, but for at most 256 normal ones of a queue's backlog,
 //!    ahead of workers that are quick. These go back, attempt unchanged, when the first has waited 20 ms, at a pause and at
 //!    a stop. Nothing else waits claimed.
 //! 6. High before normal before low, in a claim, at a wake, among connections and workers. No wait of ours stands between
@@ -84,6 +84,7 @@
 
 mod address;
 pub mod admin;
+mod ahead;
 #[cfg(feature = "cli")]
 pub mod bench;
 mod codec;

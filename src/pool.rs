@@ -5,10 +5,7 @@
 
 mod slots;
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -24,8 +21,8 @@ use crate::{
 pub(crate) enum Demand {
     /// A new round begins: what was offered in earlier ones is void. So many workers are idle.
     Reset { queue: usize, round: u64, general: usize, reserved: usize },
-    /// One more worker is idle; `ran`: how long its last delivery took it.
-    Offer { queue: usize, round: u64, kind: Kind, ran: Option<Duration> },
+    /// One more worker is idle.
+    Offer { queue: usize, round: u64, kind: Kind },
 }
 
 /// The pool's protocol.
@@ -76,12 +73,12 @@ impl Actor for Pool {
             }
             Msg::Finished(Finished::Up(slot, worker)) => {
                 if let Some(kind) = state.slots.up(slot, worker) {
-                    self.offer(state.round, kind, None);
+                    self.offer(state.round, kind);
                 }
             }
             Msg::Finished(Finished::Idle(slot)) => {
-                if let Some((kind, ran)) = state.slots.finished(slot, Instant::now()) {
-                    self.offer(state.round, kind, Some(ran));
+                if let Some(kind) = state.slots.finished(slot) {
+                    self.offer(state.round, kind);
                 }
             }
             Msg::Report => self.begin_round(state),
@@ -99,15 +96,15 @@ impl Pool {
         self.demand.send(Demand::Reset { queue: self.queue, round: state.round, general, reserved });
     }
 
-    fn offer(&self, round: u64, kind: Kind, ran: Option<Duration>) {
-        self.demand.send(Demand::Offer { queue: self.queue, round, kind, ran });
+    fn offer(&self, round: u64, kind: Kind) {
+        self.demand.send(Demand::Offer { queue: self.queue, round, kind });
     }
 }
 
 impl State {
     fn run(&mut self, kind: Kind, delivery: Delivery) {
         // Without an idle worker, which a paid delivery always has, it would hand itself back.
-        let Some(worker) = self.slots.take(kind, Instant::now()) else { return drop(delivery) };
+        let Some(worker) = self.slots.take(kind) else { return drop(delivery) };
         // A dead worker gives the message back: it hands itself back, and the slot is offered when its worker is up again.
         drop(worker.cast(worker::Msg::Run(delivery)));
     }

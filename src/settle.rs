@@ -11,19 +11,26 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::Pool;
 use metrics::counter;
 
 pub(crate) use self::flush::{Msg, SettlerActor};
 use crate::{
-    Error, Result,
-    address::Address,
+    Result,
+    address::{Address, Outlet},
     handler::{Incoming, OpenTransaction},
     store::Store,
 };
 
 /// Most outcomes in one flush.
 const SETTLE_BATCH_MAX: usize = 256;
+/// While more outcomes than this wait for a flush, no normal or low messages should be claimed: handlers would go on getting ahead of
+/// what is written, and a kill would have all of that run again.
+const SETTLE_WAITING_MAX: usize = 512;
+
+/// Sent up to the dispatcher that was told that settling is [behind](Settler::is_behind): it has caught up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CaughtUp;
 
 /// What became of a delivery.
 #[derive(Clone, Debug)]
@@ -98,16 +105,13 @@ impl Delivery {
         self.settler.put(self.claimed.clone(), outcome);
     }
 
-    /// Hands a started delivery back all the same: its runtime stops, the try does not count.
-    pub(crate) fn settle_handed_back(self) {
-        self.settle(Outcome::HandBack);
-    }
-
     /// Settles as done inside the handler's transaction, as its last statement, and commits.
     /// False: the claim was no longer ours, nothing was committed. An error: the outcome is unknown or failed; the
     /// delivery is settled as failed, which the fence turns into nothing if the commit did happen.
     pub(crate) async fn settle_in(mut self, transaction: OpenTransaction) -> Result<bool> {
-        let outcome = commit_done(&self.settler.shared.store, transaction.object(), &self.claimed).await;
+        let Claimed { id, token, queue_id, ordering_key } = &self.claimed;
+        let key = ordering_key.as_deref().map(|key| (*queue_id, key));
+        let outcome = self.settler.shared.store.settle_one_and_commit(transaction.object(), (*id, *token), key).await;
         self.settled = true;
         match outcome {
             Ok(ours) => {
@@ -138,19 +142,6 @@ impl Drop for Delivery {
     }
 }
 
-async fn commit_done(store: &Store, c: &Object, claimed: &Claimed) -> Result<bool> {
-    let end = |e| Error::database("end the handler's transaction", e);
-    if !store.settle_one(c, claimed.id, claimed.token).await? {
-        c.batch_execute("ROLLBACK").await.map_err(end)?;
-        return Ok(false);
-    }
-    if let Some(key) = &claimed.ordering_key {
-        store.release_keys(c, &[claimed.queue_id], std::slice::from_ref(key)).await?;
-    }
-    c.batch_execute("COMMIT").await.map_err(end)?;
-    Ok(true)
-}
-
 /// Tokens of claims that this process still answers for.
 pub(crate) type Ledger = HashSet<i64>;
 
@@ -168,6 +159,7 @@ struct Shared {
     /// Told whenever the ledger may have become empty.
     answered: tokio::sync::Notify,
     actor: Address<Msg>,
+    caught_up: Outlet<CaughtUp>,
 }
 
 #[derive(Default)]
@@ -177,6 +169,8 @@ struct Backlog {
     keyed: VecDeque<Pending>,
     /// A signal is on its way to the actor: one is enough.
     signalled: bool,
+    /// Somebody was told that we are behind, and waits for word.
+    behind: bool,
 }
 
 struct Pending {
@@ -187,7 +181,7 @@ struct Pending {
 }
 
 impl Settler {
-    pub(crate) fn new(store: Arc<Store>, pool: Pool) -> Self {
+    pub(crate) fn new(store: Arc<Store>, pool: Pool, caught_up: Outlet<CaughtUp>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -196,6 +190,7 @@ impl Settler {
                 ledger: Mutex::default(),
                 answered: tokio::sync::Notify::new(),
                 actor: Address::default(),
+                caught_up,
             }),
         }
     }
@@ -252,11 +247,26 @@ impl Settler {
         }
     }
 
+    /// Whether too many outcomes wait. Who is told so gets word when they are half as many.
+    pub(crate) fn is_behind(&self) -> bool {
+        let mut backlog = self.backlog();
+        let behind = backlog.waiting() > SETTLE_WAITING_MAX;
+        backlog.behind |= behind;
+        behind
+    }
+
     fn take_batch(&self, lane: Lane) -> Vec<Pending> {
         let mut backlog = self.backlog();
         let waiting = backlog.lane(lane);
         let n = waiting.len().min(SETTLE_BATCH_MAX);
-        waiting.drain(..n).collect()
+        let batch = waiting.drain(..n).collect();
+        let caught_up = backlog.behind && backlog.waiting() <= SETTLE_WAITING_MAX / 2;
+        backlog.behind &= !caught_up;
+        drop(backlog);
+        if caught_up {
+            self.shared.caught_up.send(CaughtUp);
+        }
+        batch
     }
 
     fn put_back(&self, lane: Lane, batch: Vec<Pending>) {
@@ -280,10 +290,53 @@ impl Lane {
 }
 
 impl Backlog {
+    fn waiting(&self) -> usize {
+        self.free.len() + self.keyed.len()
+    }
+
     fn lane(&mut self, lane: Lane) -> &mut VecDeque<Pending> {
         match lane {
             Lane::Free => &mut self.free,
             Lane::Keyed => &mut self.keyed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::connect::Target;
+
+    /// Fear: handlers get ahead of what is written without limit; or the dispatcher waits for word that never comes.
+    #[tokio::test]
+    async fn who_was_told_that_we_are_behind_gets_word() {
+        let target = Target::parse("postgresql://127.0.0.1:1/nowhere").expect("a URL");
+        let pool = target.pool(&tokio::runtime::Handle::current(), 1, "nowhere", "").expect("a pool");
+        let told = Arc::new(AtomicUsize::new(0));
+        let word = {
+            let told = told.clone();
+            Outlet::new(move |CaughtUp| {
+                told.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        let settler = Settler::new(Arc::new(Store::new("public")), pool, word);
+        let put = |n: usize| {
+            for id in 0..i64::try_from(n).expect("few") {
+                settler.put(Claimed { id, token: id, queue_id: 1, ordering_key: None }, Outcome::Done);
+            }
+        };
+        put(SETTLE_WAITING_MAX);
+        assert!(!settler.is_behind(), "at the limit");
+        put(1);
+        while !settler.take_batch(Lane::Free).is_empty() {}
+        assert_eq!(told.load(Ordering::Relaxed), 0, "nobody had asked");
+        put(SETTLE_WAITING_MAX + 1);
+        assert!(settler.is_behind());
+        assert_eq!(settler.take_batch(Lane::Free).len(), SETTLE_BATCH_MAX);
+        assert_eq!(told.load(Ordering::Relaxed), 0, "more than half still wait");
+        while !settler.take_batch(Lane::Free).is_empty() {}
+        assert_eq!(told.load(Ordering::Relaxed), 1);
     }
 }

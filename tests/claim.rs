@@ -2,7 +2,11 @@
 
 mod support;
 
-use support::{TestDb, query_text};
+use std::time::Duration;
+
+use support::{TestDb, connect, eventually, own_cluster, query_text};
+
+const SOON: Duration = Duration::from_secs(60);
 
 const CONTROL_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
      SET enable_mergejoin = off";
@@ -28,7 +32,7 @@ async fn two_lanes(client: &tokio_postgres::Client) -> (i32, Vec<i32>) {
 
 async fn claim(client: &impl tokio_postgres::GenericClient, queue: i32, lanes: &[i32], limit: i32) -> Vec<i64> {
     let (most, lows) = (vec![limit; lanes.len()], vec![0_i64; lanes.len()]);
-    let rows = client.query(&claim_sql(), &[&queue, &lanes, &most, &limit, &1i32, &lows]).await.unwrap();
+    let rows = client.query(&claim_sql(), &[&queue, &lanes, &most, &limit, &1i32, &lows, &7i64]).await.unwrap();
     let mut ids: Vec<i64> = rows.iter().map(|r| r.get(0)).collect();
     ids.sort_unstable();
     ids
@@ -65,6 +69,34 @@ async fn a_claim_that_is_full_leaves_the_later_lanes_alone() {
     tx.rollback().await.unwrap();
 }
 
+/// Fear: a claim waits for the disk, which a crash that forgets it would only turn into a second run; or that of a keyed message does
+/// not, and its second run begins beside the first. A standby that never answers stands for the disk.
+#[tokio::test]
+async fn only_the_claim_of_a_keyed_message_waits_for_the_disk() {
+    let server = own_cluster(true).await;
+    let (client, other) = (connect(&server.url()).await, connect(&server.url()).await);
+    let (queue, lanes) = two_lanes(&client).await;
+    client.batch_execute("SELECT pgflow_publish('q', '21', ordering_key => 'k', priority => 10)").await.unwrap();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    client.batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await.unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    // In force for all once a commit waits.
+    let first = tokio::spawn(async move {
+        loop {
+            other.batch_execute("CREATE TABLE waits (); DROP TABLE waits").await.unwrap();
+        }
+    });
+    eventually(SOON, || async { query_text(&client, waits).await == ["1"] }).await;
+    assert_eq!(claim(&client, queue, &lanes, 10).await.len(), 10, "those of the first lane without a key");
+    let keyed = connect(&server.url()).await;
+    let keyed = tokio::spawn(async move { claim(&keyed, queue, &lanes, 1).await.len() });
+    eventually(SOON, || async { query_text(&client, waits).await == ["2"] }).await;
+    client.batch_execute("ALTER SYSTEM RESET synchronous_standby_names").await.unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    assert_eq!(keyed.await.unwrap(), 1);
+    first.abort();
+}
+
 /// Fear: the planner sorts or scans a whole lane for a claim: its cost grows with the backlog, and it locks eagerly.
 #[tokio::test]
 async fn a_claim_walks_the_index_whatever_the_statistics_say() {
@@ -74,7 +106,7 @@ async fn a_claim_walks_the_index_whatever_the_statistics_say() {
     two_lanes(&client).await;
     let explain = || async {
         client.batch_execute(&format!("PREPARE c AS {}", claim_sql())).await.unwrap();
-        let plan = query_text(&client, "EXPLAIN EXECUTE c(1, '{1,2}', '{3,3}', 3, 1, '{0,0}')").await.join("\n");
+        let plan = query_text(&client, "EXPLAIN EXECUTE c(1, '{1,2}', '{3,3}', 3, 1, '{0,0}', 7)").await.join("\n");
         client.batch_execute("DEALLOCATE c").await.unwrap();
         plan
     };
@@ -105,7 +137,6 @@ async fn every_settle_asks_for_the_token() {
     let sql = |text: &str| text.replace("{schema}", "public");
     for (settle, more, becomes) in [
         (include_str!("../sql/queries/settle_done.sql"), "", "done"),
-        (include_str!("../sql/queries/settle_one.sql"), "", "done"),
         (include_str!("../sql/queries/settle_failed.sql"), ", '{failed}', '{why}', '{1000}'", "scheduled"),
         (include_str!("../sql/queries/settle_dead.sql"), ", '{why}', '{rejected}'", "dead"),
         (include_str!("../sql/queries/hand_back.sql"), "", "pending"),
@@ -116,21 +147,36 @@ async fn every_settle_asks_for_the_token() {
             query_text(&client, &format!("SELECT token FROM pgflow_active WHERE id = {id}")).await[0].parse().unwrap();
         client.batch_execute(&format!("PREPARE s AS {}", sql(settle))).await.unwrap();
         let status = format!("SELECT status FROM pgflow_messages WHERE id = {id}");
-        let one = settle.contains("a.id = $1");
         for (token, rows, expected) in [(token - 1, 0, "processing"), (token + 1, 0, "processing"), (token, 1, becomes)]
         {
-            let (id, token) = if one {
-                (id.to_string(), token.to_string())
-            } else {
-                (format!("'{{{id}}}'"), format!("'{{{token}}}'"))
-            };
-            let answer = query_text(&client, &format!("EXECUTE s({id}, {token}{more})")).await;
+            let answer = query_text(&client, &format!("EXECUTE s('{{{id}}}', '{{{token}}}'{more})")).await;
             assert_eq!(answer.len(), rows, "{settle}");
             assert_eq!(query_text(&client, &status).await, [expected], "{settle}");
         }
         client.batch_execute("DEALLOCATE s").await.unwrap();
         // Not to be claimed again by the next round.
         client.batch_execute(&format!("DELETE FROM pgflow_ready WHERE id = {id}")).await.unwrap();
+    }
+}
+
+/// Fear: a handler's effects are committed though its claim was lost: the COMMIT was sent before the settle was answered.
+#[tokio::test]
+async fn a_settle_without_its_claim_aborts_the_transaction() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    let (queue, lanes) = two_lanes(&client).await;
+    client.batch_execute("CREATE TABLE fx (n int)").await.unwrap();
+    let settle =
+        client.prepare(&include_str!("../sql/queries/settle_one.sql").replace("{schema}", "public")).await.unwrap();
+    let id = claim(&client, queue, &lanes, 1).await[0];
+    let token: i64 = client.query_one("SELECT token FROM pgflow_active", &[]).await.unwrap().get(0);
+    for (token, code, effects) in [(token + 1, Some("PGF01"), "0"), (token, None, "1"), (token, Some("PGF01"), "1")] {
+        client.batch_execute("BEGIN; INSERT INTO fx VALUES (1)").await.unwrap();
+        let (settled, ended) =
+            futures_util::future::join(client.query(&settle, &[&id, &token]), client.batch_execute("COMMIT")).await;
+        ended.unwrap();
+        assert_eq!(settled.err().and_then(|e| e.code().map(|c| c.code().to_owned())).as_deref(), code);
+        assert_eq!(query_text(&client, "SELECT count(*) FROM fx").await, [effects]);
     }
 }
 

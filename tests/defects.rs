@@ -256,10 +256,17 @@ async fn a_blink_while_the_control_connections_are_busy_is_no_death() {
     let b = probing_queue(fast("b"), queue(2).max_retries(0), &seen_b).await;
     a.publisher().send(Probe::act(1, Act::Wait).out().target("b")).await.unwrap();
     eventually(SOON, || async { seen_b.running() == 1 }).await;
-    // Whoever claims a message now waits for its token.
-    blocker.batch_execute("BEGIN; ALTER SEQUENCE pgflow_token CACHE 1").await.unwrap();
+    // Whoever claims a message now waits.
+    client
+        .batch_execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;
+             CREATE TRIGGER wait BEFORE INSERT ON pgflow_active EXECUTE FUNCTION wait()",
+        )
+        .await
+        .unwrap();
+    blocker.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(1)").await.unwrap();
     a.publisher().send(Probe::new(2).out().target("b")).await.unwrap();
-    let waits = "SELECT DISTINCT 1 FROM pg_locks WHERE NOT granted AND relation = 'pgflow_token'::regclass";
+    let waits = "SELECT DISTINCT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'";
     eventually(SOON, || async { query_text(&client, waits).await == ["1"] }).await;
     let pid = "SELECT listener_pid::text FROM pgflow_instances WHERE name = 'b'";
     let before = query_text(&client, pid).await;

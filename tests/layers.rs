@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("vocabulary", &["error", "codec", "message", "config", "address"]),
     ("storage", &["connect", "migrate", "store", "devpg"]),
     ("edges", &["publish", "handler"]),
-    ("stages", &["settle", "worker", "pool", "dispatch", "listen", "sweep"]),
+    ("stages", &["settle", "ahead", "worker", "pool", "dispatch", "listen", "sweep"]),
     ("assembly", &["supervise", "monitor", "runtime", "admin"]),
     ("surfaces", &["testing", "web", "bench", "bin", "main", "lib"]),
 ];

@@ -35,8 +35,7 @@ CREATE TABLE {schema}.pgflow_lanes (
 );
 CREATE INDEX pgflow_lanes_target ON {schema}.pgflow_lanes (target) WHERE target IS NOT NULL;
 
-CREATE SEQUENCE {schema}.pgflow_seq   AS bigint CACHE 1;  -- place in a lane; the first one is the message's id
-CREATE SEQUENCE {schema}.pgflow_token AS bigint CACHE 1;  -- a claim's fence
+CREATE SEQUENCE {schema}.pgflow_seq AS bigint CACHE 1;  -- place in a lane; the first one is the message's id
 
 -- Claimable rows only: insert and delete, never update. `attempt` counts the tries made so far.
 CREATE TABLE {schema}.pgflow_ready (
@@ -113,10 +112,11 @@ CREATE TABLE {schema}.pgflow_keys (
   PRIMARY KEY (queue_id, ordering_key)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
--- Claimed: owned by one session under one token. `attempt` counts the running try.
+-- Claimed: owned by one session under one token. `attempt` counts the running try. It is small, and whole sessions are looked for
+-- rarely: an index for that would cost every claim an insertion.
 CREATE TABLE {schema}.pgflow_active (
   id           bigint PRIMARY KEY,
-  token        bigint NOT NULL,
+  token        bigint NOT NULL,                -- the claim's fence: its random number, mixed with seq
   session_id   int NOT NULL,
   claimed_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
   lane_id      int NOT NULL,
@@ -133,7 +133,6 @@ CREATE TABLE {schema}.pgflow_active (
   source       text,
   broadcast_id uuid
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX pgflow_active_session ON {schema}.pgflow_active (session_id);
 
 -- Finished: append only, one partition a day (UTC), dropped by retention. No default partition.
 CREATE TABLE {schema}.pgflow_history (

@@ -1,5 +1,12 @@
 -- The publishing functions, the wake-up triggers, the view and the upkeep of partitions.
 
+-- Aborts a handler's transaction whose claim is no longer its own.
+CREATE FUNCTION {schema}.pgflow_fenced(a_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RAISE EXCEPTION 'the claim of message % is no longer ours', a_id USING ERRCODE = 'PGF01';
+END $$;
+
 -- W: wakes whoever sleeps on the lane's key. It runs only when somebody does: see the trigger's WHEN.
 CREATE FUNCTION {schema}.pgflow_notify_lane() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

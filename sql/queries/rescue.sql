@@ -2,7 +2,7 @@
 -- its heartbeat is older than $2 ms; at most $3.
 -- A message at its last try goes to the DLQ (process_died): what kills its process must not go round for ever.
 -- An old place may be below a low-water mark: everybody is told, under the lock that the INSERT takes.
--- Answers (id, dead, queue_id, ordering_key). Index: pgflow_active_session. SKIP LOCKED: a settle in flight wins.
+-- Answers (id, dead, queue_id, ordering_key). Index: none, the table is small. SKIP LOCKED: a settle in flight wins.
 WITH judge AS MATERIALIZED (
   SELECT $1::int AS session_id
   WHERE (pg_try_advisory_xact_lock_shared({space}, 65536 + $1::int)

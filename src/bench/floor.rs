@@ -18,6 +18,8 @@ use crate::{
 const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
      SET enable_mergejoin = off; SET jit = off";
 const SOURCE: &str = "floor";
+/// Whose claims the floor's are.
+const SESSION: i32 = 0;
 
 /// The copy and its queue.
 pub(super) struct Floor {
@@ -107,8 +109,14 @@ impl Floor {
     /// Claims up to `limit` messages: their ids and tokens.
     pub(super) async fn claim(&self, c: &Prepared, limit: i32) -> Result<(Vec<i64>, Vec<i64>)> {
         let (lanes, most, lows) = (vec![self.way.lane, self.low], vec![limit; 2], vec![0_i64; 2]);
-        let rows =
-            c.client.query(&c.claim, &[&self.way.queue_id, &lanes, &most, &limit, &0, &lows]).await.map_err(failed)?;
+        let rows = c
+            .client
+            .query(
+                &c.claim,
+                &[&self.way.queue_id, &lanes, &most, &limit, &SESSION, &lows, &rand::random_range(0..1_i64 << 62)],
+            )
+            .await
+            .map_err(failed)?;
         Ok(rows.iter().map(|r| (r.get::<_, i64>(0), r.get::<_, i64>(1))).unzip())
     }
 

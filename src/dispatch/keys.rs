@@ -157,7 +157,7 @@ impl State {
         self.death_beats = if death { DEATH_BEATS } else { self.death_beats.saturating_sub(1) };
         if beat.death || !beat.gone.is_empty() || !beat.expired.is_empty() {
             let now = Instant::now();
-            self.queues.iter_mut().for_each(|q| q.ahead.death(now));
+            self.queues.iter().for_each(|q| q.shelf.lock().death(now));
         }
         for key in &beat.taken {
             self.followed.remove(key);

@@ -4,13 +4,11 @@
 //! Invariant: no more rows are claimed than workers were offered, but for a few normal ones ahead of quick workers (`ahead`);
 //! high before normal before low; the keys of a group with demand are armed unless the group is being looked at.
 
-mod ahead;
 mod credits;
 mod gate;
 mod hold;
 mod keys;
 mod low;
-mod pace;
 mod plan;
 mod queues;
 #[cfg(test)]
@@ -33,7 +31,6 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 pub(crate) use self::plan::Group;
 pub(crate) use self::woken::{Counters, WokenKeys};
 use self::{
-    ahead::Ahead,
     credits::{Credits, Spent},
     gate::Gate,
     hold::Hold,
@@ -43,8 +40,9 @@ use self::{
 use crate::{
     Result,
     address::{Address, Outlet},
+    ahead::Shelf,
     pool::{self, Demand, Kind},
-    settle::{Delivery, Settler},
+    settle::Settler,
     store::{Armed, Beat, Mode, QueueFacts, Row, Store},
 };
 
@@ -113,6 +111,10 @@ pub(crate) enum Msg {
     Claimed(Claimed),
     /// A gate's time has come.
     Look(usize),
+    /// What was claimed ahead runs low.
+    RunsLow(usize),
+    /// So many outcomes waited to be written that nothing was claimed; now they are fewer.
+    CaughtUp,
     /// A claim had failed a while ago: by now the server has rolled it back, if it had not heard before.
     Unclaimed { queue: usize, group: Group },
     /// Is the wake that the heartbeat missed still missing?
@@ -141,6 +143,15 @@ pub(crate) struct Claimed {
     rows: Result<Vec<Row>>,
 }
 
+/// What one queue has of its own.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) pool: Address<pool::Msg>,
+    /// How many workers take any message.
+    pub(crate) workers: usize,
+    pub(crate) shelf: Shelf,
+}
+
 /// What the dispatcher needs from the rest of the runtime.
 pub(crate) struct Wiring {
     pub(crate) store: Arc<Store>,
@@ -150,8 +161,8 @@ pub(crate) struct Wiring {
     pub(crate) settler: Settler,
     pub(crate) session: i32,
     pub(crate) instance: String,
-    /// Each queue's pool, and how many workers take any message.
-    pub(crate) pools: Vec<(Address<pool::Msg>, usize)>,
+    /// What each queue has of its own.
+    pub(crate) served: Vec<Served>,
     pub(crate) queues: Vec<QueueFacts>,
     pub(crate) to_listener: Outlet<ToListener>,
     pub(crate) doubt: Outlet<Doubt>,
@@ -169,13 +180,15 @@ struct QueueState {
     lanes: Lanes,
     credits: Credits,
     /// Claimed messages of normal and low that no worker has yet.
-    ahead: Ahead<Delivery>,
+    shelf: Shelf,
     high: Gate,
     rest: Gate,
     /// Lets the workers of a full claim come back together before the next.
     hold: Hold,
     /// The last claim of (high, rest) took all it asked for.
     drains: (bool, bool),
+    /// High was looked for, and no more of it found than workers, since messages were last put on the shelf.
+    high_looked_for: bool,
     /// What the next claim of (high, rest) would prove if it finds rows.
     origin: (Origin, Origin),
     /// The earliest timer set for this queue.
@@ -226,7 +239,7 @@ impl Actor for Dispatcher {
         state.adopt(facts);
         // What an earlier incarnation was told or had claimed is asked for again.
         state.wiring.woken.take();
-        state.wiring.pools.iter().for_each(|(pool, _)| pool.signal(pool::Msg::Report));
+        state.wiring.served.iter().for_each(|served| served.pool.signal(pool::Msg::Report));
         state.wiring.to_listener.send(ToListener::Hello);
         state.wiring.doubt.send(Doubt);
         Ok(state)
@@ -245,6 +258,8 @@ impl Actor for Dispatcher {
             Msg::Beat(beat) => state.beat(&myself, &beat),
             Msg::Claimed(claimed) => state.claimed(&myself, claimed),
             Msg::Look(queue) => state.look(&myself, queue),
+            Msg::RunsLow(queue) => state.turn(&myself, queue),
+            Msg::CaughtUp => (0..state.queues.len()).for_each(|queue| state.turn(&myself, queue)),
             Msg::Unclaimed { queue, group } => state.unclaimed(&myself, queue, group),
             Msg::Suspect { queue, group, events } => state.suspect(&myself, queue, group, events),
             Msg::PlacesReused => state.low.reset(),
@@ -288,15 +303,11 @@ impl State {
                 q.hold = Hold::default();
                 (queue, general + reserved > 0)
             }
-            Demand::Offer { queue, round, kind, ran } => {
+            Demand::Offer { queue, round, kind } => {
                 let q = &mut self.queues[queue];
                 let counts = q.credits.offered(round, kind);
                 if counts && kind == Kind::General {
-                    let now = Instant::now();
-                    q.hold.returned(now);
-                    if let Some(took) = ran {
-                        q.ahead.ran(now, took);
-                    }
+                    q.hold.returned(Instant::now());
                 }
                 (queue, counts)
             }

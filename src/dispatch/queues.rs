@@ -5,7 +5,7 @@ use std::time::Duration;
 use ractor::ActorRef;
 
 use super::{
-    Ahead, Credits, Group, Msg, Origin, QueueState, State, WAKE_KEYS,
+    Credits, Group, Msg, Origin, QueueState, State, WAKE_KEYS,
     gate::{self, Gate},
     hold::Hold,
     plan::Lanes,
@@ -32,23 +32,30 @@ impl State {
                     q.high.look();
                     q.rest.look();
                 }
-                None => self.queues.push(QueueState {
-                    name: fact.name.as_str().into(),
-                    lanes,
-                    facts: fact,
-                    credits: Credits::default(),
-                    ahead: Ahead::default(),
-                    high: Gate::default(),
-                    rest: Gate::default(),
-                    hold: Hold::default(),
-                    drains: (false, false),
-                    origin: (Origin::Normal, Origin::Normal),
-                    timer: None,
-                }),
+                None => {
+                    let shelf = self.wiring.served[self.queues.len()].shelf.clone();
+                    // An earlier incarnation's: handed back.
+                    let left = std::mem::take(&mut *shelf.lock());
+                    drop(left);
+                    self.queues.push(QueueState {
+                        name: fact.name.as_str().into(),
+                        lanes,
+                        facts: fact,
+                        credits: Credits::default(),
+                        shelf,
+                        high: Gate::default(),
+                        rest: Gate::default(),
+                        hold: Hold::default(),
+                        drains: (false, false),
+                        high_looked_for: false,
+                        origin: (Origin::Normal, Origin::Normal),
+                        timer: None,
+                    });
+                }
             }
         }
-        for (q, (_, workers)) in self.queues.iter_mut().zip(&self.wiring.pools) {
-            q.ahead.allow(*workers, q.facts.max_retries);
+        for (q, served) in self.queues.iter().zip(&self.wiring.served) {
+            q.shelf.lock().allow(served.workers, q.facts.max_retries);
         }
         self.by_key.clear();
         for (i, q) in self.queues.iter().enumerate() {

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{
-    Claimed, Credits, Demand, Doubt, Group, Msg, Origin, QueueFacts, State, Store, ToListener, Wiring, WokenKeys,
-    ahead::WAIT_MAX,
+    Claimed, Credits, Demand, Doubt, Group, Msg, Origin, QueueFacts, Served, State, Store, ToListener, Wiring,
+    WokenKeys,
 };
 use crate::{
     address::Address,
+    ahead::{Shelf, WAIT_MAX},
     connect::Target,
     pool::Kind,
     settle::Settler,
@@ -56,13 +58,13 @@ impl Scene {
         let nowhere: Address<Doubt> = Address::default();
         let ear = asked.clone();
         let mut state = State::new(Wiring {
-            settler: Settler::new(store.clone(), pool.clone()),
+            settler: Settler::new(store.clone(), pool.clone(), nowhere.outlet(|_| Doubt)),
             store,
             high_pool: pool.clone(),
             pool,
             session: 1,
             instance: "a".into(),
-            pools: vec![(Address::default(), 1)],
+            served: vec![Served { pool: Address::default(), workers: 1, shelf: Shelf::new(nowhere.outlet(|_| Doubt)) }],
             queues: vec![facts.clone()],
             to_listener: nowhere.outlet(move |m| {
                 ear.lock().expect("no panic").push(m);
@@ -90,7 +92,7 @@ impl Scene {
     }
 
     fn worker_is_idle(&mut self) {
-        self.state.demand(&self.myself, Demand::Offer { queue: 0, round: 1, kind: Kind::General, ran: None });
+        self.state.demand(&self.myself, Demand::Offer { queue: 0, round: 1, kind: Kind::General });
     }
 
     /// With the one worker busy and two messages claimed ahead of it.
@@ -107,7 +109,7 @@ impl Scene {
     /// How many messages wait, and how many workers are idle.
     fn waiting(&self) -> (usize, usize) {
         let q = &self.state.queues[0];
-        (q.ahead.waiting(), q.credits.free(Group::High))
+        (q.shelf.lock().waiting(), q.credits.free(Group::High))
     }
 
     /// Answers every claim with nothing and every arm request with the lock, until the dispatcher sleeps. Which keys it asked for.
@@ -174,6 +176,20 @@ async fn high_has_the_first_look_at_an_idle_worker() {
     assert_eq!(scene.waiting(), (2, 0));
     scene.answer(Group::High, 0);
     assert_eq!(scene.waiting(), (1, 0), "nothing high is there: the next in turn");
+}
+
+/// Fear: with every worker busy nobody looks for a high message, because none ever comes back while something is claimed ahead.
+#[tokio::test]
+async fn a_worker_comes_back_for_high_once_for_what_is_claimed_ahead() {
+    let mut scene = Scene::with_two_waiting().await;
+    let shelf = scene.state.queues[0].shelf.clone();
+    assert!(shelf.another(Duration::ZERO).is_none(), "the one worker must come back");
+    scene.worker_is_idle();
+    assert!(scene.state.queues[0].high.claiming());
+    scene.answer(Group::High, 0);
+    assert_eq!(scene.waiting(), (1, 0));
+    assert!(shelf.another(Duration::ZERO).is_some(), "nothing high is there: it may go on by itself");
+    assert_eq!(scene.waiting(), (0, 0));
 }
 
 /// Fear: messages stay claimed behind a slow one, in a queue that is paused, or in a runtime that stops.

@@ -34,6 +34,9 @@ impl State {
             self.claim_for(myself, queue, Group::High);
         }
         self.claim_for(myself, queue, Group::Rest);
+        // With no worker free for a high message nobody looks for one: the next to end must come back, once for what is on the shelf.
+        let q = &self.queues[queue];
+        q.shelf.lock().open(q.high.claiming() || q.credits.free(Group::High) > 0 || q.high_looked_for);
     }
 
     /// Does what a group's gate wants, until it rests.
@@ -41,8 +44,8 @@ impl State {
         while self.listening {
             let now = Instant::now();
             let q = &mut self.queues[queue];
-            let room = if group == Group::Rest && !q.facts.paused { q.ahead.room(now) } else { 0 };
-            let free = q.credits.free(group) + room > 0;
+            let room = if group == Group::Rest && !q.facts.paused { q.shelf.lock().room(now) } else { 0 };
+            let free = q.credits.free(group) + room > 0 && !(group == Group::Rest && self.wiring.settler.is_behind());
             let demand = !q.facts.paused && (q.credits.wants(group) || room > 0);
             // With every reserved worker busy and a flood of normal, arming high would be undone at once.
             let flood = q.rest.dirty() && !q.rest.retries(now);
@@ -79,21 +82,25 @@ impl State {
     /// Whether any worker was given one.
     fn start_waiting(&mut self, myself: &ActorRef<Msg>, queue: usize) -> bool {
         let q = &mut self.queues[queue];
-        let n = q.credits.take(Kind::General, q.ahead.waiting());
-        let next = q.ahead.next(n);
+        let (next, back, until) = {
+            let mut ahead = q.shelf.lock();
+            let n = q.credits.take(Kind::General, ahead.waiting());
+            let next = ahead.next(n);
+            let back = if q.facts.paused { ahead.all() } else { ahead.late(Instant::now()) };
+            (next, back, ahead.until())
+        };
+        let started = !next.is_empty();
         self.deliver(queue, Kind::General, next);
-        let q = &mut self.queues[queue];
-        let back = if q.facts.paused { q.ahead.all() } else { q.ahead.late(Instant::now()) };
-        if let Some(at) = q.ahead.until() {
+        if let Some(at) = until {
             self.set_timer(myself, queue, at);
         }
         self.drop_back(queue, back);
-        n > 0
+        started
     }
 
     /// Hands back what no worker has yet: same place, same attempt.
-    pub(super) fn hand_back(&mut self, queue: usize) {
-        let all = self.queues[queue].ahead.all();
+    pub(super) fn hand_back(&self, queue: usize) {
+        let all = self.queues[queue].shelf.lock().all();
         self.drop_back(queue, all);
     }
 
@@ -180,7 +187,10 @@ impl State {
                 self.note_origin(queue, origin, got);
                 full = (got >= asked).then_some(got);
                 match group {
-                    Group::High => self.queues[queue].drains.0 = full.is_some(),
+                    Group::High => {
+                        self.queues[queue].drains.0 = full.is_some();
+                        self.queues[queue].high_looked_for = full.is_none();
+                    }
                     Group::Rest => self.queues[queue].drains.1 = full.is_some(),
                 }
                 self.low.claimed(now, rows.iter().map(|row| (row.lane, row.seq)));
@@ -207,7 +217,8 @@ impl State {
         match group {
             Group::High => self.start_high(queue, deliveries),
             Group::Rest => {
-                q.ahead.keep(now, deliveries);
+                q.high_looked_for = false;
+                q.shelf.lock().keep(now, deliveries);
                 // When its workers are back, so many are idle again.
                 q.hold.claimed(now, full.map(|_| q.credits.free(group)));
             }
@@ -223,10 +234,11 @@ impl State {
             q.lanes.took_all(got);
         }
         let normal = rows.iter().filter(|r| q.lanes.priority(r.lane) == crate::Priority::Normal).count();
-        q.ahead.claimed(full.is_some() && 2 * normal > rows.len());
+        let mut ahead = q.shelf.lock();
+        ahead.claimed(full.is_some() && 2 * normal > rows.len());
         // Tried before, and still in its first place: rescued.
         if rows.iter().any(|r| r.attempt > 1 && r.id == r.seq) {
-            q.ahead.death(now);
+            ahead.death(now);
         }
     }
 
@@ -299,7 +311,7 @@ impl State {
         if !deliveries.is_empty() && !self.stopped {
             let round = self.queues[queue].credits.round();
             // A pool that is being restarted gives them back: dropped, they hand themselves back.
-            drop(self.wiring.pools[queue].0.cast(pool::Msg::Deliver { round, kind, deliveries }));
+            drop(self.wiring.served[queue].pool.cast(pool::Msg::Deliver { round, kind, deliveries }));
         }
     }
 }

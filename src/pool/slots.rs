@@ -1,7 +1,5 @@
 //! A pool's slots: each vacant, idle or busy. Pure, but for the worker that is kept in each.
 
-use std::time::{Duration, Instant};
-
 /// What a worker takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -16,8 +14,8 @@ enum Slot<W> {
     /// No worker has started here yet.
     Vacant,
     Idle(W),
-    /// Since when its worker has a delivery.
-    Busy(W, Instant),
+    /// Its worker has a delivery.
+    Busy(W),
 }
 
 /// All slots, and the idle ones as stacks (the most recently idle worker is the warmest).
@@ -50,21 +48,20 @@ impl<W: Clone> Slots<W> {
         (!offered).then(|| self.push(slot))
     }
 
-    /// A worker has done with its delivery. Answers what to offer, and how long it took.
-    pub(crate) fn finished(&mut self, slot: usize, now: Instant) -> Option<(Kind, Duration)> {
+    /// A worker has done with its delivery. Answers what to offer.
+    pub(crate) fn finished(&mut self, slot: usize) -> Option<Kind> {
         // Not busy: the word of an earlier incarnation.
-        let Slot::Busy(worker, since) = &self.slots[slot] else { return None };
-        let ran = now.saturating_duration_since(*since);
+        let Slot::Busy(worker) = &self.slots[slot] else { return None };
         self.slots[slot] = Slot::Idle(worker.clone());
-        Some((self.push(slot), ran))
+        Some(self.push(slot))
     }
 
     /// Makes an idle worker of the kind busy.
-    pub(crate) fn take(&mut self, kind: Kind, now: Instant) -> Option<W> {
+    pub(crate) fn take(&mut self, kind: Kind) -> Option<W> {
         let slot = self.stack(kind).pop()?;
         let Slot::Idle(worker) = &self.slots[slot] else { return None };
         let worker = worker.clone();
-        self.slots[slot] = Slot::Busy(worker.clone(), now);
+        self.slots[slot] = Slot::Busy(worker.clone());
         Some(worker)
     }
 

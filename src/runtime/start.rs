@@ -14,6 +14,7 @@ use super::Parts;
 use crate::{
     Config, Error, Publisher, Queue, Result,
     address::Address,
+    ahead::{RunsLow, Shelf},
     config::HEARTBEAT_WRITE_MS,
     connect::{Target, redacted},
     dispatch::{self, Counters, Dispatcher, WAKE_KEYS, WokenKeys},
@@ -22,7 +23,7 @@ use crate::{
     migrate,
     monitor::{self, Monitor},
     pool::{self, Pool as WorkerPool},
-    settle::{Settler, SettlerActor},
+    settle::{CaughtUp, Settler, SettlerActor},
     store::{QueueFacts, Registration, Store},
     supervise::{ChildSpec, Plan, Strategy, Supervisor},
     sweep::{self, Sweeper},
@@ -56,8 +57,9 @@ impl Start {
         let publish_pool = pool_of(config.handler_connections, "publish", HANDLER_SETTINGS)?;
 
         let (session, facts) = prepare(&store, &control_pool, &config, &queues).await?;
-        let settler = Settler::new(store.clone(), control_pool.clone());
         let dispatcher: Address<dispatch::Msg> = Address::default();
+        let caught_up = dispatcher.outlet(|CaughtUp| dispatch::Msg::CaughtUp);
+        let settler = Settler::new(store.clone(), control_pool.clone(), caught_up);
         let listener: Address<listen::Msg> = Address::default();
         let sweeper: Address<sweep::Msg> = Address::default();
         let nudge = {
@@ -77,6 +79,13 @@ impl Start {
             let settler = settler.clone();
             ChildSpec::actor("settler", move || (SettlerActor, settler.clone()))
         }];
+        let served: Vec<dispatch::Served> = (queues.iter().zip(&pools).enumerate())
+            .map(|(i, ((queue, _), pool))| dispatch::Served {
+                pool: pool.clone(),
+                workers: queue.workers,
+                shelf: Shelf::new(dispatcher.outlet(move |RunsLow| dispatch::Msg::RunsLow(i))),
+            })
+            .collect();
         let mut decodes = serde_json::Map::new();
         for (i, (queue, registry)) in queues.iter().enumerate() {
             decodes.insert(queue.name.clone(), registry.decodes());
@@ -87,6 +96,7 @@ impl Start {
                 deadline: queue.deadline,
                 user: user.clone(),
                 cut: cut.clone(),
+                shelf: served[i].shelf.clone(),
                 finished: pools[i].outlet(pool::Msg::Finished),
             };
             children.push(queue_subtree(i, queue, Arc::new(shared), &pools[i], &dispatcher));
@@ -99,7 +109,6 @@ impl Start {
             let (woken, counters, instance) = (woken.clone(), counters.clone(), config.instance.clone());
             let stopping = stopping.clone();
             let facts = facts.clone();
-            let pools: Vec<_> = pools.iter().cloned().zip(queues.iter().map(|(q, _)| q.workers)).collect();
             Arc::new(move || dispatch::Wiring {
                 store: store.clone(),
                 pool: pool.clone(),
@@ -107,7 +116,7 @@ impl Start {
                 settler: settler.clone(),
                 session,
                 instance: instance.clone(),
-                pools: pools.clone(),
+                served: served.clone(),
                 queues: facts.clone(),
                 to_listener: to_listener.clone(),
                 doubt: doubt.clone(),

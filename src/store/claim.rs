@@ -8,6 +8,9 @@ use uuid::Uuid;
 use super::Store;
 use crate::Result;
 
+/// Claims' random numbers are below it, as seqs are: mixed, they stay positive.
+const NONCE_END: i64 = 1 << 62;
+
 /// What to claim: up to `limit` rows of these lanes in this order, at most `most[i]` of lane i.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
@@ -44,13 +47,16 @@ pub(crate) struct Row {
 
 impl Store {
     /// Claims rows; they come back in lane order, then by seq. An empty answer is the pre-sleep scan's "nothing there".
+    ///
+    /// A claim that a crash of the server forgot left its messages ready: who runs them meanwhile cannot settle.
     pub(crate) async fn claim<C: GenericClient>(&self, c: &C, claim: &Claim<'_>) -> Result<Vec<Row>> {
+        let nonce = rand::random_range(0..NONCE_END);
         let rows = self
             .query(
                 c,
                 || format!("claim on queue \"{}\"", claim.queue),
                 &self.sql.claim,
-                &[&claim.queue_id, &claim.lanes, &claim.most, &claim.limit, &claim.session, &claim.lows],
+                &[&claim.queue_id, &claim.lanes, &claim.most, &claim.limit, &claim.session, &claim.lows, &nonce],
             )
             .await?;
         let mut rows: Vec<Row> = rows

@@ -1,10 +1,11 @@
 //! Settling: an active row leaves under its token, or does not leave.
 
 use deadpool_postgres::GenericClient;
-use tokio_postgres::Row as PgRow;
+use futures_util::future::{OptionFuture, join3};
+use tokio_postgres::{Row as PgRow, types::ToSql};
 
 use super::{Store, ids};
-use crate::Result;
+use crate::{Error, Result};
 
 /// A try that did not succeed.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ impl Judged {
     }
 }
 
+/// What `settle_one` raises when the claim is no longer ours.
+const FENCED: &str = "PGF01";
 /// Longest error text kept, in bytes.
 const ERROR_BYTES_MAX: usize = 4_096;
 
@@ -60,9 +63,33 @@ impl Store {
         Ok(ids(&self.query(c, phase("done"), &self.sql.settle_done, &[&i, &t]).await?))
     }
 
-    /// Finishes one message in its handler's transaction; false: the claim was no longer ours.
-    pub(crate) async fn settle_one<C: GenericClient>(&self, c: &C, id: i64, token: i64) -> Result<bool> {
-        Ok(!self.query(c, phase("done"), &self.sql.settle_one, &[&id, &token]).await?.is_empty())
+    /// Finishes one message in its handler's transaction, frees its key, and commits, in one round trip. False: the claim was no longer
+    /// ours, and the transaction was rolled back.
+    pub(crate) async fn settle_one_and_commit<C: GenericClient>(
+        &self,
+        c: &C,
+        (id, token): (i64, i64),
+        key: Option<(i32, &str)>,
+    ) -> Result<bool> {
+        let error = |e| Error::database("settle (done)", e);
+        let settle = c.prepare_cached(&self.sql.settle_one).await.map_err(error)?;
+        let release = c.prepare_cached(&self.sql.release_keys).await.map_err(error)?;
+        let (queues, keys): (Vec<i32>, Vec<&str>) = key.into_iter().unzip();
+        let params: [&(dyn ToSql + Sync); 2] = [&queues, &keys];
+        // Sent in this order without waiting. What fails aborts those behind it, and a COMMIT of an aborted transaction rolls back.
+        let release = OptionFuture::from((!keys.is_empty()).then(|| c.query(&release, &params)));
+        let (settled, released, committed) =
+            join3(c.query(&settle, &[&id, &token]), release, c.batch_execute("COMMIT")).await;
+        match settled {
+            Ok(_) => {}
+            // Aborted, so rolled back once the COMMIT is answered.
+            Err(e) if e.code().is_some_and(|code| code.code() == FENCED) => {
+                return committed.map(|()| false).map_err(|e| Error::database("settle (fenced): COMMIT", e));
+            }
+            Err(e) => return Err(error(e)),
+        }
+        released.transpose().map_err(|e| Error::database("settle (release keys)", e))?;
+        committed.map(|()| true).map_err(|e| Error::database("settle: COMMIT", e))
     }
 
     /// Puts failed messages back to wait, or into the DLQ when their retries are used up.

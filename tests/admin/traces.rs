@@ -50,7 +50,7 @@ async fn a_rescued_message_tells_who_died() {
             "INSERT INTO pgflow_instances (name, heartbeat_at) VALUES ('ghost', now() - interval '1 hour');
              WITH gone AS (DELETE FROM pgflow_ready RETURNING *)
              INSERT INTO pgflow_active (id, token, session_id, lane_id, seq, attempt, version, codec, message_id, created_at, kind, body, source)
-             SELECT seq, nextval('pgflow_token'), (SELECT max(session_id) FROM pgflow_instances), lane_id, seq, 1, version, codec,
+             SELECT seq, 1, (SELECT max(session_id) FROM pgflow_instances), lane_id, seq, 1, version, codec,
                     message_id, created_at, kind, body, source FROM gone",
         )
         .await

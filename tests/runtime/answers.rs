@@ -51,7 +51,7 @@ async fn a_claim_that_was_not_answered_is_handed_back_and_one_that_runs_is_not()
         .batch_execute(
             r#"UPDATE pgflow_active SET claimed_at = now() - interval '1 minute';
                INSERT INTO pgflow_active (id, token, session_id, claimed_at, lane_id, seq, attempt, version, codec, message_id, created_at, kind, body)
-               SELECT nextval('pgflow_seq'), nextval('pgflow_token'), session_id, claimed_at, lane_id, currval('pgflow_seq'), 1, 1, 1,
+               SELECT nextval('pgflow_seq'), currval('pgflow_seq'), session_id, claimed_at, lane_id, currval('pgflow_seq'), 1, 1, 1,
                       gen_random_uuid(), claimed_at, 'probe', '{"n":2,"act":"Done","key":null}' FROM pgflow_active"#,
         )
         .await
@@ -77,7 +77,7 @@ async fn a_second_lost_answer_is_looked_for_too() {
     client
         .batch_execute(
             r#"INSERT INTO pgflow_active (id, token, session_id, claimed_at, lane_id, seq, attempt, version, codec, message_id, created_at, kind, body)
-               SELECT nextval('pgflow_seq'), nextval('pgflow_token'), session_id, clock_timestamp() + interval '1 second', lane_id,
+               SELECT nextval('pgflow_seq'), currval('pgflow_seq'), session_id, clock_timestamp() + interval '1 second', lane_id,
                       currval('pgflow_seq'), 1, 1, 1, gen_random_uuid(), now(), 'probe', '{"n":1,"act":"Done","key":null}'
                FROM pgflow_instances, pgflow_lanes WHERE class = 0 AND target IS NULL;
                SELECT pg_terminate_backend(listener_pid) FROM pgflow_instances"#,

@@ -1,6 +1,6 @@
 //! Credits against the pool's own slots, with both mailboxes between them, through any order of events.
 
-use std::{collections::VecDeque, time::Instant};
+use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
@@ -40,12 +40,20 @@ enum Event {
     PoolReads,
     DispatcherReads,
     WorkerEnds(usize),
+    /// Goes on with what was claimed ahead.
+    WorkerTakes(usize),
     WorkerDies(usize),
     WorkerStarts(usize),
     PoolRestarts,
     DispatcherRestarts,
-    Claim { group: Group, room: usize },
-    Answer { group: Group, got: usize },
+    Claim {
+        group: Group,
+        room: usize,
+    },
+    Answer {
+        group: Group,
+        got: usize,
+    },
     Start,
     HandBack,
 }
@@ -87,12 +95,11 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        let now = Instant::now();
         match event {
             Event::PoolReads => match self.to_pool.pop_front() {
                 Some(Down::Deliver { round, kind, n }) if round == self.round => {
                     for _ in 0..n {
-                        let slot = self.slots.take(kind, now).expect("a delivery that is paid for has its worker");
+                        let slot = self.slots.take(kind).expect("a delivery that is paid for has its worker");
                         if self.workers[slot] == Worker::Resting {
                             self.workers[slot] = Worker::Working;
                         }
@@ -104,7 +111,7 @@ impl World {
                     self.offer(kind);
                 }
                 Some(Down::Finished(slot)) => {
-                    let kind = self.slots.finished(slot, now).map(|(kind, _)| kind);
+                    let kind = self.slots.finished(slot);
                     self.offer(kind);
                 }
                 Some(Down::Deliver { .. }) | None => {}
@@ -117,6 +124,9 @@ impl World {
             Event::WorkerEnds(slot) if self.workers[slot] == Worker::Working => {
                 self.workers[slot] = Worker::Resting;
                 self.to_pool.push_back(Down::Finished(slot));
+            }
+            Event::WorkerTakes(slot) if self.workers[slot] == Worker::Working => {
+                self.waiting = self.waiting.saturating_sub(1);
             }
             Event::WorkerDies(slot) => self.workers[slot] = Worker::Dead,
             Event::WorkerStarts(slot) if self.workers[slot] == Worker::Dead => {
@@ -156,7 +166,7 @@ impl World {
             }
             Event::Start => self.waiting -= self.hand_over(Kind::General, self.waiting),
             Event::HandBack => self.waiting = 0,
-            Event::WorkerEnds(_) | Event::WorkerStarts(_) | Event::Claim { .. } => {}
+            Event::WorkerEnds(_) | Event::WorkerTakes(_) | Event::WorkerStarts(_) | Event::Claim { .. } => {}
         }
     }
 
@@ -220,7 +230,8 @@ impl Event {
         match choice % 40 {
             0..8 => Self::PoolReads,
             8..16 => Self::DispatcherReads,
-            16..20 => Self::WorkerEnds(slot),
+            16..19 => Self::WorkerEnds(slot),
+            19 => Self::WorkerTakes(slot),
             20 => Self::WorkerDies(slot),
             21..25 => Self::WorkerStarts(slot),
             25..29 => Self::Claim { group, room: usize::from(size / 2 % 3) },

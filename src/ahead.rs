@@ -1,24 +1,29 @@
 //! Claimed messages that no worker has yet, and how many more may be claimed so. Pure, but for what it keeps.
 //!
-//! Claiming for idle workers alone, a claim's commit is the price of as few messages as there are workers. So while there is
-//! a backlog of normal messages and the workers are quick, a claim takes more than are idle: as many as the workers lately went
-//! through in [`SPAN`](super::pace::SPAN), within [`AHEAD_PER_WORKER`] and [`AHEAD_MAX`], and not while others wait still. What has waited
-//! for [`WAIT_MAX`] all the same is handed back, and for a while nothing is claimed ahead. High and low never are: a high one would
-//! wait behind workers though others may have idle ones, a low one would start before normal ones that came meanwhile.
+//! Claiming for idle workers alone, a claim's commit is the price of as few messages as there are workers, and workers idle while it
+//! is under way. So while there is a backlog of normal messages and the workers are quick, a claim takes more than are idle: as many
+//! as the workers lately went through in [`SPAN`](pace::SPAN), within [`AHEAD_PER_WORKER`] and [`AHEAD_MAX`]; the next begins when
+//! half of them are left. Who has run one takes the next from here by itself, unless a high message may need a worker. What has
+//! waited for [`WAIT_MAX`] all the same is handed back, and for a while nothing is claimed ahead. High and low never are: a high
+//! one would wait behind workers though others may have idle ones, a low one would start before normal ones that came meanwhile.
+
+mod pace;
+mod shelf;
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use super::pace::Pace;
+use self::pace::Pace;
+pub(crate) use self::shelf::{RunsLow, Shelf};
 
 /// Most messages that are claimed ahead, for each worker and for all of a queue: so many may lose a try to a kill without having
 /// been started, beside those that run.
-pub(super) const AHEAD_PER_WORKER: usize = 4;
-pub(super) const AHEAD_MAX: usize = 128;
+pub(crate) const AHEAD_PER_WORKER: usize = 8;
+pub(crate) const AHEAD_MAX: usize = 256;
 /// How long a claimed message may wait for a worker.
-pub(super) const WAIT_MAX: Duration = Duration::from_millis(20);
+pub(crate) const WAIT_MAX: Duration = Duration::from_millis(20);
 /// Nothing is claimed ahead for so long after some waited too long; twice as long each time, if they soon do so again.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(64);
@@ -27,13 +32,17 @@ const DEATH_PAUSE: Duration = Duration::from_secs(2);
 
 /// What waits, first come first, and what allows more.
 #[derive(Debug)]
-pub(super) struct Ahead<D> {
+pub(crate) struct Ahead<D> {
     waiting: VecDeque<(Instant, D)>,
+    /// How many waited when the last were added: from half of it on, it runs low.
+    level: usize,
     pace: Pace,
     /// Most that are claimed ahead.
     most: usize,
     /// The last claim took all it asked for, and normal ones to its end.
     backlog: bool,
+    /// A worker that has run one must come back: a high message may need it.
+    shut_to_workers: bool,
     shut_until: Option<Instant>,
     /// The last pause.
     pause: Duration,
@@ -43,9 +52,11 @@ impl<D> Default for Ahead<D> {
     fn default() -> Self {
         Self {
             waiting: VecDeque::new(),
+            level: 0,
             pace: Pace::default(),
             most: 0,
             backlog: false,
+            shut_to_workers: true,
             shut_until: None,
             pause: Duration::ZERO,
         }
@@ -54,49 +65,70 @@ impl<D> Default for Ahead<D> {
 
 impl<D> Ahead<D> {
     /// Not with one worker, which starts messages in their order; nor without retries, where a kill makes dead letters of what waits.
-    pub(super) fn allow(&mut self, workers: usize, max_retries: i32) {
+    pub(crate) fn allow(&mut self, workers: usize, max_retries: i32) {
         self.most = if workers > 1 && max_retries > 0 { AHEAD_MAX.min(AHEAD_PER_WORKER * workers) } else { 0 };
     }
 
     /// A worker's run took so long.
-    pub(super) fn ran(&mut self, now: Instant, took: Duration) {
+    pub(crate) fn ran(&mut self, now: Instant, took: Duration) {
         self.pace.ran(now, took);
     }
 
     /// A claim answered. `backlog`: it took all it asked for, and normal ones to its end.
-    pub(super) fn claimed(&mut self, backlog: bool) {
+    pub(crate) fn claimed(&mut self, backlog: bool) {
         self.backlog = backlog;
     }
 
     /// How many may be claimed ahead now.
-    pub(super) fn room(&mut self, now: Instant) -> usize {
-        if !self.backlog || !self.waiting.is_empty() || self.shut_until.is_some_and(|until| now < until) {
+    pub(crate) fn room(&mut self, now: Instant) -> usize {
+        if !self.backlog || !self.low() || self.shut_until.is_some_and(|until| now < until) {
             return 0;
         }
-        self.pace.per_span(now).min(self.most)
+        self.pace.per_span(now).min(self.most).saturating_sub(self.waiting.len())
+    }
+
+    fn low(&self) -> bool {
+        2 * self.waiting.len() <= self.level
     }
 
     /// These wait from now on.
-    pub(super) fn keep(&mut self, now: Instant, claimed: impl IntoIterator<Item = D>) {
+    pub(crate) fn keep(&mut self, now: Instant, claimed: impl IntoIterator<Item = D>) {
         self.waiting.extend(claimed.into_iter().map(|d| (now, d)));
+        self.level = self.waiting.len();
     }
 
-    pub(super) fn waiting(&self) -> usize {
+    /// Whether workers may take what waits by themselves.
+    pub(crate) fn open(&mut self, open: bool) {
+        self.shut_to_workers = !open;
+    }
+
+    /// The next for a worker that asks by itself, and whether with it the rest begins to run low.
+    pub(crate) fn pop(&mut self) -> (Option<D>, bool) {
+        if self.shut_to_workers {
+            return (None, false);
+        }
+        let before = self.low();
+        let next = self.waiting.pop_front().map(|(_, d)| d);
+        let runs_low = next.is_some() && self.low() && !before;
+        (next, runs_low)
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
     /// The next so many.
-    pub(super) fn next(&mut self, n: usize) -> Vec<D> {
+    pub(crate) fn next(&mut self, n: usize) -> Vec<D> {
         self.waiting.drain(..n).map(|(_, d)| d).collect()
     }
 
     /// When the first has waited too long.
-    pub(super) fn until(&self) -> Option<Instant> {
+    pub(crate) fn until(&self) -> Option<Instant> {
         self.waiting.front().map(|(since, _)| *since + WAIT_MAX)
     }
 
     /// All of them, if one has waited too long; then there is a pause, and what is known of the pace is void.
-    pub(super) fn late(&mut self, now: Instant) -> Vec<D> {
+    pub(crate) fn late(&mut self, now: Instant) -> Vec<D> {
         if self.until().is_none_or(|until| now < until) {
             return Vec::new();
         }
@@ -108,12 +140,12 @@ impl<D> Ahead<D> {
     }
 
     /// All of them.
-    pub(super) fn all(&mut self) -> Vec<D> {
+    pub(crate) fn all(&mut self) -> Vec<D> {
         self.next(self.waiting.len())
     }
 
     /// An instance died. What ended it may be among what it had claimed, and would charge a try to all that wait here.
-    pub(super) fn death(&mut self, now: Instant) {
+    pub(crate) fn death(&mut self, now: Instant) {
         self.shut(now + DEATH_PAUSE);
     }
 
@@ -157,11 +189,29 @@ mod tests {
         assert_eq!(ahead.room(now), 8 * AHEAD_PER_WORKER);
         ahead.allow(1_000, 1);
         assert_eq!(ahead.room(now), AHEAD_MAX);
-        ahead.keep(now, [1, 2]);
+        ahead.keep(now, [1, 2, 3]);
         assert_eq!(ahead.next(1), [1], "first come first");
-        assert_eq!(ahead.room(now), 0, "one is there still");
+        assert_eq!(ahead.room(now), 0, "more than half are there still");
         assert_eq!(ahead.next(1), [2]);
-        assert_eq!(ahead.room(now), AHEAD_MAX);
+        assert_eq!(ahead.room(now), AHEAD_MAX - 1, "what waits counts");
+    }
+
+    /// Fear: workers go through what was claimed ahead while a high message waits for one of them; or nobody hears that it runs low,
+    /// and all idle until the next claim has answered.
+    #[test]
+    fn workers_take_what_waits_if_they_may() {
+        let now = Instant::now();
+        let mut ahead = busy(20, now);
+        ahead.keep(now, [1, 2, 3, 4, 5]);
+        assert_eq!(ahead.pop(), (None, false), "not before it was said");
+        ahead.open(true);
+        assert_eq!([ahead.pop(), ahead.pop()], [(Some(1), false), (Some(2), false)]);
+        assert_eq!([ahead.pop(), ahead.pop()], [(Some(3), true), (Some(4), false)], "told once");
+        ahead.keep(now, [6]);
+        ahead.open(false);
+        assert_eq!(ahead.pop(), (None, false));
+        ahead.open(true);
+        assert_eq!([ahead.pop(), ahead.pop(), ahead.pop()], [(Some(5), true), (Some(6), false), (None, false)]);
     }
 
     /// Fear: a message waits on behind slow ones; or what was handed back is claimed again at once, for ever.
