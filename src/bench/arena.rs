@@ -27,7 +27,8 @@ const MARK: &str = "made by pgflow bench, may be dropped";
 /// The message that is measured: about 100 bytes of JSON, unless a measurement wants more.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Ball {
-    n: u64,
+    /// Its number, which its handler finds it by.
+    pub(super) n: u64,
     text: String,
 }
 

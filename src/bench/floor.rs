@@ -3,14 +3,14 @@
 use std::pin::pin;
 
 use tokio_postgres::{
-    Client, Statement,
+    Client, Row, Statement,
     binary_copy::BinaryCopyInWriter,
     types::{ToSql, Type},
 };
 
-use super::arena::{QUEUE, failed};
+use super::arena::{Ball, QUEUE, failed};
 use crate::{
-    Outgoing, Result, connect,
+    Error, Outgoing, Result, connect,
     store::{Store, Way},
 };
 
@@ -18,6 +18,8 @@ use crate::{
 const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
      SET enable_mergejoin = off; SET jit = off";
 const SOURCE: &str = "floor";
+/// The column of the body in a claim's answer.
+const BODY: usize = 10;
 
 /// The copy and its queue.
 pub(super) struct Floor {
@@ -106,10 +108,23 @@ impl Floor {
 
     /// Claims up to `limit` messages: their ids and tokens.
     pub(super) async fn claim(&self, c: &Prepared, limit: i32) -> Result<(Vec<i64>, Vec<i64>)> {
-        let (lanes, most, lows) = (vec![self.way.lane, self.low], vec![limit; 2], vec![0_i64; 2]);
-        let rows =
-            c.client.query(&c.claim, &[&self.way.queue_id, &lanes, &most, &limit, &0, &lows]).await.map_err(failed)?;
+        let rows = self.claim_rows(c, limit).await?;
         Ok(rows.iter().map(|r| (r.get::<_, i64>(0), r.get::<_, i64>(1))).unzip())
+    }
+
+    /// Claims up to `limit` messages and reads them: their numbers, ids and tokens.
+    pub(super) async fn claim_balls(&self, c: &Prepared, limit: i32) -> Result<(Vec<u64>, (Vec<i64>, Vec<i64>))> {
+        let rows = self.claim_rows(c, limit).await?;
+        let read = |row: &Row| serde_json::from_slice(row.get(BODY)).map(|ball: Ball| ball.n);
+        let numbers = rows.iter().map(read).collect::<std::result::Result<_, _>>();
+        let numbers = numbers.map_err(|e| Error::state("bench: read a message of the floor's", e.to_string()))?;
+        Ok((numbers, rows.iter().map(|r| (r.get::<_, i64>(0), r.get::<_, i64>(1))).unzip()))
+    }
+
+    async fn claim_rows(&self, c: &Prepared, limit: i32) -> Result<Vec<Row>> {
+        let (lanes, most, lows) = (vec![self.way.lane, self.low], vec![limit; 2], vec![0_i64; 2]);
+        let asked: [&(dyn ToSql + Sync); 6] = [&self.way.queue_id, &lanes, &most, &limit, &0, &lows];
+        c.client.query(&c.claim, &asked).await.map_err(failed)
     }
 
     /// Settles claimed messages as done.

@@ -11,12 +11,14 @@ mod drain;
 mod floor;
 mod idle;
 mod latency;
+mod open_loop;
 mod pace;
 mod pinned;
 mod priority;
 mod publish;
 mod report;
 mod throughput;
+mod times;
 mod wal;
 
 pub use arena::clear;

@@ -9,7 +9,7 @@ async fn each_bench_prints_figures_beside_their_floor() {
     let db = TestDb::empty().await;
     let picture = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("figures.svg");
     for (measure, unit, names) in [
-        ("latency --messages 5 --gaps 5ms", &["p50_us", "p99_us"][..], 4),
+        ("latency --messages 5 --gaps 5ms --publishers 2", &["p50_us", "p99_us"][..], 6),
         ("publish --connections 2 --turn 50ms", &["per_s"], 3),
         ("throughput --messages 200 --workers 4", &["per_s"], 1),
         ("priority --messages 5 --pending 100 --publishers 2", &["p50_us", "p99_us"], 3),

@@ -18,14 +18,20 @@ pub(crate) struct Bench {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Measure {
-    /// From a publish to the handler's start, on an idle instance
+    /// From a publish to the handler's start, on an idle instance and at a rate of messages
     Latency {
-        /// Messages of a turn; a quarter of it at gaps above 50 ms
+        /// Messages of a turn; a quarter of it at gaps above 50 ms, five times as many at the rate
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         messages: u32,
         /// Pauses between two messages, with commas
         #[arg(long, value_parser = duration, value_delimiter = ',', default_value = "5ms,20ms,200ms", value_name = "TIME")]
         gaps: Vec<Duration>,
+        /// Messages a second that are sent when they are due, whatever became of those before
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        rate: u32,
+        /// Connections that send them by turns
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=500))]
+        publishers: u16,
         /// Turns of ours and of the floor's
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
         rounds: u16,

@@ -53,8 +53,9 @@ pub(crate) async fn run(global: &Global, bench: Bench, out: Output) -> Result<()
 
 async fn measure(url: &str, what: Measure) -> pgflow::Result<Report> {
     match what {
-        Measure::Latency { messages, gaps, rounds } => {
-            bench::latency(url, &LatencyOptions { rounds: rounds.into(), samples: messages as usize, gaps }).await
+        Measure::Latency { messages, gaps, rate: rate_per_s, publishers, rounds } => {
+            let (rounds, samples, publishers) = (rounds.into(), messages as usize, publishers.into());
+            bench::latency(url, &LatencyOptions { rounds, samples, gaps, rate_per_s, publishers }).await
         }
         Measure::Throughput { messages, workers, rounds } => {
             let options =
@@ -109,7 +110,9 @@ fn show(report: &Report, plot: Option<&Path>, out: Output) -> Result<(), Fault> 
     output::text(&format!("{machine}\n"))?;
     let rows: Vec<Value> = report.figures.iter().map(row).collect();
     let columns = match report.figures.first().map(|f| f.pgflow) {
-        Some(Amount::Time { .. }) => &["name", "p50_us", "floor_p50_us", "ratio", "p99_us", "floor_p99_us"][..],
+        Some(Amount::Time { .. }) => {
+            &["name", "p50_us", "floor_p50_us", "ratio", "p99_us", "floor_p99_us", "p99_ratio"][..]
+        }
         Some(Amount::Cost { .. }) => &["name", "amount", "floor_amount", "ratio"],
         _ => &["name", "per_s", "floor_per_s", "ratio"],
     };
@@ -129,6 +132,9 @@ fn row(figure: &Figure) -> Value {
             Amount::Cost { amount } => row[format!("{prefix}amount")] = amount.into(),
             _ => {}
         }
+    }
+    if let (Amount::Time { p99_us, .. }, Amount::Time { p99_us: floor, .. }) = (figure.pgflow, figure.floor) {
+        row["p99_ratio"] = ((1_000.0 * p99_us as f64 / floor.max(1) as f64).round() / 1_000.0).into();
     }
     row
 }
