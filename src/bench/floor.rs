@@ -29,12 +29,18 @@ pub(super) struct Floor {
     low: i32,
 }
 
+/// Claimed messages: their ids, and their tokens in the same order.
+pub(super) type Claimed = (Vec<i64>, Vec<i64>);
+
 /// A connection with its statements prepared.
 pub(super) struct Prepared {
     pub(super) client: Client,
+    /// The lanes that its claims read, in this order.
+    pub(super) lanes: Vec<i32>,
     insert: Statement,
     claim: Statement,
     settle: Statement,
+    settle_one: Statement,
 }
 
 impl Floor {
@@ -70,6 +76,8 @@ impl Floor {
             insert: client.prepare(&insert).await.map_err(failed)?,
             claim: client.prepare(&self.store.sql.claim).await.map_err(failed)?,
             settle: client.prepare(&self.store.sql.settle_done).await.map_err(failed)?,
+            settle_one: client.prepare(&self.store.sql.settle_one).await.map_err(failed)?,
+            lanes: vec![self.way.lane, self.low],
             client,
         })
     }
@@ -107,13 +115,13 @@ impl Floor {
     }
 
     /// Claims up to `limit` messages: their ids and tokens.
-    pub(super) async fn claim(&self, c: &Prepared, limit: i32) -> Result<(Vec<i64>, Vec<i64>)> {
+    pub(super) async fn claim(&self, c: &Prepared, limit: i32) -> Result<Claimed> {
         let rows = self.claim_rows(c, limit).await?;
         Ok(rows.iter().map(|r| (r.get::<_, i64>(0), r.get::<_, i64>(1))).unzip())
     }
 
     /// Claims up to `limit` messages and reads them: their numbers, ids and tokens.
-    pub(super) async fn claim_balls(&self, c: &Prepared, limit: i32) -> Result<(Vec<u64>, (Vec<i64>, Vec<i64>))> {
+    pub(super) async fn claim_balls(&self, c: &Prepared, limit: i32) -> Result<(Vec<u64>, Claimed)> {
         let rows = self.claim_rows(c, limit).await?;
         let read = |row: &Row| serde_json::from_slice(row.get(BODY)).map(|ball: Ball| ball.n);
         let numbers = rows.iter().map(read).collect::<std::result::Result<_, _>>();
@@ -122,14 +130,29 @@ impl Floor {
     }
 
     async fn claim_rows(&self, c: &Prepared, limit: i32) -> Result<Vec<Row>> {
-        let (lanes, most, lows) = (vec![self.way.lane, self.low], vec![limit; 2], vec![0_i64; 2]);
-        let asked: [&(dyn ToSql + Sync); 6] = [&self.way.queue_id, &lanes, &most, &limit, &0, &lows];
+        let (most, lows) = (vec![limit; c.lanes.len()], vec![0_i64; c.lanes.len()]);
+        let asked: [&(dyn ToSql + Sync); 6] = [&self.way.queue_id, &c.lanes, &most, &limit, &0, &lows];
         c.client.query(&c.claim, &asked).await.map_err(failed)
     }
 
     /// Settles claimed messages as done.
-    pub(super) async fn settle(&self, c: &Prepared, claimed: &(Vec<i64>, Vec<i64>)) -> Result<()> {
+    pub(super) async fn settle(&self, c: &Prepared, claimed: &Claimed) -> Result<()> {
         c.client.query(&c.settle, &[&claimed.0, &claimed.1]).await.map_err(failed)?;
         Ok(())
+    }
+
+    /// Settles a claimed message as done in one transaction with this statement.
+    ///
+    /// Two round trips: what can be sent without an answer is, in this order; only COMMIT needs to know that the claim was ours.
+    pub(super) async fn settle_with(&self, c: &Prepared, statement: &str, (id, token): (i64, i64)) -> Result<()> {
+        let keys: [&(dyn ToSql + Sync); 2] = [&id, &token];
+        let begin = c.client.batch_execute("BEGIN");
+        let effect = c.client.batch_execute(statement);
+        let ((), (), settled) =
+            tokio::try_join!(begin, effect, c.client.query(&c.settle_one, &keys)).map_err(failed)?;
+        if settled.is_empty() {
+            return Err(Error::state("bench", "a claim of the floor's was not its own"));
+        }
+        c.client.batch_execute("COMMIT").await.map_err(failed)
     }
 }

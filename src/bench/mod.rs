@@ -8,6 +8,7 @@
 mod arena;
 mod depth;
 mod drain;
+mod exactly_once;
 mod floor;
 mod idle;
 mod latency;

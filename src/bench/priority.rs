@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{
     arena::{Arena, Ball},
-    drain,
+    drain::{self, Shape},
     pace::{Raw, Start, paced},
     report::{Figure, Report, Round},
 };
@@ -60,7 +60,7 @@ async fn measure(arena: &Arena, options: &PriorityOptions) -> Result<Vec<Figure>
         let idle =
             served(arena, options, async |starts| paced(&urgent, starts, (options.samples, GAP), Priority::High).await)
                 .await?;
-        drain::fill(arena, options.pending).await?;
+        drain::fill(arena, &Shape::PLAIN, options.pending).await?;
         let busy = served(arena, options, async |starts| {
             tokio::select! {
                 turn = paced(&urgent, starts, (options.samples, GAP), Priority::High) => turn,

@@ -11,7 +11,7 @@ async fn each_bench_prints_figures_beside_their_floor() {
     for (measure, unit, names) in [
         ("latency --messages 5 --gaps 5ms --publishers 2", &["p50_us", "p99_us"][..], 6),
         ("publish --connections 2 --turn 50ms", &["per_s"], 3),
-        ("throughput --messages 200 --workers 4", &["per_s"], 1),
+        ("throughput --messages 200 --workers 4 --runtimes 2 --queues 3 --bytes 300,4096", &["per_s"], 6),
         ("priority --messages 5 --pending 100 --publishers 2", &["p50_us", "p99_us"], 3),
         ("depth --depths 150,300 --messages 100 --workers 4", &["per_s"], 3),
         ("pinned --churn 100 --messages 100 --workers 4", &["per_s"], 3),

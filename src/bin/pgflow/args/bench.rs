@@ -36,11 +36,20 @@ pub(crate) enum Measure {
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
         rounds: u16,
     },
-    /// Waiting messages handled a second
+    /// Waiting messages handled a second, by handlers that do nothing and exactly once
     Throughput {
-        /// How many messages
+        /// How many messages; at most 256 MiB of them, and a fifth exactly once
         #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         messages: u32,
+        /// Also with so many instances, each a figure more, with commas
+        #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=100))]
+        runtimes: Vec<u16>,
+        /// Also out of so many queues, each a figure more, with commas
+        #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        queues: Vec<u16>,
+        /// Also with messages of so many bytes, each a figure more, with commas
+        #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+        bytes: Vec<u32>,
         /// How many at once
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         workers: u16,

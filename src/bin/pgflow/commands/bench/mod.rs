@@ -57,10 +57,12 @@ async fn measure(url: &str, what: Measure) -> pgflow::Result<Report> {
             let (rounds, samples, publishers) = (rounds.into(), messages as usize, publishers.into());
             bench::latency(url, &LatencyOptions { rounds, samples, gaps, rate_per_s, publishers }).await
         }
-        Measure::Throughput { messages, workers, rounds } => {
-            let options =
-                ThroughputOptions { rounds: rounds.into(), messages: messages as usize, workers: workers.into() };
-            bench::throughput(url, &options).await
+        Measure::Throughput { messages, runtimes, queues, bytes, workers, rounds } => {
+            let (rounds, messages, workers) = (rounds.into(), messages as usize, workers.into());
+            let runtimes = runtimes.into_iter().map(usize::from).collect();
+            let queues = queues.into_iter().map(usize::from).collect();
+            let bytes = bytes.into_iter().map(|bytes| bytes as usize).collect();
+            bench::throughput(url, &ThroughputOptions { rounds, messages, workers, runtimes, queues, bytes }).await
         }
         Measure::Publish { connections, turn, rounds } => {
             bench::publish(url, &PublishOptions { rounds: rounds.into(), connections: connections.into(), turn }).await
