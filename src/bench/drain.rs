@@ -74,7 +74,7 @@ pub(super) async fn all(arena: &Arena, shape: &Shape, workers: usize, messages: 
     let handled = Arc::new(AtomicUsize::new(0));
     let start = try_join_all((0..shape.instances).map(|number| {
         let handled = handled.clone();
-        let build = move || Nothing { handled: handled.clone() };
+        let build = move || Count { handled: handled.clone() };
         arena::serve(arena.instance(number), shape.queues, shape.workers(workers), build)
     }));
     until_done(arena, messages, &handled, start).await
@@ -105,7 +105,7 @@ pub(super) async fn first(arena: &Arena, workers: usize, messages: usize) -> Res
     let handled = Arc::new(AtomicUsize::new(0));
     let instance = {
         let handled = handled.clone();
-        arena.serve(workers, move || Nothing { handled: handled.clone() }).await?
+        arena.serve(workers, move || Count { handled: handled.clone() }).await?
     };
     let asked = Instant::now();
     while handled.load(Ordering::Relaxed) == 0 {
@@ -165,11 +165,11 @@ async fn look_again(begun: Instant) -> Result<()> {
 }
 
 /// Does nothing but count.
-struct Nothing {
-    handled: Arc<AtomicUsize>,
+pub(super) struct Count {
+    pub(super) handled: Arc<AtomicUsize>,
 }
 
-impl AnyHandler for Nothing {
+impl AnyHandler for Count {
     async fn handle(&mut self, _: &mut Context<'_>) -> Result<(), Failure> {
         self.handled.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -8,8 +8,10 @@
 mod arena;
 mod depth;
 mod drain;
+mod end_to_end;
 mod exactly_once;
 mod floor;
+mod herd;
 mod idle;
 mod latency;
 mod open_loop;
@@ -24,6 +26,7 @@ mod wal;
 
 pub use arena::clear;
 pub use depth::{DepthOptions, depth};
+pub use herd::{HerdOptions, herd};
 pub use idle::{IdleOptions, idle};
 pub use latency::{LatencyOptions, latency};
 pub use pinned::{PinnedOptions, pinned};

@@ -14,7 +14,7 @@ use super::{
 use crate::{AnyHandler, Context, Error, Failure, Outgoing, Priority, Publisher, Result, connect::Target};
 
 /// Unmeasured samples before each turn.
-const WARM_UP: usize = 5;
+pub(super) const WARM_UP: usize = 5;
 /// Rows that the floor's claim asks for.
 pub(super) const CLAIM: i32 = 4;
 /// A sample that takes longer fails the measurement.

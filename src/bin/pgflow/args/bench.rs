@@ -57,7 +57,7 @@ pub(crate) enum Measure {
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
         rounds: u16,
     },
-    /// Messages published a second, one a transaction and in bulk
+    /// Messages published a second, one a transaction, in bulk, and while instances handle them
     Publish {
         /// How many connections at once
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1_000))]
@@ -133,6 +133,21 @@ pub(crate) enum Measure {
         pending: u32,
         /// Turns of ours and of the floor's
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+        rounds: u16,
+    },
+    /// Wakes and scans of a message when many instances sleep on its queue
+    Herd {
+        /// How many instances
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
+        instances: u16,
+        /// Messages of a turn
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        messages: u32,
+        /// Pause between two messages
+        #[arg(long, value_parser = duration, default_value = "20ms", value_name = "TIME")]
+        gap: Duration,
+        /// Turns of one instance and of all
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
         rounds: u16,
     },
     /// Bytes of write-ahead log and commits that a message takes

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use pgflow::{
     bench::{
-        self, Amount, DepthOptions, Figure, IdleOptions, LatencyOptions, Machine, PinnedOptions, PriorityOptions,
-        PublishOptions, Report, ThroughputOptions, WalOptions,
+        self, Amount, DepthOptions, Figure, HerdOptions, IdleOptions, LatencyOptions, Machine, PinnedOptions,
+        PriorityOptions, PublishOptions, Report, ThroughputOptions, WalOptions,
     },
     devpg::{DevPg, StopMode},
 };
@@ -87,6 +87,10 @@ async fn measure(url: &str, what: Measure) -> pgflow::Result<Report> {
             let (queues, workers, pending) = (queues.into(), workers.into(), pending as usize);
             bench::idle(url, &IdleOptions { rounds: rounds.into(), queues, workers, time, pending }).await
         }
+        Measure::Herd { instances, messages, gap, rounds } => {
+            let (rounds, instances, messages) = (rounds.into(), instances.into(), messages as usize);
+            bench::herd(url, &HerdOptions { rounds, instances, messages, gap }).await
+        }
         Measure::Wal { messages, bytes, workers, rounds } => {
             let (messages, bytes) = (messages as usize, bytes as usize);
             bench::wal(url, &WalOptions { rounds: rounds.into(), messages, bytes, workers: workers.into() }).await
@@ -110,15 +114,20 @@ fn show(report: &Report, plot: Option<&Path>, out: Output) -> Result<(), Fault> 
         return output::json_line(&report.figures);
     }
     output::text(&format!("{machine}\n"))?;
-    let rows: Vec<Value> = report.figures.iter().map(row).collect();
-    let columns = match report.figures.first().map(|f| f.pgflow) {
-        Some(Amount::Time { .. }) => {
-            &["name", "p50_us", "floor_p50_us", "ratio", "p99_us", "floor_p99_us", "p99_ratio"][..]
-        }
-        Some(Amount::Cost { .. }) => &["name", "amount", "floor_amount", "ratio"],
+    // Figures of one unit make a table.
+    for figures in report.figures.chunk_by(|a, b| columns(a) == columns(b)) {
+        let rows: Vec<Value> = figures.iter().map(row).collect();
+        out.list(&rows, columns(&figures[0]))?;
+    }
+    Ok(())
+}
+
+fn columns(figure: &Figure) -> &'static [&'static str] {
+    match figure.pgflow {
+        Amount::Time { .. } => &["name", "p50_us", "floor_p50_us", "ratio", "p99_us", "floor_p99_us", "p99_ratio"],
+        Amount::Cost { .. } => &["name", "amount", "floor_amount", "ratio"],
         _ => &["name", "per_s", "floor_per_s", "ratio"],
-    };
-    out.list(&rows, columns)
+    }
 }
 
 /// A figure on one line.

@@ -1,0 +1,45 @@
+//! Publishing at full rate while instances handle what comes.
+
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use futures_util::future::try_join_all;
+
+use super::{
+    arena::{self, Arena, STOP},
+    drain::Count,
+    publish::Sent,
+};
+use crate::Result;
+
+/// Instances that handle, and workers of each.
+const INSTANCES: usize = 2;
+const WORKERS: usize = 16;
+/// So long after the last publish nothing should be left.
+const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
+
+/// A turn's outcome.
+pub(super) struct Turn {
+    pub(super) sent: Sent,
+    /// Messages that were not settled a second after the publishers stopped.
+    pub(super) left: i64,
+}
+
+/// Publishes by `publish` while the instances are at work, out of empty tables.
+pub(super) async fn turn(arena: &Arena, publish: impl AsyncFnOnce() -> Result<Sent>) -> Result<Turn> {
+    arena.empty().await?;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let instances = try_join_all((0..INSTANCES).map(|number| {
+        let handled = handled.clone();
+        arena::serve(arena.instance(number), 1, WORKERS, move || Count { handled: handled.clone() })
+    }));
+    let instances = instances.await?;
+    let sent = publish().await?;
+    tokio::time::sleep(CAUGHT_UP_AFTER).await;
+    let left = "SELECT (SELECT count(*) FROM {schema}.pgflow_ready) + (SELECT count(*) FROM {schema}.pgflow_active)";
+    let left = arena.count(left).await?;
+    try_join_all(instances.into_iter().map(|instance| instance.stop(STOP))).await?;
+    Ok(Turn { sent, left })
+}
