@@ -129,3 +129,19 @@ async fn each_unit_has_a_table_of_its_own() {
     let time = ["name", "p50_us", "floor_p50_us", "ratio", "p99_us", "floor_p99_us", "p99_ratio"];
     assert_eq!(heads, [&["name", "amount", "floor_amount", "ratio"][..], &time[..]], "{shown}");
 }
+
+/// Fear: a figure that nobody wrote down: what it counts, and what stands beside it.
+#[test]
+fn every_figure_is_in_the_operators_page() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/OPERATIONS.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    for name in MEASURES.iter().flat_map(|(_, figures)| *figures).flat_map(|(_, names)| *names) {
+        let mut numbered = String::new();
+        for c in name.chars().map(|c| if c.is_ascii_digit() { 'N' } else { c }) {
+            if c != 'N' || !numbered.ends_with('N') {
+                numbered.push(c);
+            }
+        }
+        assert!(page.contains(&format!("`{numbered}`")), "{numbered}");
+    }
+}
