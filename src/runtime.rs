@@ -216,6 +216,7 @@ impl Runtime {
         self.parts.counters.found_by_takeover.load(Ordering::Relaxed)
     }
 
+    /// For the bench: what else is counted since the start.
     #[cfg(feature = "cli")]
     pub(crate) fn counters(&self) -> &Counters {
         &self.parts.counters

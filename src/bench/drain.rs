@@ -175,3 +175,15 @@ impl AnyHandler for Count {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fear: a queue without workers, whose messages never end; or a bench of one worker that has four.
+    #[test]
+    fn queues_share_the_workers() {
+        let each = |queues, workers| Shape { queues, ..Shape::PLAIN }.workers(workers);
+        assert_eq!((each(1, 32), each(3, 32), each(100, 32), each(100, 2)), (32, 11, 4, 2));
+    }
+}

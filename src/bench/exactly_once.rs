@@ -43,7 +43,12 @@ pub(super) async fn own(arena: &Arena, workers: usize, messages: usize) -> Resul
         let build = move || Effect { handled: handled.clone(), statement: effect.clone() };
         async move { Ok(vec![arena::serve(config, 1, workers, build).await?]) }
     };
-    drain::until_done(arena, messages, &handled, start).await
+    arena.run("TRUNCATE {schema}.bench_effects").await?;
+    let seconds = drain::until_done(arena, messages, &handled, start).await?;
+    match arena.count("SELECT count(*) FROM {schema}.bench_effects").await? {
+        effects if usize::try_from(effects) == Ok(messages) => Ok(seconds),
+        effects => Err(Error::state("bench", format!("{messages} messages left {effects} effects: report it"))),
+    }
 }
 
 /// Seconds until the floor has done the same: one connection claims batches, the others take message by message.

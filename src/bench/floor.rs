@@ -116,8 +116,7 @@ impl Floor {
 
     /// Claims up to `limit` messages: their ids and tokens.
     pub(super) async fn claim(&self, c: &Prepared, limit: i32) -> Result<Claimed> {
-        let rows = self.claim_rows(c, limit).await?;
-        Ok(rows.iter().map(|r| (r.get::<_, i64>(0), r.get::<_, i64>(1))).unzip())
+        Ok(keys(&self.claim_rows(c, limit).await?))
     }
 
     /// Claims up to `limit` messages and reads them: their numbers, ids and tokens.
@@ -126,7 +125,7 @@ impl Floor {
         let read = |row: &Row| serde_json::from_slice(row.get(BODY)).map(|ball: Ball| ball.n);
         let numbers = rows.iter().map(read).collect::<std::result::Result<_, _>>();
         let numbers = numbers.map_err(|e| Error::state("bench: read a message of the floor's", e.to_string()))?;
-        Ok((numbers, rows.iter().map(|r| (r.get::<_, i64>(0), r.get::<_, i64>(1))).unzip()))
+        Ok((numbers, keys(&rows)))
     }
 
     async fn claim_rows(&self, c: &Prepared, limit: i32) -> Result<Vec<Row>> {
@@ -155,4 +154,8 @@ impl Floor {
         }
         c.client.batch_execute("COMMIT").await.map_err(failed)
     }
+}
+
+fn keys(claimed: &[Row]) -> Claimed {
+    claimed.iter().map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1))).unzip()
 }

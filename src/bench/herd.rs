@@ -48,7 +48,7 @@ impl Default for HerdOptions {
 /// statements, those that found nothing included. `herd_publish_to_start`: from the publish to the handler's start.
 ///
 /// # Errors
-/// When the database fails, has too few connections, or a message takes over 20 s.
+/// No instances; when the database fails, has too few connections, or a message takes over 20 s.
 pub async fn herd(url: &str, options: &HerdOptions) -> Result<Report> {
     if options.instances == 0 {
         return Err(Error::input("bench herd", "instances must be at least 1"));

@@ -35,3 +35,28 @@ pub use publish::{PublishOptions, publish};
 pub use report::{Amount, Figure, Machine, Report, Round};
 pub use throughput::{ThroughputOptions, throughput};
 pub use wal::{WalOptions, wal};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fear: a program that asks for a rate of 0 gets a panic (a division), or waits for messages that nobody sends.
+    #[tokio::test]
+    async fn numbers_of_nothing_are_refused() {
+        let url = "postgresql://nobody@localhost/nothing";
+        let no_rate = LatencyOptions { rate_per_s: 0, ..LatencyOptions::default() };
+        let no_publisher = LatencyOptions { publishers: 0, ..LatencyOptions::default() };
+        let no_queue = ThroughputOptions { queues: vec![1, 0], ..ThroughputOptions::default() };
+        let no_bytes = ThroughputOptions { bytes: vec![0], ..ThroughputOptions::default() };
+        let no_instance = HerdOptions { instances: 0, ..HerdOptions::default() };
+        for refused in [
+            latency(url, &no_rate).await,
+            latency(url, &no_publisher).await,
+            throughput(url, &no_queue).await,
+            throughput(url, &no_bytes).await,
+            herd(url, &no_instance).await,
+        ] {
+            assert!(refused.is_err_and(|e| e.is_input()));
+        }
+    }
+}

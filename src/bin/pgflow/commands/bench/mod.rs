@@ -144,8 +144,8 @@ fn row(figure: &Figure) -> Value {
             _ => {}
         }
     }
-    if let (Amount::Time { p99_us, .. }, Amount::Time { p99_us: floor, .. }) = (figure.pgflow, figure.floor) {
-        row["p99_ratio"] = ((1_000.0 * p99_us as f64 / floor.max(1) as f64).round() / 1_000.0).into();
+    if let Some(ratio) = figure.p99_ratio() {
+        row["p99_ratio"] = ratio.into();
     }
     row
 }
