@@ -10,7 +10,6 @@ use futures_util::future::try_join_all;
 use super::{
     arena::{self, Arena, STOP},
     drain::Count,
-    publish::Sent,
 };
 use crate::Result;
 
@@ -20,15 +19,9 @@ const WORKERS: usize = 16;
 /// So long after the last publish nothing should be left.
 const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
 
-/// A turn's outcome.
-pub(super) struct Turn {
-    pub(super) sent: Sent,
-    /// Messages that were not settled a second after the publishers stopped.
-    pub(super) left: i64,
-}
-
-/// Publishes by `publish` while the instances are at work, out of empty tables.
-pub(super) async fn turn(arena: &Arena, publish: impl AsyncFnOnce() -> Result<Sent>) -> Result<Turn> {
+/// Publishes by `publish` while the instances are at work, out of empty tables. Its answer, and how many messages were not settled a
+/// second after it.
+pub(super) async fn turn<T>(arena: &Arena, publish: impl AsyncFnOnce() -> Result<T>) -> Result<(T, i64)> {
     arena.empty().await?;
     let handled = Arc::new(AtomicUsize::new(0));
     let instances = try_join_all((0..INSTANCES).map(|number| {
@@ -38,8 +31,9 @@ pub(super) async fn turn(arena: &Arena, publish: impl AsyncFnOnce() -> Result<Se
     let instances = instances.await?;
     let sent = publish().await?;
     tokio::time::sleep(CAUGHT_UP_AFTER).await;
-    let left = "SELECT (SELECT count(*) FROM {schema}.pgflow_ready) + (SELECT count(*) FROM {schema}.pgflow_active)";
+    let left = "SELECT (SELECT count(*) FROM {schema}.pgflow_ready) + (SELECT count(*) FROM {schema}.pgflow_active) \
+                + (SELECT count(*) FROM {schema}.pgflow_scheduled)";
     let left = arena.count(left).await?;
     try_join_all(instances.into_iter().map(|instance| instance.stop(STOP))).await?;
-    Ok(Turn { sent, left })
+    Ok((sent, left))
 }

@@ -75,14 +75,13 @@ async fn measure(arena: &Arena, options: &PublishOptions) -> Result<Vec<Figure>>
         let (many, copy) = (many(&publisher).await?, copy(arena, &plain[0]).await?);
         arena.empty().await?;
         let alone = own().await?.rate();
-        let end_to_end = end_to_end::turn(arena, own).await?;
+        let (sent, unsettled) = end_to_end::turn(arena, own).await?;
         if n > 0 {
             saturated.push(Round::new(busy, floor));
             draining.push(Round::new(drained, floor));
             bulk.push(Round::new(many, copy));
-            handled.push(Round::new(end_to_end.sent.rate(), alone));
-            let all = Amount::cost(end_to_end.sent.messages as f64);
-            left.push(Round::new(Amount::cost(end_to_end.left as f64), all));
+            handled.push(Round::new(sent.rate(), alone));
+            left.push(Round::new(Amount::cost(unsettled as f64), Amount::cost(sent.messages as f64)));
         }
         arena.empty().await?;
     }
@@ -104,13 +103,13 @@ async fn insert(arena: &Arena, c: &Prepared, ball: Ball) -> Result<()> {
 }
 
 /// What was sent, and how long that took.
-pub(super) struct Sent {
-    pub(super) messages: usize,
+struct Sent {
+    messages: usize,
     seconds: f64,
 }
 
 impl Sent {
-    pub(super) fn rate(&self) -> Amount {
+    fn rate(&self) -> Amount {
         Amount::rate(self.messages, self.seconds)
     }
 }
