@@ -216,6 +216,12 @@ impl Runtime {
         self.parts.counters.found_by_takeover.load(Ordering::Relaxed)
     }
 
+    /// For the bench: what else is counted since the start.
+    #[cfg(feature = "cli")]
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.parts.counters
+    }
+
     /// Stops: no more claims; handlers get until `grace` to end; the rest is handed back with its attempt count
     /// unchanged; outcomes are written, for at most 5 s more; the liveness lock is released last.
     ///

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rand::{RngExt as _, distr::Alphanumeric};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
@@ -12,12 +13,16 @@ use super::{
 use crate::{
     AnyHandler, Config, Error, Message, Publisher, Queue, Result, Runtime, connect,
     migrate::{self, render},
+    store::Store,
 };
 
 /// The queue that is measured.
 pub(super) const QUEUE: &str = "bench";
 /// How long the end of a measured instance may take.
 pub(super) const STOP: Duration = Duration::from_secs(10);
+
+/// What a message's JSON has besides its text, about.
+const FRAME_BYTES: usize = 20;
 
 const SCHEMA: &str = "pgflow_bench";
 const FLOOR_SCHEMA: &str = "pgflow_bench_floor";
@@ -27,7 +32,8 @@ const MARK: &str = "made by pgflow bench, may be dropped";
 /// The message that is measured: about 100 bytes of JSON, unless a measurement wants more.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Ball {
-    n: u64,
+    /// Its number, which its handler finds it by.
+    pub(super) n: u64,
     text: String,
 }
 
@@ -38,12 +44,13 @@ impl Message for Ball {
 
 impl Ball {
     pub(super) fn new(n: u64) -> Self {
-        Self::sized(n, 100)
+        Self { n, text: "x".repeat(100 - FRAME_BYTES) }
     }
 
-    /// With about so many bytes.
+    /// With about so many bytes, which the server cannot make fewer by compression.
     pub(super) fn sized(n: u64, bytes: usize) -> Self {
-        Self { n, text: "x".repeat(bytes.saturating_sub(20)) }
+        let text = rand::rng().sample_iter(Alphanumeric).take(bytes.saturating_sub(FRAME_BYTES));
+        Self { n, text: text.map(char::from).collect() }
     }
 }
 
@@ -79,7 +86,7 @@ impl Arena {
         Ok(Self { config: Config::new(url).schema(SCHEMA), floor, client })
     }
 
-    /// Runs one of our statements, `{schema}` and `{floor}` filled in.
+    /// Runs statements, [`filled`] in.
     pub(super) async fn run(&self, text: &str) -> Result<()> {
         self.client.batch_execute(&filled(text)).await.map_err(failed)
     }
@@ -112,15 +119,64 @@ impl Arena {
         Publisher::connect(&config).await
     }
 
-    /// An instance that serves the queue with this handler.
+    /// An instance that serves the measured queue with this handler.
     pub(super) async fn serve<H: AnyHandler>(
         &self,
         workers: usize,
-        build: impl Fn() -> H + Send + Sync + 'static,
+        build: impl Fn() -> H + Clone + Send + Sync + 'static,
     ) -> Result<Runtime> {
-        let queue = Queue::new(QUEUE).workers(workers);
-        Runtime::builder(self.config.clone()).queue(queue).any_handler(QUEUE, build).start().await
+        serve(self.config.clone(), 1, workers, build).await
     }
+
+    /// Settings of one of several instances.
+    pub(super) fn instance(&self, number: usize) -> Config {
+        self.config.clone().instance(format!("bench {number}"))
+    }
+
+    /// Makes so many queues, in both schemas. Those that are there stay.
+    pub(super) async fn queues(&self, count: usize) -> Result<Lanes> {
+        let mut lanes = Lanes { own: Vec::new(), floor: Vec::new(), floor_low: Vec::new() };
+        for n in 0..count {
+            let name = queue_name(n);
+            for (store, normal, low) in [
+                (&Store::new(SCHEMA), &mut lanes.own, None),
+                (&self.floor.store, &mut lanes.floor, Some(&mut lanes.floor_low)),
+            ] {
+                let sql = render("SELECT {schema}.pgflow_create_queue($1)", &store.schema);
+                self.client.execute(&sql, &[&name]).await.map_err(failed)?;
+                let row = self.client.query_one(&store.sql.find_queue, &[&name]).await.map_err(failed)?;
+                normal.push(row.get(3));
+                low.into_iter().for_each(|low: &mut Vec<i32>| low.push(row.get(4)));
+            }
+        }
+        Ok(lanes)
+    }
+}
+
+/// Where the messages of several queues lie, by the queue's number.
+pub(super) struct Lanes {
+    pub(super) own: Vec<i32>,
+    pub(super) floor: Vec<i32>,
+    /// The floor's for low ones.
+    pub(super) floor_low: Vec<i32>,
+}
+
+/// The first is the one that is measured where there is only one.
+fn queue_name(number: usize) -> String {
+    if number == 0 { QUEUE.to_owned() } else { format!("{QUEUE}_{number}") }
+}
+
+/// An instance that serves so many queues with this handler, each by so many workers.
+pub(super) async fn serve<H: AnyHandler>(
+    config: Config,
+    queues: usize,
+    workers: usize,
+    build: impl Fn() -> H + Clone + Send + Sync + 'static,
+) -> Result<Runtime> {
+    let builder = (0..queues).map(queue_name).fold(Runtime::builder(config), |builder, name| {
+        builder.queue(Queue::new(&name).workers(workers)).any_handler(&name, build.clone())
+    });
+    builder.start().await
 }
 
 /// Removes what an interrupted measurement left behind.
@@ -166,7 +222,8 @@ async fn drop_schemas(client: &Client) -> Result<()> {
     Ok(())
 }
 
-fn filled(text: &str) -> String {
+/// One of our statements, `{schema}` and `{floor}` filled in.
+pub(super) fn filled(text: &str) -> String {
     render(&text.replace("{floor}", FLOOR_SCHEMA), SCHEMA)
 }
 

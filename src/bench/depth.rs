@@ -2,7 +2,7 @@
 
 use super::{
     arena::Arena,
-    drain,
+    drain::{self, Shape},
     report::{Amount, Figure, Report, Round},
 };
 use crate::{Error, Result};
@@ -47,15 +47,10 @@ async fn measure(arena: &Arena, options: &DepthOptions) -> Result<Vec<Figure>> {
     let mut rounds = vec![Vec::new(); options.depths.len()];
     for n in 0..options.rounds {
         for (depth, rounds) in options.depths.iter().zip(&mut rounds) {
-            drain::fill(arena, *depth).await?;
-            // Turns change places, as in a measurement of throughput.
-            let (own, raw) = if n % 2 == 0 {
-                let own = drain::first(arena, options.workers, options.messages).await?;
-                (own, drain::floor(arena, options.messages).await?)
-            } else {
-                let raw = drain::floor(arena, options.messages).await?;
-                (drain::first(arena, options.workers, options.messages).await?, raw)
-            };
+            drain::fill(arena, &Shape::PLAIN, *depth).await?;
+            let own = || drain::first(arena, options.workers, options.messages);
+            let raw = || drain::floor(arena, &Shape::PLAIN, options.messages);
+            let (own, raw) = drain::by_turns(n, own, raw).await?;
             let rate = |seconds| Amount::rate(options.messages, seconds);
             rounds.push(Round::new(rate(own), rate(raw)));
             arena.empty().await?;

@@ -2,15 +2,16 @@
 
 use std::pin::pin;
 
+use futures_util::future::try_join4;
 use tokio_postgres::{
-    Client, Statement,
+    Client, Row, Statement,
     binary_copy::BinaryCopyInWriter,
     types::{ToSql, Type},
 };
 
-use super::arena::{QUEUE, failed};
+use super::arena::{Ball, QUEUE, failed};
 use crate::{
-    Outgoing, Result, connect,
+    Error, Outgoing, Result, connect,
     store::{Store, Way},
 };
 
@@ -20,6 +21,8 @@ const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seq
 const SOURCE: &str = "floor";
 /// Whose claims the floor's are.
 const SESSION: i32 = 0;
+/// The column of the body in a claim's answer.
+const BODY: usize = 10;
 
 /// The copy and its queue.
 pub(super) struct Floor {
@@ -29,12 +32,18 @@ pub(super) struct Floor {
     low: i32,
 }
 
+/// Claimed messages: their ids, and their tokens in the same order.
+pub(super) type Claimed = (Vec<i64>, Vec<i64>);
+
 /// A connection with its statements prepared.
 pub(super) struct Prepared {
     pub(super) client: Client,
+    /// The lanes that its claims read, in this order.
+    pub(super) lanes: Vec<i32>,
     insert: Statement,
     claim: Statement,
     settle: Statement,
+    settle_one: Statement,
 }
 
 impl Floor {
@@ -70,6 +79,8 @@ impl Floor {
             insert: client.prepare(&insert).await.map_err(failed)?,
             claim: client.prepare(&self.store.sql.claim).await.map_err(failed)?,
             settle: client.prepare(&self.store.sql.settle_done).await.map_err(failed)?,
+            settle_one: client.prepare(&self.store.sql.settle_one).await.map_err(failed)?,
+            lanes: vec![self.way.lane, self.low],
             client,
         })
     }
@@ -107,22 +118,46 @@ impl Floor {
     }
 
     /// Claims up to `limit` messages: their ids and tokens.
-    pub(super) async fn claim(&self, c: &Prepared, limit: i32) -> Result<(Vec<i64>, Vec<i64>)> {
-        let (lanes, most, lows) = (vec![self.way.lane, self.low], vec![limit; 2], vec![0_i64; 2]);
-        let rows = c
-            .client
-            .query(
-                &c.claim,
-                &[&self.way.queue_id, &lanes, &most, &limit, &SESSION, &lows, &rand::random_range(0..1_i64 << 62)],
-            )
-            .await
-            .map_err(failed)?;
-        Ok(rows.iter().map(|r| (r.get::<_, i64>(0), r.get::<_, i64>(1))).unzip())
+    pub(super) async fn claim(&self, c: &Prepared, limit: i32) -> Result<Claimed> {
+        Ok(keys(&self.claim_rows(c, limit).await?))
+    }
+
+    /// Claims up to `limit` messages and reads them: their numbers, ids and tokens.
+    pub(super) async fn claim_balls(&self, c: &Prepared, limit: i32) -> Result<(Vec<u64>, Claimed)> {
+        let rows = self.claim_rows(c, limit).await?;
+        let read = |row: &Row| serde_json::from_slice(row.get(BODY)).map(|ball: Ball| ball.n);
+        let numbers = rows.iter().map(read).collect::<std::result::Result<_, _>>();
+        let numbers = numbers.map_err(|e| Error::state("bench: read a message of the floor's", e.to_string()))?;
+        Ok((numbers, keys(&rows)))
+    }
+
+    async fn claim_rows(&self, c: &Prepared, limit: i32) -> Result<Vec<Row>> {
+        let (most, lows) = (vec![limit; c.lanes.len()], vec![0_i64; c.lanes.len()]);
+        let nonce = rand::random_range(0..1_i64 << 62);
+        let asked: [&(dyn ToSql + Sync); 7] = [&self.way.queue_id, &c.lanes, &most, &limit, &SESSION, &lows, &nonce];
+        c.client.query(&c.claim, &asked).await.map_err(failed)
     }
 
     /// Settles claimed messages as done.
-    pub(super) async fn settle(&self, c: &Prepared, claimed: &(Vec<i64>, Vec<i64>)) -> Result<()> {
+    pub(super) async fn settle(&self, c: &Prepared, claimed: &Claimed) -> Result<()> {
         c.client.query(&c.settle, &[&claimed.0, &claimed.1]).await.map_err(failed)?;
         Ok(())
     }
+
+    /// Settles a claimed message as done in one transaction with this statement.
+    ///
+    /// Two round trips: what can be sent without an answer is, in this order; only COMMIT needs to know that the claim was ours.
+    pub(super) async fn settle_with(&self, c: &Prepared, statement: &str, (id, token): (i64, i64)) -> Result<()> {
+        let keys: [&(dyn ToSql + Sync); 2] = [&id, &token];
+        let begin = c.client.batch_execute("BEGIN");
+        let effect = c.client.batch_execute(statement);
+        let settled = c.client.query(&c.settle_one, &keys);
+        // All at once: who settles what is not its own is told by the server, which then rolls back.
+        try_join4(begin, effect, settled, c.client.batch_execute("COMMIT")).await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+fn keys(claimed: &[Row]) -> Claimed {
+    claimed.iter().map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1))).unzip()
 }

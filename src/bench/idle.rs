@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::time::{Instant, interval, sleep};
 
 use super::{
-    arena::{Arena, QUEUE, STOP, failed},
-    drain,
+    arena::{self, Arena, QUEUE, STOP, failed},
+    drain::{self, Shape},
     report::{Amount, Figure, Report, Round},
 };
-use crate::{Admin, AnyHandler, Context, Error, Failure, Queue, Result, Runtime, connect};
+use crate::{Admin, AnyHandler, Context, Error, Failure, Result, connect};
 
 /// A backend that falls idle reports what it has counted within 10 s: the start's statements are not ours.
 const COUNTED_AFTER: Duration = Duration::from_secs(12);
@@ -53,13 +53,13 @@ async fn measure(url: &str, arena: &Arena, options: &IdleOptions) -> Result<Vec<
     for _ in 0..options.rounds {
         let bare = watch(arena, options.time, heartbeat(url, arena)).await?;
         let before = rss_mib()?;
-        let runtime = serve(arena, options).await?;
+        let runtime = arena::serve(arena.config.clone(), options.queues, options.workers, || Nobody).await?;
         sleep(COUNTED_AFTER).await;
         let own = watch(arena, options.time, std::future::pending()).await?;
         let loaded = rss_mib()?;
         let admin = Admin::connect(&arena.config).await?;
         admin.pause_queue(QUEUE).await?;
-        drain::fill(arena, options.pending).await?;
+        drain::fill(arena, &Shape::PLAIN, options.pending).await?;
         // One heartbeat that sees them, at the least.
         sleep(Duration::from_secs(2)).await;
         rss_pending.push(Round::new(Amount::cost(rss_mib()?), Amount::cost(loaded)));
@@ -114,16 +114,6 @@ async fn heartbeat(url: &str, arena: &Arena) -> Error {
         Ok(never) => never,
         Err(broken) => broken,
     }
-}
-
-/// An instance with the measured queue and so many more.
-async fn serve(arena: &Arena, options: &IdleOptions) -> Result<Runtime> {
-    let mut builder = Runtime::builder(arena.config.clone());
-    for n in 0..options.queues {
-        let name = if n == 0 { QUEUE.to_owned() } else { format!("{QUEUE}_{n}") };
-        builder = builder.queue(Queue::new(&name).workers(options.workers)).any_handler(&name, || Nobody);
-    }
-    builder.start().await
 }
 
 /// Never called.

@@ -8,19 +8,25 @@
 mod arena;
 mod depth;
 mod drain;
+mod end_to_end;
+mod exactly_once;
 mod floor;
+mod herd;
 mod idle;
 mod latency;
+mod open_loop;
 mod pace;
 mod pinned;
 mod priority;
 mod publish;
 mod report;
 mod throughput;
+mod times;
 mod wal;
 
 pub use arena::clear;
 pub use depth::{DepthOptions, depth};
+pub use herd::{HerdOptions, herd};
 pub use idle::{IdleOptions, idle};
 pub use latency::{LatencyOptions, latency};
 pub use pinned::{PinnedOptions, pinned};
@@ -29,3 +35,28 @@ pub use publish::{PublishOptions, publish};
 pub use report::{Amount, Figure, Machine, Report, Round};
 pub use throughput::{ThroughputOptions, throughput};
 pub use wal::{WalOptions, wal};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fear: a program that asks for a rate of 0 gets a panic (a division), or waits for messages that nobody sends.
+    #[tokio::test]
+    async fn numbers_of_nothing_are_refused() {
+        let url = "postgresql://nobody@localhost/nothing";
+        let no_rate = LatencyOptions { rate_per_s: 0, ..LatencyOptions::default() };
+        let no_publisher = LatencyOptions { publishers: 0, ..LatencyOptions::default() };
+        let no_queue = ThroughputOptions { queues: vec![1, 0], ..ThroughputOptions::default() };
+        let no_bytes = ThroughputOptions { bytes: vec![0], ..ThroughputOptions::default() };
+        let no_instance = HerdOptions { instances: 0, ..HerdOptions::default() };
+        for refused in [
+            latency(url, &no_rate).await,
+            latency(url, &no_publisher).await,
+            throughput(url, &no_queue).await,
+            throughput(url, &no_bytes).await,
+            herd(url, &no_instance).await,
+        ] {
+            assert!(refused.is_err_and(|e| e.is_input()));
+        }
+    }
+}

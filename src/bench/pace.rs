@@ -9,15 +9,45 @@ use super::{
     arena::{Arena, Ball, failed},
     floor::{Floor, Prepared},
     report::Amount,
+    times::Times,
 };
-use crate::{Error, Outgoing, Priority, Publisher, Result, connect::Target};
+use crate::{AnyHandler, Context, Error, Failure, Outgoing, Priority, Publisher, Result, connect::Target};
 
 /// Unmeasured samples before each turn.
-const WARM_UP: usize = 5;
+pub(super) const WARM_UP: usize = 5;
 /// Rows that the floor's claim asks for.
-const CLAIM: i32 = 4;
+pub(super) const CLAIM: i32 = 4;
 /// A sample that takes longer fails the measurement.
 const SAMPLE_LIMIT: Duration = Duration::from_secs(20);
+
+/// A handler's start.
+pub(super) struct Start {
+    /// Its message's number.
+    pub(super) n: u64,
+    pub(super) at: Instant,
+}
+
+impl Start {
+    /// Now, of the message that this handler was given.
+    pub(super) fn now(cx: &Context<'_>) -> std::result::Result<Self, Failure> {
+        let at = Instant::now();
+        let ball: Ball = serde_json::from_slice(&cx.incoming().body)?;
+        Ok(Self { n: ball.n, at })
+    }
+}
+
+/// Says of each message when it was started.
+pub(super) struct Stamp {
+    pub(super) started: mpsc::UnboundedSender<Start>,
+}
+
+impl AnyHandler for Stamp {
+    async fn handle(&mut self, cx: &mut Context<'_>) -> std::result::Result<(), Failure> {
+        // Nobody listens any more when the measurement is over.
+        let _ = self.started.send(Start::now(cx)?);
+        Ok(())
+    }
+}
 
 /// One turn's times.
 pub(super) struct Turn {
@@ -27,14 +57,14 @@ pub(super) struct Turn {
 
 /// Collects samples: call, return, and what was waited for.
 struct Samples {
-    from_call: Vec<i64>,
-    from_return: Vec<i64>,
+    from_call: Times,
+    from_return: Times,
     skip: usize,
 }
 
 impl Samples {
-    fn new(samples: usize) -> Self {
-        Self { from_call: Vec::with_capacity(samples), from_return: Vec::with_capacity(samples), skip: WARM_UP }
+    fn new() -> Self {
+        Self { from_call: Times::new(), from_return: Times::new(), skip: WARM_UP }
     }
 
     fn add(&mut self, called: Instant, returned: Instant, started: Instant) {
@@ -42,46 +72,40 @@ impl Samples {
             self.skip -= 1;
             return;
         }
-        self.from_call.push(micros(started, called));
-        self.from_return.push(micros(started, returned));
+        self.from_call.add(called, started);
+        self.from_return.add(returned, started);
     }
 
     fn end(self) -> Turn {
-        Turn { from_call: Amount::time(self.from_call), from_return: Amount::time(self.from_return) }
+        Turn { from_call: self.from_call.amount(), from_return: self.from_return.amount() }
     }
-}
-
-/// From one instant to a later, or perhaps an earlier, one.
-fn micros(to: Instant, from: Instant) -> i64 {
-    let us = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
-    us(to.saturating_duration_since(from)) - us(from.saturating_duration_since(to))
 }
 
 /// Publishes so many messages of this class, each so long after the one before was started; `starts` tells when.
 pub(super) async fn paced(
     publisher: &Publisher,
-    starts: &mut mpsc::UnboundedReceiver<Instant>,
+    starts: &mut mpsc::UnboundedReceiver<Start>,
     (count, gap): (usize, Duration),
     priority: Priority,
 ) -> Result<Turn> {
-    let mut samples = Samples::new(count);
+    let mut samples = Samples::new();
     for n in 0..count + WARM_UP {
         sleep(gap).await;
         let ball = Outgoing::new(&Ball::new(n as u64))?.priority(priority);
         let called = Instant::now();
         let publish = async { publisher.send(ball).await.map(|_| Instant::now()) };
         let (returned, started) = tokio::try_join!(publish, limited("a handler's start", starts.recv()))?;
-        samples.add(called, returned, started);
+        samples.add(called, returned, started.at);
     }
     Ok(samples.end())
 }
 
 /// The floor's three connections.
 pub(super) struct Raw<'a> {
-    floor: &'a Floor,
+    pub(super) floor: &'a Floor,
     producer: Prepared,
-    claimer: Prepared,
-    notified: mpsc::UnboundedReceiver<()>,
+    pub(super) claimer: Prepared,
+    pub(super) notified: mpsc::UnboundedReceiver<()>,
     _listener: Client,
 }
 
@@ -104,7 +128,7 @@ impl<'a> Raw<'a> {
 
     pub(super) async fn paced(&mut self, count: usize, gap: Duration) -> Result<Turn> {
         let Self { floor, producer, claimer, notified, .. } = self;
-        let mut samples = Samples::new(count);
+        let mut samples = Samples::new();
         for n in 0..count + WARM_UP {
             sleep(gap).await;
             let ball = Ball::new(n as u64);
@@ -128,7 +152,8 @@ impl<'a> Raw<'a> {
     }
 }
 
-async fn limited<T>(what: &str, wait: impl Future<Output = Option<T>>) -> Result<T> {
+/// What should come soon, or an error.
+pub(super) async fn limited<T>(what: &str, wait: impl Future<Output = Option<T>>) -> Result<T> {
     match tokio::time::timeout(SAMPLE_LIMIT, wait).await {
         Ok(Some(value)) => Ok(value),
         _ => Err(Error::state("bench", format!("{what} did not come within {SAMPLE_LIMIT:?}"))),

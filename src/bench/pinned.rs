@@ -2,7 +2,7 @@
 
 use super::{
     arena::{Arena, failed},
-    drain,
+    drain::{self, Shape},
     report::{Amount, Figure, Report, Round},
 };
 use crate::{Result, connect};
@@ -65,9 +65,9 @@ async fn measure(url: &str, arena: &Arena, options: &PinnedOptions) -> Result<Ve
 }
 
 async fn turn(arena: &Arena, options: &PinnedOptions) -> Result<Round> {
-    drain::fill(arena, options.messages).await?;
-    let own = drain::all(arena, options.workers, options.messages).await?;
-    let raw = drain::floor(arena, options.messages).await?;
+    drain::fill(arena, &Shape::PLAIN, options.messages).await?;
+    let own = drain::all(arena, &Shape::PLAIN, options.workers, options.messages).await?;
+    let raw = drain::floor(arena, &Shape::PLAIN, options.messages).await?;
     let rate = |seconds| Amount::rate(options.messages, seconds);
     Ok(Round::new(rate(own), rate(raw)))
 }
@@ -75,7 +75,7 @@ async fn turn(arena: &Arena, options: &PinnedOptions) -> Result<Round> {
 /// Messages that are gone, in both tables.
 async fn churn(arena: &Arena, messages: usize) -> Result<()> {
     for begun in (0..messages).step_by(CHURN_BATCH) {
-        drain::fill(arena, CHURN_BATCH.min(messages - begun)).await?;
+        drain::fill(arena, &Shape::PLAIN, CHURN_BATCH.min(messages - begun)).await?;
         arena.run("DELETE FROM {schema}.pgflow_ready; DELETE FROM {floor}.pgflow_ready").await?;
     }
     Ok(())

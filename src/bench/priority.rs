@@ -1,14 +1,14 @@
 //! How long a message of high priority takes to its start while everything else is busy.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::select_all;
 use tokio::sync::mpsc;
 
 use super::{
     arena::{Arena, Ball},
-    drain,
-    pace::{Raw, paced},
+    drain::{self, Shape},
+    pace::{Raw, Start, paced},
     report::{Figure, Report, Round},
 };
 use crate::{AnyHandler, Context, Error, Failure, Priority, Publisher, Result};
@@ -60,7 +60,7 @@ async fn measure(arena: &Arena, options: &PriorityOptions) -> Result<Vec<Figure>
         let idle =
             served(arena, options, async |starts| paced(&urgent, starts, (options.samples, GAP), Priority::High).await)
                 .await?;
-        drain::fill(arena, options.pending).await?;
+        drain::fill(arena, &Shape::PLAIN, options.pending).await?;
         let busy = served(arena, options, async |starts| {
             tokio::select! {
                 turn = paced(&urgent, starts, (options.samples, GAP), Priority::High) => turn,
@@ -84,7 +84,7 @@ async fn measure(arena: &Arena, options: &PriorityOptions) -> Result<Vec<Figure>
 async fn served<T>(
     arena: &Arena,
     options: &PriorityOptions,
-    measure: impl AsyncFnOnce(&mut mpsc::UnboundedReceiver<Instant>) -> Result<T>,
+    measure: impl AsyncFnOnce(&mut mpsc::UnboundedReceiver<Start>) -> Result<T>,
 ) -> Result<T> {
     let (started, mut starts) = mpsc::unbounded_channel();
     let handling = options.handling;
@@ -97,14 +97,14 @@ async fn served<T>(
 /// Says when an urgent message was started; takes its time for any other.
 struct Busy {
     handling: Duration,
-    started: mpsc::UnboundedSender<Instant>,
+    started: mpsc::UnboundedSender<Start>,
 }
 
 impl AnyHandler for Busy {
     async fn handle(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         if cx.incoming().priority == Priority::High {
             // Nobody listens any more when the measurement is over.
-            let _ = self.started.send(Instant::now());
+            let _ = self.started.send(Start::now(cx)?);
         } else {
             tokio::time::sleep(self.handling).await;
         }

@@ -12,6 +12,7 @@ use futures_util::future::try_join_all;
 
 use super::{
     arena::{Arena, Ball, STOP},
+    end_to_end,
     floor::Prepared,
     report::{Amount, Figure, Report, Round},
 };
@@ -49,6 +50,10 @@ impl Default for PublishOptions {
 /// the table without triggers, by as many connections, nobody else at work. `publish_many`: batches of 10,000; the floor
 /// is a binary COPY into that copy.
 ///
+/// `end_to_end_to_alone`: two instances handle what comes; our own publishing with no instance at all, in the same round, stands in
+/// the floor's place. `end_to_end_left_messages`: how many of its messages were not settled a second after the last publish, beside
+/// how many were published: 0 when the instances keep up.
+///
 /// # Errors
 /// When the database fails.
 pub async fn publish(url: &str, options: &PublishOptions) -> Result<Report> {
@@ -59,18 +64,24 @@ async fn measure(arena: &Arena, options: &PublishOptions) -> Result<Vec<Figure>>
     let publisher = arena.foreign_publisher(options.connections).await?;
     let plain = try_join_all((0..options.connections).map(|_| arena.floor.connect(false))).await?;
     let (mut saturated, mut draining, mut bulk) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut handled, mut left) = (Vec::new(), Vec::new());
     // The first round warms up and is not counted: connections, statements, files.
     for n in 0..=options.rounds {
         let turn = if n == 0 { options.turn / 4 } else { options.turn };
-        let senders = || (0..options.connections).map(|_| &publisher);
-        let busy = serving(arena, true, async || run(turn, senders(), one).await).await?;
-        let floor = run(turn, plain.iter(), async |c, ball| insert(arena, c, ball).await).await?;
-        let drained = serving(arena, false, async || run(turn, senders(), one).await).await?;
+        let own = async || run(turn, (0..options.connections).map(|_| &publisher), one).await;
+        let busy = serving(arena, true, own).await?.rate();
+        let floor = run(turn, plain.iter(), async |c, ball| insert(arena, c, ball).await).await?.rate();
+        let drained = serving(arena, false, own).await?.rate();
         let (many, copy) = (many(&publisher).await?, copy(arena, &plain[0]).await?);
+        arena.empty().await?;
+        let alone = own().await?.rate();
+        let (sent, unsettled) = end_to_end::turn(arena, own).await?;
         if n > 0 {
             saturated.push(Round::new(busy, floor));
             draining.push(Round::new(drained, floor));
             bulk.push(Round::new(many, copy));
+            handled.push(Round::new(sent.rate(), alone));
+            left.push(Round::new(Amount::cost(unsettled as f64), Amount::cost(sent.messages as f64)));
         }
         arena.empty().await?;
     }
@@ -78,6 +89,8 @@ async fn measure(arena: &Arena, options: &PublishOptions) -> Result<Vec<Figure>>
         Figure::new("publish_saturated", saturated),
         Figure::new("publish_draining", draining),
         Figure::new("publish_many", bulk),
+        Figure::new("end_to_end_to_alone", handled),
+        Figure::new("end_to_end_left_messages", left),
     ])
 }
 
@@ -89,12 +102,24 @@ async fn insert(arena: &Arena, c: &Prepared, ball: Ball) -> Result<()> {
     arena.floor.insert(c, &Outgoing::new(&ball)?).await
 }
 
-/// Every sender sends one after the other until the time is over; the rate of all together.
+/// What was sent, and how long that took.
+struct Sent {
+    messages: usize,
+    seconds: f64,
+}
+
+impl Sent {
+    fn rate(&self) -> Amount {
+        Amount::rate(self.messages, self.seconds)
+    }
+}
+
+/// Every sender sends one after the other until the time is over; the messages of all together.
 async fn run<'a, S: 'a>(
     time: Duration,
     senders: impl Iterator<Item = &'a S>,
     send: impl AsyncFn(&'a S, Ball) -> Result<()>,
-) -> Result<Amount> {
+) -> Result<Sent> {
     let (sent, begun) = (AtomicU64::new(0), Instant::now());
     try_join_all(senders.map(async |sender| {
         while begun.elapsed() < time {
@@ -103,11 +128,11 @@ async fn run<'a, S: 'a>(
         Ok::<_, Error>(())
     }))
     .await?;
-    Ok(Amount::rate(sent.load(Ordering::Relaxed) as usize, begun.elapsed().as_secs_f64()))
+    Ok(Sent { messages: sent.into_inner() as usize, seconds: begun.elapsed().as_secs_f64() })
 }
 
 /// Measures while an instance serves the queue; busy: each of its workers is held by one message.
-async fn serving(arena: &Arena, busy: bool, measure: impl AsyncFnOnce() -> Result<Amount>) -> Result<Amount> {
+async fn serving(arena: &Arena, busy: bool, measure: impl AsyncFnOnce() -> Result<Sent>) -> Result<Sent> {
     let held = Arc::new(AtomicUsize::new(0));
     let runtime = {
         let held = held.clone();

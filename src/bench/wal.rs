@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     arena::{Arena, Ball},
-    drain,
+    drain::{self, Shape},
     report::{Amount, Figure, Report, Round},
 };
 use crate::{Error, Outgoing, Result};
@@ -53,7 +53,7 @@ async fn measure(arena: &Arena, options: &WalOptions) -> Result<Vec<Figure>> {
             publisher.publish_many(bulk).await?;
         }
         drop(publisher);
-        drain::all(arena, options.workers, options.messages).await?;
+        drain::all(arena, &Shape::PLAIN, options.workers, options.messages).await?;
         let own = written(arena).await?.since(before);
         arena.settle_down().await?;
         let before = written(arena).await?;
@@ -63,7 +63,7 @@ async fn measure(arena: &Arena, options: &WalOptions) -> Result<Vec<Figure>> {
             arena.floor.copy(&c, &out).await?;
         }
         drop(c);
-        drain::floor(arena, options.messages).await?;
+        drain::floor(arena, &Shape::PLAIN, options.messages).await?;
         let floor = written(arena).await?.since(before);
         let per_message = |count: i64| Amount::cost(count as f64 / options.messages as f64);
         bytes.push(Round::new(per_message(own.bytes), per_message(floor.bytes)));

@@ -325,6 +325,7 @@ impl State {
         let mut touched = Vec::new();
         for key in self.wiring.woken.take() {
             for (queue, group) in self.by_key.get(&key).cloned().unwrap_or_default() {
+                self.wiring.counters.wakes.fetch_add(1, Ordering::Relaxed);
                 metrics::counter!("pgflow_wakes_total", "queue" => self.queues[queue].name.clone()).increment(1);
                 if self.gate(queue, group).woken(now) {
                     self.release(queue, group);

@@ -123,6 +123,7 @@ impl State {
     /// Claims for the idle workers, and `room` more.
     fn start_claim(&mut self, myself: &ActorRef<Msg>, queue: usize, group: Group, room: usize) {
         let (session, told) = (self.wiring.session, self.is_told());
+        self.wiring.counters.claims.fetch_add(1, Ordering::Relaxed);
         let q = &mut self.queues[queue];
         let spent = q.credits.spend(group, CLAIM_MAX);
         let asked = CLAIM_MAX.min(spent.all() + room);

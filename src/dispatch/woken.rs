@@ -1,13 +1,18 @@
-//! What the listener and the operator share with the dispatcher: keys notified, and finds that no wake announced.
+//! What the listener and the operator share with the dispatcher: keys notified, and what is counted.
 
 use std::{
     collections::HashSet,
     sync::{Mutex, PoisonError, atomic::AtomicU64},
 };
 
-/// Finds that no wake announced (W9).
+/// What an instance counts for whoever holds its [`crate::Runtime`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// Notified keys, once for each group of a queue that has lanes on the key.
+    pub(crate) wakes: AtomicU64,
+    /// Claim statements, those that found nothing included.
+    pub(crate) claims: AtomicU64,
+    /// Finds that no wake announced (W9).
     pub(crate) found_by_heartbeat: AtomicU64,
     pub(crate) found_by_takeover: AtomicU64,
 }

@@ -18,23 +18,38 @@ pub(crate) struct Bench {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Measure {
-    /// From a publish to the handler's start, on an idle instance
+    /// From a publish to the handler's start, on an idle instance and at a rate of messages
     Latency {
-        /// Messages of a turn; a quarter of it at gaps above 50 ms
+        /// Messages of a turn; a quarter of it at gaps above 50 ms, five times as many at the rate
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         messages: u32,
         /// Pauses between two messages, with commas
         #[arg(long, value_parser = duration, value_delimiter = ',', default_value = "5ms,20ms,200ms", value_name = "TIME")]
         gaps: Vec<Duration>,
+        /// Messages a second that are sent when they are due, whatever became of those before
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        rate: u32,
+        /// Connections that send them by turns
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=500))]
+        publishers: u16,
         /// Turns of ours and of the floor's
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
         rounds: u16,
     },
-    /// Waiting messages handled a second
+    /// Waiting messages handled a second, by handlers that do nothing and exactly once
     Throughput {
-        /// How many messages
+        /// How many messages; at most 256 MiB of them, and a fifth exactly once
         #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         messages: u32,
+        /// Also with so many instances, each a figure more, with commas
+        #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=100))]
+        runtimes: Vec<u16>,
+        /// Also out of so many queues, each a figure more, with commas
+        #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        queues: Vec<u16>,
+        /// Also with messages of so many bytes, each a figure more, with commas
+        #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+        bytes: Vec<u32>,
         /// How many at once
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         workers: u16,
@@ -42,7 +57,7 @@ pub(crate) enum Measure {
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
         rounds: u16,
     },
-    /// Messages published a second, one a transaction and in bulk
+    /// Messages published a second, one a transaction, in bulk, and while instances handle them
     Publish {
         /// How many connections at once
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1_000))]
@@ -118,6 +133,21 @@ pub(crate) enum Measure {
         pending: u32,
         /// Turns of ours and of the floor's
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+        rounds: u16,
+    },
+    /// Wakes and scans of a message when many instances sleep on its queue
+    Herd {
+        /// How many instances
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
+        instances: u16,
+        /// Messages of a turn
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        messages: u32,
+        /// Pause between two messages
+        #[arg(long, value_parser = duration, default_value = "20ms", value_name = "TIME")]
+        gap: Duration,
+        /// Turns of one instance and of all
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
         rounds: u16,
     },
     /// Bytes of write-ahead log and commits that a message takes

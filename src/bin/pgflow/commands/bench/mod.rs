@@ -6,8 +6,8 @@ use std::path::Path;
 
 use pgflow::{
     bench::{
-        self, Amount, DepthOptions, Figure, IdleOptions, LatencyOptions, Machine, PinnedOptions, PriorityOptions,
-        PublishOptions, Report, ThroughputOptions, WalOptions,
+        self, Amount, DepthOptions, Figure, HerdOptions, IdleOptions, LatencyOptions, Machine, PinnedOptions,
+        PriorityOptions, PublishOptions, Report, ThroughputOptions, WalOptions,
     },
     devpg::{DevPg, StopMode},
 };
@@ -53,13 +53,16 @@ pub(crate) async fn run(global: &Global, bench: Bench, out: Output) -> Result<()
 
 async fn measure(url: &str, what: Measure) -> pgflow::Result<Report> {
     match what {
-        Measure::Latency { messages, gaps, rounds } => {
-            bench::latency(url, &LatencyOptions { rounds: rounds.into(), samples: messages as usize, gaps }).await
+        Measure::Latency { messages, gaps, rate: rate_per_s, publishers, rounds } => {
+            let (rounds, samples, publishers) = (rounds.into(), messages as usize, publishers.into());
+            bench::latency(url, &LatencyOptions { rounds, samples, gaps, rate_per_s, publishers }).await
         }
-        Measure::Throughput { messages, workers, rounds } => {
-            let options =
-                ThroughputOptions { rounds: rounds.into(), messages: messages as usize, workers: workers.into() };
-            bench::throughput(url, &options).await
+        Measure::Throughput { messages, runtimes, queues, bytes, workers, rounds } => {
+            let (rounds, messages, workers) = (rounds.into(), messages as usize, workers.into());
+            let runtimes = runtimes.into_iter().map(usize::from).collect();
+            let queues = queues.into_iter().map(usize::from).collect();
+            let bytes = bytes.into_iter().map(|bytes| bytes as usize).collect();
+            bench::throughput(url, &ThroughputOptions { rounds, messages, workers, runtimes, queues, bytes }).await
         }
         Measure::Publish { connections, turn, rounds } => {
             bench::publish(url, &PublishOptions { rounds: rounds.into(), connections: connections.into(), turn }).await
@@ -84,6 +87,10 @@ async fn measure(url: &str, what: Measure) -> pgflow::Result<Report> {
             let (queues, workers, pending) = (queues.into(), workers.into(), pending as usize);
             bench::idle(url, &IdleOptions { rounds: rounds.into(), queues, workers, time, pending }).await
         }
+        Measure::Herd { instances, messages, gap, rounds } => {
+            let (rounds, instances, messages) = (rounds.into(), instances.into(), messages as usize);
+            bench::herd(url, &HerdOptions { rounds, instances, messages, gap }).await
+        }
         Measure::Wal { messages, bytes, workers, rounds } => {
             let (messages, bytes) = (messages as usize, bytes as usize);
             bench::wal(url, &WalOptions { rounds: rounds.into(), messages, bytes, workers: workers.into() }).await
@@ -107,13 +114,20 @@ fn show(report: &Report, plot: Option<&Path>, out: Output) -> Result<(), Fault> 
         return output::json_line(&report.figures);
     }
     output::text(&format!("{machine}\n"))?;
-    let rows: Vec<Value> = report.figures.iter().map(row).collect();
-    let columns = match report.figures.first().map(|f| f.pgflow) {
-        Some(Amount::Time { .. }) => &["name", "p50_us", "floor_p50_us", "ratio", "p99_us", "floor_p99_us"][..],
-        Some(Amount::Cost { .. }) => &["name", "amount", "floor_amount", "ratio"],
+    // Figures of one unit make a table.
+    for figures in report.figures.chunk_by(|a, b| columns(a) == columns(b)) {
+        let rows: Vec<Value> = figures.iter().map(row).collect();
+        out.list(&rows, columns(&figures[0]))?;
+    }
+    Ok(())
+}
+
+fn columns(figure: &Figure) -> &'static [&'static str] {
+    match figure.pgflow {
+        Amount::Time { .. } => &["name", "p50_us", "floor_p50_us", "ratio", "p99_us", "floor_p99_us", "p99_ratio"],
+        Amount::Cost { .. } => &["name", "amount", "floor_amount", "ratio"],
         _ => &["name", "per_s", "floor_per_s", "ratio"],
-    };
-    out.list(&rows, columns)
+    }
 }
 
 /// A figure on one line.
@@ -129,6 +143,9 @@ fn row(figure: &Figure) -> Value {
             Amount::Cost { amount } => row[format!("{prefix}amount")] = amount.into(),
             _ => {}
         }
+    }
+    if let Some(ratio) = figure.p99_ratio() {
+        row["p99_ratio"] = ratio.into();
     }
     row
 }
