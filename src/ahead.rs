@@ -2,7 +2,7 @@
 //!
 //! Claiming for idle workers alone, a claim's commit is the price of as few messages as there are workers, and workers idle while it
 //! is under way. So while there is a backlog of normal messages and the workers are quick, a claim takes more than are idle: as many
-//! as the workers lately went through in [`SPAN`](pace::SPAN), within [`AHEAD_PER_WORKER`] and [`AHEAD_MAX`]; the next begins when
+//! as all workers, by their [pace], go through in [`AHEAD_FOR`], within [`AHEAD_PER_WORKER`] and [`AHEAD_MAX`]; the next begins when
 //! half of them are left. Who has run one takes the next from here by itself, unless a high message may need a worker. What has
 //! waited for [`WAIT_MAX`] all the same is handed back, and for a while nothing is claimed ahead. High and low never are: a high
 //! one would wait behind workers though others may have idle ones, a low one would start before normal ones that came meanwhile.
@@ -22,6 +22,8 @@ pub(crate) use self::shelf::{RunsLow, Shelf};
 /// been started, beside those that run.
 pub(crate) const AHEAD_PER_WORKER: usize = 8;
 pub(crate) const AHEAD_MAX: usize = 256;
+/// As many are claimed ahead as the workers go through in so long.
+const AHEAD_FOR: Duration = Duration::from_millis(4);
 /// How long a claimed message may wait for a worker.
 pub(crate) const WAIT_MAX: Duration = Duration::from_millis(20);
 /// Nothing is claimed ahead for so long after some waited too long; twice as long each time, if they soon do so again.
@@ -37,8 +39,8 @@ pub(crate) struct Ahead<D> {
     /// How many waited when the last were added: from half of it on, it runs low.
     level: usize,
     pace: Pace,
-    /// Most that are claimed ahead.
-    most: usize,
+    /// Those ahead of whom may be claimed.
+    workers: usize,
     /// The last claim took all it asked for, and normal ones to its end.
     backlog: bool,
     /// A worker that has run one must come back: a high message may need it.
@@ -54,7 +56,7 @@ impl<D> Default for Ahead<D> {
             waiting: VecDeque::new(),
             level: 0,
             pace: Pace::default(),
-            most: 0,
+            workers: 0,
             backlog: false,
             shut_to_workers: true,
             shut_until: None,
@@ -66,7 +68,7 @@ impl<D> Default for Ahead<D> {
 impl<D> Ahead<D> {
     /// Not with one worker, which starts messages in their order; nor without retries, where a kill makes dead letters of what waits.
     pub(crate) fn allow(&mut self, workers: usize, max_retries: i32) {
-        self.most = if workers > 1 && max_retries > 0 { AHEAD_MAX.min(AHEAD_PER_WORKER * workers) } else { 0 };
+        self.workers = if workers > 1 && max_retries > 0 { workers } else { 0 };
     }
 
     /// A worker's run took so long.
@@ -84,7 +86,10 @@ impl<D> Ahead<D> {
         if !self.backlog || !self.low() || self.shut_until.is_some_and(|until| now < until) {
             return 0;
         }
-        self.pace.per_span(now).min(self.most).saturating_sub(self.waiting.len())
+        let Some(each) = self.pace.each(now) else { return 0 };
+        let runs = AHEAD_FOR.as_nanos() / each.as_nanos().max(1);
+        let each_worker = usize::try_from(runs).unwrap_or(usize::MAX).min(AHEAD_PER_WORKER);
+        AHEAD_MAX.min(each_worker * self.workers).saturating_sub(self.waiting.len())
     }
 
     fn low(&self) -> bool {
@@ -158,12 +163,19 @@ impl<D> Ahead<D> {
 mod tests {
     use super::*;
 
-    /// With quick workers and a backlog.
-    fn busy(runs: u32, now: Instant) -> Ahead<u32> {
+    /// Most ahead of the scene's workers.
+    const MOST: usize = 8 * AHEAD_PER_WORKER;
+
+    fn quick(ahead: &mut Ahead<u32>, now: Instant) {
+        (0..pace::RUNS_MIN).for_each(|_| ahead.ran(now, Duration::from_micros(10)));
+    }
+
+    /// With eight quick workers and a backlog.
+    fn busy(now: Instant) -> Ahead<u32> {
         let mut ahead = Ahead::default();
         ahead.allow(8, 1);
         ahead.claimed(true);
-        (0..runs).for_each(|_| ahead.ran(now, Duration::from_micros(10)));
+        quick(&mut ahead, now);
         ahead
     }
 
@@ -172,9 +184,9 @@ mod tests {
     #[test]
     fn nothing_ahead_unless_all_allows_it() {
         let now = Instant::now();
-        assert_eq!(busy(20, now).room(now), 20);
+        assert_eq!(busy(now).room(now), MOST);
         for (workers, retries, backlog) in [(1, 3, true), (8, 0, true), (8, 3, false)] {
-            let mut ahead = busy(20, now);
+            let mut ahead = busy(now);
             ahead.allow(workers, retries);
             ahead.claimed(backlog);
             assert_eq!(ahead.room(now), 0);
@@ -185,8 +197,10 @@ mod tests {
     #[test]
     fn what_waits_is_bounded() {
         let now = Instant::now();
-        let mut ahead = busy(10_000, now);
-        assert_eq!(ahead.room(now), 8 * AHEAD_PER_WORKER);
+        let mut ahead = busy(now);
+        assert_eq!(ahead.room(now), MOST);
+        (0..pace::RUNS_MIN).for_each(|_| ahead.ran(now, pace::QUICK));
+        assert_eq!(ahead.room(now), 8 * 7, "half a millisecond each: 7 in AHEAD_FOR");
         ahead.allow(1_000, 1);
         assert_eq!(ahead.room(now), AHEAD_MAX);
         ahead.keep(now, [1, 2, 3]);
@@ -201,7 +215,7 @@ mod tests {
     #[test]
     fn workers_take_what_waits_if_they_may() {
         let now = Instant::now();
-        let mut ahead = busy(20, now);
+        let mut ahead = busy(now);
         ahead.keep(now, [1, 2, 3, 4, 5]);
         assert_eq!(ahead.pop(), (None, false), "not before it was said");
         ahead.open(true);
@@ -218,19 +232,18 @@ mod tests {
     #[test]
     fn what_is_late_goes_back_and_pauses() {
         let start = Instant::now();
-        let mut ahead = busy(20, start);
+        let mut ahead = busy(start);
         ahead.keep(start, [1]);
         let first = start + WAIT_MAX;
         ahead.keep(first, [2]);
         assert!(ahead.late(first - Duration::from_micros(1)).is_empty());
         assert_eq!(ahead.late(first), [1, 2], "those behind it start later still");
         assert_eq!(ahead.until(), None);
-        let quick = |ahead: &mut Ahead<u32>, now| (0..20).for_each(|_| ahead.ran(now, Duration::from_micros(10)));
         quick(&mut ahead, first + PAUSE / 2);
         assert_eq!(ahead.room(first + PAUSE / 2), 0);
         let mut now = first + PAUSE;
         quick(&mut ahead, now);
-        assert_eq!(ahead.room(now), 20);
+        assert_eq!(ahead.room(now), MOST);
         // It does not help: the pauses double, up to a limit, and are short again when it had helped for long.
         for pause in [2, 4, 8, 16, 32, 64, 64] {
             ahead.keep(now, [3]);
@@ -249,10 +262,10 @@ mod tests {
     #[test]
     fn a_death_shuts() {
         let now = Instant::now();
-        let mut ahead = busy(20, now);
+        let mut ahead = busy(now);
         ahead.death(now);
         assert_eq!(ahead.room(now), 0);
-        (0..20).for_each(|_| ahead.ran(now + DEATH_PAUSE, Duration::ZERO));
-        assert_eq!(ahead.room(now + DEATH_PAUSE), 20);
+        quick(&mut ahead, now + DEATH_PAUSE);
+        assert_eq!(ahead.room(now + DEATH_PAUSE), MOST);
     }
 }

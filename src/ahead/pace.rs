@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// How far it looks back: once to twice so long. As many messages may wait as were run in so long.
-pub(super) const SPAN: Duration = Duration::from_millis(4);
+/// How far it looks back: once to twice so long.
+const SPAN: Duration = Duration::from_millis(100);
 /// A worker that takes longer on average is not quick.
-const QUICK: Duration = Duration::from_millis(1);
+pub(super) const QUICK: Duration = Duration::from_millis(1);
 /// Fewer runs in a span say nothing.
-const RUNS_MIN: u32 = 8;
+pub(super) const RUNS_MIN: u32 = 8;
 
 /// Runs that ended within a span, and the time they took together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,8 +17,8 @@ struct Runs {
 }
 
 impl Runs {
-    fn quick(self) -> u32 {
-        if self.number >= RUNS_MIN && self.took <= QUICK * self.number { self.number } else { 0 }
+    fn and(self, other: Self) -> Self {
+        Self { number: self.number + other.number, took: self.took + other.took }
     }
 }
 
@@ -34,16 +34,16 @@ impl Pace {
     /// A run took so long.
     pub(super) fn ran(&mut self, now: Instant, took: Duration) {
         self.turn_over(now);
-        self.this.number += 1;
-        self.this.took += took;
+        self.this = self.this.and(Runs { number: 1, took });
     }
 
-    /// How many messages quick workers go through in a span, by the last two; 0 when they are not quick.
-    pub(super) fn per_span(&mut self, now: Instant) -> usize {
+    /// How long a quick worker's run takes on average, by the last two spans; none when they are not quick.
+    pub(super) fn each(&mut self, now: Instant) -> Option<Duration> {
         self.turn_over(now);
         // One of them slow: not quick.
         let slow = [self.this, self.last].iter().any(|r| r.took > QUICK * r.number);
-        if slow { 0 } else { self.this.quick().max(self.last.quick()) as usize }
+        let runs = self.this.and(self.last);
+        (!slow && runs.number >= RUNS_MIN).then(|| runs.took / runs.number)
     }
 
     fn turn_over(&mut self, now: Instant) {
@@ -73,24 +73,26 @@ mod tests {
     #[test]
     fn slow_or_unknown_workers_have_no_pace() {
         let (mut pace, now) = after(RUNS_MIN - 1, 100 * US);
-        assert_eq!(pace.per_span(now), 0, "too few to tell");
-        let (mut pace, now) = after(100, QUICK + US);
-        assert_eq!(pace.per_span(now), 0);
-        let (mut pace, now) = after(100, QUICK);
-        assert_eq!(pace.per_span(now), 100);
+        assert_eq!(pace.each(now), None, "too few to tell");
+        let (mut pace, now) = after(RUNS_MIN, QUICK + US);
+        assert_eq!(pace.each(now), None);
+        let (mut pace, now) = after(RUNS_MIN, QUICK);
+        assert_eq!(pace.each(now), Some(QUICK));
         pace.ran(now, 100 * QUICK);
-        assert_eq!(pace.per_span(now), 0, "one that was slow counts by its time");
+        assert_eq!(pace.each(now), None, "one that was slow counts by its time");
+        let (mut pace, now) = after(100, US);
+        pace.ran(now + SPAN, 2 * QUICK);
+        assert_eq!(pace.each(now + SPAN), None, "quick a while ago, and slow now");
     }
 
     /// Fear: what they did a while ago is taken for what they do.
     #[test]
     fn a_pace_is_forgotten_in_two_spans() {
         let (mut pace, now) = after(20, 100 * US);
-        assert_eq!(pace.per_span(now + SPAN), 20);
-        pace.ran(now + SPAN, 100 * US);
-        assert_eq!(pace.per_span(now + SPAN), 20, "this span has only begun");
-        assert_eq!(pace.per_span(now + 2 * SPAN), 0);
+        pace.ran(now + SPAN, 310 * US);
+        assert_eq!(pace.each(now + SPAN), Some(110 * US), "this span has only begun");
+        assert_eq!(pace.each(now + 2 * SPAN), None);
         let (mut pace, now) = after(20, 100 * US);
-        assert_eq!(pace.per_span(now + 2 * SPAN), 0);
+        assert_eq!(pace.each(now + 2 * SPAN), None);
     }
 }
