@@ -483,7 +483,7 @@ END $function$
 ;
 
 CREATE OR REPLACE FUNCTION public.pgflow_fenced(a_id bigint)
- RETURNS void
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$

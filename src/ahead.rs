@@ -1,9 +1,9 @@
-//! Claimed messages that no worker has yet, and how many more may be claimed so. Pure, but for what it keeps.
+//! Claimed messages that no worker has yet, and how many more may be claimed so.
 //!
 //! Claiming for idle workers alone, a claim's commit is the price of as few messages as there are workers, and workers idle while it
 //! is under way. So while there is a backlog of normal messages and the workers are quick, a claim takes more than are idle: as many
-//! as all workers, by their [pace], go through in [`AHEAD_FOR`], within [`AHEAD_PER_WORKER`] and [`AHEAD_MAX`]; the next begins when
-//! half of them are left. Who has run one takes the next from here by itself, unless a high message may need a worker. What has
+//! as all workers, by their [pace], go through in [`AHEAD_FOR`], within [`AHEAD_PER_WORKER`] and [`AHEAD_MAX`], and twice as many
+//! as last time at most; half as many when those waited for long. The next claim begins when half of them are left. Who has run one takes the next from here by itself, unless a high message may need a worker. What has
 //! waited for [`WAIT_MAX`] all the same is handed back, and for a while nothing is claimed ahead. High and low never are: a high
 //! one would wait behind workers though others may have idle ones, a low one would start before normal ones that came meanwhile.
 
@@ -32,7 +32,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(64);
 /// Nothing is claimed ahead for so long after a death was seen, or what a dead instance had claimed.
 const DEATH_PAUSE: Duration = Duration::from_secs(2);
 
-/// What waits, first come first, and what allows more.
+/// What waits, first come first, and what allows more. Pure, but for what it keeps.
 #[derive(Debug)]
 pub(crate) struct Ahead<D> {
     waiting: VecDeque<(Instant, D)>,
@@ -43,8 +43,12 @@ pub(crate) struct Ahead<D> {
     workers: usize,
     /// The last claim took all it asked for, and normal ones to its end.
     backlog: bool,
-    /// A worker that has run one must come back: a high message may need it.
-    shut_to_workers: bool,
+    /// A worker that has run one may take the next by itself; else it must come back, for a high message may need it.
+    self_served: bool,
+    /// How many may be claimed ahead, by how long the last ones waited: what a pace promises, the processor may not keep.
+    share: usize,
+    /// The longest that one waited since some were last added.
+    oldest: Duration,
     shut_until: Option<Instant>,
     /// The last pause.
     pause: Duration,
@@ -58,7 +62,9 @@ impl<D> Default for Ahead<D> {
             pace: Pace::default(),
             workers: 0,
             backlog: false,
-            shut_to_workers: true,
+            self_served: false,
+            share: 0,
+            oldest: Duration::ZERO,
             shut_until: None,
             pause: Duration::ZERO,
         }
@@ -83,16 +89,16 @@ impl<D> Ahead<D> {
 
     /// How many may be claimed ahead now.
     pub(crate) fn room(&mut self, now: Instant) -> usize {
-        if !self.backlog || !self.low() || self.shut_until.is_some_and(|until| now < until) {
+        if !self.backlog || !self.runs_low() || self.shut_until.is_some_and(|until| now < until) {
             return 0;
         }
         let Some(each) = self.pace.each(now) else { return 0 };
         let runs = AHEAD_FOR.as_nanos() / each.as_nanos().max(1);
         let each_worker = usize::try_from(runs).unwrap_or(usize::MAX).min(AHEAD_PER_WORKER);
-        AHEAD_MAX.min(each_worker * self.workers).saturating_sub(self.waiting.len())
+        AHEAD_MAX.min(each_worker * self.workers).min(self.share).saturating_sub(self.waiting.len())
     }
 
-    fn low(&self) -> bool {
+    fn runs_low(&self) -> bool {
         2 * self.waiting.len() <= self.level
     }
 
@@ -100,21 +106,23 @@ impl<D> Ahead<D> {
     pub(crate) fn keep(&mut self, now: Instant, claimed: impl IntoIterator<Item = D>) {
         self.waiting.extend(claimed.into_iter().map(|d| (now, d)));
         self.level = self.waiting.len();
+        self.share = match std::mem::take(&mut self.oldest) {
+            waited if waited < WAIT_MAX / 4 => (2 * self.share).max(self.workers).min(AHEAD_MAX),
+            waited if waited > WAIT_MAX / 2 => (self.share / 2).max(1),
+            _ => self.share.max(1),
+        };
     }
 
     /// Whether workers may take what waits by themselves.
-    pub(crate) fn open(&mut self, open: bool) {
-        self.shut_to_workers = !open;
+    pub(crate) fn serve_themselves(&mut self, may: bool) {
+        self.self_served = may;
     }
 
     /// The next for a worker that asks by itself, and whether with it the rest begins to run low.
-    pub(crate) fn pop(&mut self) -> (Option<D>, bool) {
-        if self.shut_to_workers {
-            return (None, false);
-        }
-        let before = self.low();
-        let next = self.waiting.pop_front().map(|(_, d)| d);
-        let runs_low = next.is_some() && self.low() && !before;
+    pub(crate) fn pop(&mut self, now: Instant) -> (Option<D>, bool) {
+        let before = self.runs_low();
+        let next = if self.self_served { self.next(now, 1).pop() } else { None };
+        let runs_low = next.is_some() && self.runs_low() && !before;
         (next, runs_low)
     }
 
@@ -123,8 +131,11 @@ impl<D> Ahead<D> {
     }
 
     /// The next so many.
-    pub(crate) fn next(&mut self, n: usize) -> Vec<D> {
-        self.waiting.drain(..n).map(|(_, d)| d).collect()
+    pub(crate) fn next(&mut self, now: Instant, n: usize) -> Vec<D> {
+        if let Some((since, _)) = self.waiting.front().filter(|_| n > 0) {
+            self.oldest = self.oldest.max(now.saturating_duration_since(*since));
+        }
+        self.waiting.drain(..n.min(self.waiting.len())).map(|(_, d)| d).collect()
     }
 
     /// When the first has waited too long.
@@ -141,12 +152,13 @@ impl<D> Ahead<D> {
         self.pause = if again { (2 * self.pause).clamp(PAUSE, PAUSE_MAX) } else { PAUSE };
         self.shut(now + self.pause);
         self.pace = Pace::default();
+        self.share = 0;
         self.all()
     }
 
     /// All of them.
     pub(crate) fn all(&mut self) -> Vec<D> {
-        self.next(self.waiting.len())
+        self.waiting.drain(..).map(|(_, d)| d).collect()
     }
 
     /// An instance died. What ended it may be among what it had claimed, and would charge a try to all that wait here.
@@ -176,7 +188,13 @@ mod tests {
         ahead.allow(8, 1);
         ahead.claimed(true);
         quick(&mut ahead, now);
+        grown(&mut ahead, now);
         ahead
+    }
+
+    /// After claims whose messages did not wait.
+    fn grown(ahead: &mut Ahead<u32>, now: Instant) {
+        (0..8).for_each(|_| ahead.keep(now, []));
     }
 
     /// Fear: a queue of one worker loses its order, one without retries its messages; or a claim on the way to sleep takes more
@@ -202,11 +220,12 @@ mod tests {
         (0..pace::RUNS_MIN).for_each(|_| ahead.ran(now, pace::QUICK));
         assert_eq!(ahead.room(now), 8 * 7, "half a millisecond each: 7 in AHEAD_FOR");
         ahead.allow(1_000, 1);
+        grown(&mut ahead, now);
         assert_eq!(ahead.room(now), AHEAD_MAX);
         ahead.keep(now, [1, 2, 3]);
-        assert_eq!(ahead.next(1), [1], "first come first");
+        assert_eq!(ahead.next(now, 1), [1], "first come first");
         assert_eq!(ahead.room(now), 0, "more than half are there still");
-        assert_eq!(ahead.next(1), [2]);
+        assert_eq!(ahead.next(now, 1), [2]);
         assert_eq!(ahead.room(now), AHEAD_MAX - 1, "what waits counts");
     }
 
@@ -217,15 +236,18 @@ mod tests {
         let now = Instant::now();
         let mut ahead = busy(now);
         ahead.keep(now, [1, 2, 3, 4, 5]);
-        assert_eq!(ahead.pop(), (None, false), "not before it was said");
-        ahead.open(true);
-        assert_eq!([ahead.pop(), ahead.pop()], [(Some(1), false), (Some(2), false)]);
-        assert_eq!([ahead.pop(), ahead.pop()], [(Some(3), true), (Some(4), false)], "told once");
+        assert_eq!(ahead.pop(now), (None, false), "not before it was said");
+        ahead.serve_themselves(true);
+        assert_eq!([ahead.pop(now), ahead.pop(now)], [(Some(1), false), (Some(2), false)]);
+        assert_eq!([ahead.pop(now), ahead.pop(now)], [(Some(3), true), (Some(4), false)], "told once");
         ahead.keep(now, [6]);
-        ahead.open(false);
-        assert_eq!(ahead.pop(), (None, false));
-        ahead.open(true);
-        assert_eq!([ahead.pop(), ahead.pop(), ahead.pop()], [(Some(5), true), (Some(6), false), (None, false)]);
+        ahead.serve_themselves(false);
+        assert_eq!(ahead.pop(now), (None, false));
+        ahead.serve_themselves(true);
+        assert_eq!(
+            [ahead.pop(now), ahead.pop(now), ahead.pop(now)],
+            [(Some(5), true), (Some(6), false), (None, false)]
+        );
     }
 
     /// Fear: a message waits on behind slow ones; or what was handed back is claimed again at once, for ever.
@@ -240,6 +262,7 @@ mod tests {
         assert_eq!(ahead.late(first), [1, 2], "those behind it start later still");
         assert_eq!(ahead.until(), None);
         quick(&mut ahead, first + PAUSE / 2);
+        grown(&mut ahead, first + PAUSE / 2);
         assert_eq!(ahead.room(first + PAUSE / 2), 0);
         let mut now = first + PAUSE;
         quick(&mut ahead, now);
@@ -267,5 +290,19 @@ mod tests {
         assert_eq!(ahead.room(now), 0);
         quick(&mut ahead, now + DEATH_PAUSE);
         assert_eq!(ahead.room(now + DEATH_PAUSE), MOST);
+    }
+
+    /// Fear: workers that are quick each but share two processors are claimed ahead of by their number: all waits too long, always.
+    #[test]
+    fn those_that_waited_long_are_fewer_next_time() {
+        let mut now = Instant::now();
+        let mut ahead = busy(now);
+        ahead.keep(now, [1]);
+        for (waited, share) in [(6, 256), (11, 128), (11, 64), (11, 32), (6, 32), (1, 64)] {
+            now += Duration::from_millis(waited);
+            ahead.next(now, 1);
+            ahead.keep(now, [1]);
+            assert_eq!(ahead.share, share, "after {waited} ms");
+        }
     }
 }

@@ -24,7 +24,8 @@
 //! ```
 //!
 //! What flows back up is small, and its type belongs to the lower file: `worker::Finished` (a worker is idle),
-//! `pool::Demand` (so many are), `dispatch::ToListener` (arm, disarm), `publish::Nudge` (this process published),
+//! `pool::Demand` (so many are), `ahead::RunsLow` (what was claimed ahead does), `settle::CaughtUp` (with the outcomes),
+//! `dispatch::ToListener` (arm, disarm), `publish::Nudge` (this process published),
 //! `listen::Signal` (what a heartbeat found), `dispatch::Doubt` (a claim's answer was lost).
 //!
 //! # Layers
@@ -45,12 +46,12 @@
 //! 1. A message is one row in exactly one of ready, scheduled, parked, active, history, dlq. Every move is one statement
 //!    or one transaction.
 //! 2. `ready` holds only rows that whoever serves their lane may claim now: a claim's predicate skips nothing.
-//! 3. Nothing leaves `active` but under the token of its claim, or by a rescue, which makes the token stale. A settle that
-//!    matches no row changes nothing, and is counted.
+//! 3. Nothing leaves `active` but under the token of its claim, or by a rescue or a crash of the server that forgets the claim,
+//!    which make the token stale. A settle that matches no row changes nothing, and is counted.
 //! 4. A claimed row is in the ledger of its process until its outcome is committed or known to be fenced. A delivery that
 //!    is dropped, whatever actor died with it, settles itself.
-//! 5. Never more rows are claimed than idle workers were offered, but for at most 256 normal ones of a queue's backlog,
-//!    ahead of workers that are quick. These go back, attempt unchanged, when the first has waited 20 ms, at a pause and at
+//! 5. Never more rows are claimed than idle workers were offered, but for some normal ones of a queue's backlog (8 for each
+//!    worker, 256 at most), ahead of workers that are quick. These go back, attempt unchanged, when the first has waited 20 ms, at a pause and at
 //!    a stop. Nothing else waits claimed.
 //! 6. High before normal before low, in a claim, at a wake, among connections and workers. No wait of ours stands between
 //!    a high message and the worker kept for it.
@@ -66,7 +67,7 @@
 //! 12. No statement outside `store`, `migrate` and the bench names a table. No handler can take a connection that claims.
 //! 13. The listener's connection never runs a transaction but the short one that registers it: it would pin vacuum.
 //! 14. No handler runs in the control plane's tasks: it runs on the runtime that called [`Builder::start`], or, for a high
-//!     message, on a thread of its own. (The closure that builds it does run there.)
+//!     message, on a thread of its own, and so does the closure that builds it.
 //! 15. No environment variable is read but by `devpg` and the command, no logger installed, and no recorder of metrics but by
 //!     `web`: those are the program's.
 //! 16. No type of ractor, the actor library, is in the public API. No `unsafe`.

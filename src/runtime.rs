@@ -57,7 +57,7 @@ impl Builder {
     }
 
     /// Registers a handler for its message type, on that type's queue; `build` makes one for each worker, when it is first needed
-    /// and after a panic or a cut. It runs on the control plane: it must not block, and must not panic.
+    /// and after a panic or a cut. It runs where the handler does; a panic of it counts as one of the handler's.
     pub fn handler<H: Handler>(mut self, build: impl Fn() -> H + Send + Sync + 'static) -> Self {
         let name = <H::Message as Message>::QUEUE;
         if let Err(e) = self.registry(name).add(build) {

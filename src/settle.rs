@@ -25,7 +25,7 @@ use crate::{
 /// Most outcomes in one flush.
 const SETTLE_BATCH_MAX: usize = 256;
 /// While more outcomes than this wait for a flush, no normal or low messages should be claimed: handlers would go on getting ahead of
-/// what is written, and a kill would have all of that run again.
+/// what is written, and a kill would have all of that run again. Those that free a key do not count: each key has but one.
 const SETTLE_WAITING_MAX: usize = 512;
 
 /// Sent up to the dispatcher that was told that settling is [behind](Settler::is_behind): it has caught up.
@@ -250,8 +250,10 @@ impl Settler {
     /// Whether too many outcomes wait. Who is told so gets word when they are half as many.
     pub(crate) fn is_behind(&self) -> bool {
         let mut backlog = self.backlog();
-        let behind = backlog.waiting() > SETTLE_WAITING_MAX;
-        backlog.behind |= behind;
+        let behind = backlog.free.len() > SETTLE_WAITING_MAX;
+        if behind && !std::mem::replace(&mut backlog.behind, true) {
+            counter!("pgflow_settle_behind_total").increment(1);
+        }
         behind
     }
 
@@ -260,7 +262,7 @@ impl Settler {
         let waiting = backlog.lane(lane);
         let n = waiting.len().min(SETTLE_BATCH_MAX);
         let batch = waiting.drain(..n).collect();
-        let caught_up = backlog.behind && backlog.waiting() <= SETTLE_WAITING_MAX / 2;
+        let caught_up = backlog.behind && backlog.free.len() <= SETTLE_WAITING_MAX / 2;
         backlog.behind &= !caught_up;
         drop(backlog);
         if caught_up {
@@ -290,10 +292,6 @@ impl Lane {
 }
 
 impl Backlog {
-    fn waiting(&self) -> usize {
-        self.free.len() + self.keyed.len()
-    }
-
     fn lane(&mut self, lane: Lane) -> &mut VecDeque<Pending> {
         match lane {
             Lane::Free => &mut self.free,
@@ -325,10 +323,12 @@ mod tests {
         let put = |n: usize| {
             for id in 0..i64::try_from(n).expect("few") {
                 settler.put(Claimed { id, token: id, queue_id: 1, ordering_key: None }, Outcome::Done);
+                let key = Some(id.to_string());
+                settler.put(Claimed { id: -id, token: -id, queue_id: 1, ordering_key: key }, Outcome::Done);
             }
         };
         put(SETTLE_WAITING_MAX);
-        assert!(!settler.is_behind(), "at the limit");
+        assert!(!settler.is_behind(), "at the limit, keyed ones apart");
         put(1);
         while !settler.take_batch(Lane::Free).is_empty() {}
         assert_eq!(told.load(Ordering::Relaxed), 0, "nobody had asked");

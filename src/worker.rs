@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::run::{End, roll_back, run};
 use self::{
     run::panic_text,
-    series::{Desk, Handlers, Left, Open, Series},
+    series::{Desk, Handlers, Left, Series, Unended},
 };
 use crate::{
     address::Outlet,
@@ -64,6 +64,13 @@ pub(crate) struct Shared {
     pub(crate) finished: Outlet<Finished>,
 }
 
+impl Shared {
+    /// What a worker whose run took so long goes on with by itself.
+    fn next(&self, took: Duration) -> Option<Delivery> {
+        if self.cut.is_cancelled() { None } else { self.shelf.after_run(took) }
+    }
+}
+
 /// The actor; its state is this worker's own handlers.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
@@ -99,23 +106,28 @@ impl Worker {
         let series =
             Series { shared: self.shared.clone(), desk: desk.clone(), handlers: std::mem::take(own), single: high };
         let mut task = Attended { task: self.start(high, series), desk };
-        let given_up_with = tokio::select! {
+        let (delivery, end) = tokio::select! {
+            // The task first: what it has ended is not given up.
+            biased;
             joined = &mut task.task => match joined {
-                Ok(Left { handlers, open }) => {
+                Ok(Left { handlers, unended }) => {
                     *own = handlers;
-                    let took = self.end_transaction(open?).await;
-                    return if high { None } else { self.shared.shelf.another(took) };
+                    let took = self.end_transaction(unended?).await;
+                    return if high { None } else { self.shared.next(took) };
                 }
                 // Only a runtime that is shutting down cancels it.
-                Err(e) => End::Panicked(if e.is_panic() { panic_text(&*e.into_panic()) } else { "the user's runtime ended".into() }),
+                Err(e) => {
+                    let why = if e.is_panic() { panic_text(&*e.into_panic()) } else { "the user's runtime ended".into() };
+                    (task.desk.give_up(), End::Panicked(why))
+                }
             },
-            () = self.hung(&task.desk) => End::TimedOut,
+            delivery = self.hung(&task.desk) => (Some(delivery), End::TimedOut),
             // The handler is cut at its await point; one that blocks its thread is left behind.
-            () = self.cut_and_hung() => End::Cut,
+            () = self.cut_and_hung() => (task.desk.give_up(), End::Cut),
         };
-        if let Some((delivery, _)) = task.desk.take() {
+        if let Some(delivery) = delivery {
             counter!("pgflow_handler_restarts_total", "queue" => self.shared.queue.clone()).increment(1);
-            delivery.settle(given_up_with.outcome(&self.shared));
+            delivery.settle(end.outcome(&self.shared));
         }
         None
     }
@@ -130,15 +142,15 @@ impl Worker {
         }
     }
 
-    /// Resolves when what lies on the desk has run past its deadline, and the grace for one that cannot be cut.
-    async fn hung(&self, desk: &Desk) {
+    /// Resolves with what has run past its deadline, and past the grace for one that cannot be cut.
+    async fn hung(&self, desk: &Desk) -> Delivery {
         let Some(limit) = self.shared.deadline.map(|d| d.saturating_add(Duration::from_millis(HUNG_GRACE_MS))) else {
             return std::future::pending().await;
         };
         loop {
-            match desk.age() {
-                Some(age) if age >= limit => return,
-                age => tokio::time::sleep(limit.saturating_sub(age.unwrap_or_default())).await,
+            match desk.give_up_after(limit) {
+                Ok(delivery) => return delivery,
+                Err(left) => tokio::time::sleep(left).await,
             }
         }
     }
@@ -149,8 +161,8 @@ impl Worker {
     }
 
     /// Settles inside the transaction that a handler opened if it succeeded, else rolls back first. Answers how long all took.
-    async fn end_transaction(&self, open: Open) -> Duration {
-        let Open { delivery, took, end, transaction } = open;
+    async fn end_transaction(&self, unended: Unended) -> Duration {
+        let Unended { delivery, took, end, transaction } = unended;
         let begun = Instant::now();
         let id = delivery.id();
         if matches!(end, End::Judged(Judgement::Done)) {
@@ -181,6 +193,6 @@ impl Drop for Attended {
     fn drop(&mut self) {
         self.task.abort();
         // Dropped outside the desk's lock, a delivery that nobody has ended settles itself.
-        drop(self.desk.take());
+        drop(self.desk.give_up());
     }
 }

@@ -32,7 +32,7 @@ async fn two_lanes(client: &tokio_postgres::Client) -> (i32, Vec<i32>) {
 
 async fn claim(client: &impl tokio_postgres::GenericClient, queue: i32, lanes: &[i32], limit: i32) -> Vec<i64> {
     let (most, lows) = (vec![limit; lanes.len()], vec![0_i64; lanes.len()]);
-    let rows = client.query(&claim_sql(), &[&queue, &lanes, &most, &limit, &1i32, &lows, &7i64]).await.unwrap();
+    let rows = client.query(&claim_sql(), &[&queue, &lanes, &most, &limit, &1i32, &lows, &7i64, &false]).await.unwrap();
     let mut ids: Vec<i64> = rows.iter().map(|r| r.get(0)).collect();
     ids.sort_unstable();
     ids
@@ -106,7 +106,8 @@ async fn a_claim_walks_the_index_whatever_the_statistics_say() {
     two_lanes(&client).await;
     let explain = || async {
         client.batch_execute(&format!("PREPARE c AS {}", claim_sql())).await.unwrap();
-        let plan = query_text(&client, "EXPLAIN EXECUTE c(1, '{1,2}', '{3,3}', 3, 1, '{0,0}', 7)").await.join("\n");
+        let plan =
+            query_text(&client, "EXPLAIN EXECUTE c(1, '{1,2}', '{3,3}', 3, 1, '{0,0}', 7, false)").await.join("\n");
         client.batch_execute("DEALLOCATE c").await.unwrap();
         plan
     };
@@ -172,8 +173,11 @@ async fn a_settle_without_its_claim_aborts_the_transaction() {
     let token: i64 = client.query_one("SELECT token FROM pgflow_active", &[]).await.unwrap().get(0);
     for (token, code, effects) in [(token + 1, Some("PGF01"), "0"), (token, None, "1"), (token, Some("PGF01"), "1")] {
         client.batch_execute("BEGIN; INSERT INTO fx VALUES (1)").await.unwrap();
-        let (settled, ended) =
-            futures_util::future::join(client.query(&settle, &[&id, &token]), client.batch_execute("COMMIT")).await;
+        let (settled, ended) = futures_util::future::join(
+            client.query(&settle, &[&id, &token, &None::<i32>, &None::<&str>]),
+            client.batch_execute("COMMIT"),
+        )
+        .await;
         ended.unwrap();
         assert_eq!(settled.err().and_then(|e| e.code().map(|c| c.code().to_owned())).as_deref(), code);
         assert_eq!(query_text(&client, "SELECT count(*) FROM fx").await, [effects]);

@@ -112,8 +112,8 @@ CREATE TABLE {schema}.pgflow_keys (
   PRIMARY KEY (queue_id, ordering_key)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
--- Claimed: owned by one session under one token. `attempt` counts the running try. It is small, and whole sessions are looked for
--- rarely: an index for that would cost every claim an insertion.
+-- Claimed: owned by one session under one token. `attempt` counts the running try. It is small (but for dead rows that
+-- an old transaction keeps), and whole sessions are looked for rarely: an index for that would cost every claim an insertion.
 CREATE TABLE {schema}.pgflow_active (
   id           bigint PRIMARY KEY,
   token        bigint NOT NULL,                -- the claim's fence: its random number, mixed with seq

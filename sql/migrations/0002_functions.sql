@@ -1,7 +1,7 @@
 -- The publishing functions, the wake-up triggers, the view and the upkeep of partitions.
 
 -- Aborts a handler's transaction whose claim is no longer its own.
-CREATE FUNCTION {schema}.pgflow_fenced(a_id bigint) RETURNS void
+CREATE FUNCTION {schema}.pgflow_fenced(a_id bigint) RETURNS int
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RAISE EXCEPTION 'the claim of message % is no longer ours', a_id USING ERRCODE = 'PGF01';

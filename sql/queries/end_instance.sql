@@ -1,6 +1,6 @@
 -- Marks session $1 as ended, once it has nothing active. $3: whether it died, or stopped by itself. $2: whether to end its listener's
 -- backend where permitted (after a lease rescue: a stopped process would hold its arm locks for ever), told as in end_old_listener.
--- Index: pgflow_instances_pkey.
+-- Index: pgflow_instances_pkey; none of active, the table is small.
 WITH ended AS (
   UPDATE {schema}.pgflow_instances i SET ended_at = clock_timestamp(), died = $3
   WHERE session_id = $1 AND ended_at IS NULL

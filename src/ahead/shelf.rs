@@ -29,12 +29,13 @@ impl Shelf {
         self.ahead.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// For a worker whose run took so long: what it may run next without coming back.
-    pub(crate) fn another(&self, took: Duration) -> Option<Delivery> {
+    /// For a worker, whose run took so long, which is noted: what it may run next without coming back.
+    pub(crate) fn after_run(&self, took: Duration) -> Option<Delivery> {
         let (next, low) = {
             let mut ahead = self.lock();
-            ahead.ran(Instant::now(), took);
-            ahead.pop()
+            let now = Instant::now();
+            ahead.ran(now, took);
+            ahead.pop(now)
         };
         if low {
             self.runs_low.send(RunsLow);

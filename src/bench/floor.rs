@@ -12,7 +12,7 @@ use tokio_postgres::{
 use super::arena::{Ball, QUEUE, failed};
 use crate::{
     Error, Outgoing, Result, connect,
-    store::{Store, Way},
+    store::{NONCE_END, Store, Way},
 };
 
 /// Plans as the runtime's own connections have them.
@@ -133,8 +133,9 @@ impl Floor {
 
     async fn claim_rows(&self, c: &Prepared, limit: i32) -> Result<Vec<Row>> {
         let (most, lows) = (vec![limit; c.lanes.len()], vec![0_i64; c.lanes.len()]);
-        let nonce = rand::random_range(0..1_i64 << 62);
-        let asked: [&(dyn ToSql + Sync); 7] = [&self.way.queue_id, &c.lanes, &most, &limit, &SESSION, &lows, &nonce];
+        let nonce = rand::random_range(0..NONCE_END);
+        let asked: [&(dyn ToSql + Sync); 8] =
+            [&self.way.queue_id, &c.lanes, &most, &limit, &SESSION, &lows, &nonce, &false];
         c.client.query(&c.claim, &asked).await.map_err(failed)
     }
 
@@ -148,7 +149,7 @@ impl Floor {
     ///
     /// Two round trips: what can be sent without an answer is, in this order; only COMMIT needs to know that the claim was ours.
     pub(super) async fn settle_with(&self, c: &Prepared, statement: &str, (id, token): (i64, i64)) -> Result<()> {
-        let keys: [&(dyn ToSql + Sync); 2] = [&id, &token];
+        let keys: [&(dyn ToSql + Sync); 4] = [&id, &token, &None::<i32>, &None::<&str>];
         let begin = c.client.batch_execute("BEGIN");
         let effect = c.client.batch_execute(statement);
         let settled = c.client.query(&c.settle_one, &keys);

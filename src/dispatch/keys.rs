@@ -7,7 +7,7 @@ use std::{
 
 use ractor::ActorRef;
 
-use super::{DEATH_BEATS, Group, LATE_WAKE_MS, Msg, Origin, State, ToListener, WAKE_KEYS, gate::Phase};
+use super::{DEATH_BEATS, Group, LATE_WAKE_MS, Msg, Origin, State, ToListener, WAKE_KEYS, WARY_MS, gate::Phase};
 use crate::store::{Armed, Beat, Mode};
 
 impl State {
@@ -126,6 +126,7 @@ impl State {
 
     pub(super) fn listener_lost(&mut self) {
         self.listening = false;
+        self.wary_until = Some(Instant::now() + Duration::from_millis(WARY_MS));
         self.held.clear();
         self.followed.clear();
         for queue in 0..self.queues.len() {

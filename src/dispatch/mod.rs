@@ -1,6 +1,7 @@
 //! Dispatching: woken lanes + idle workers → one claim per queue and group → deliveries to the pool.
 //!
-//! Before: `listen` says which keys were woken. After: `pool` gives each delivery to an idle worker.
+//! Before: `listen` says which keys were woken. After: `pool` gives each delivery to an idle worker; what was claimed ahead lies on the
+//! queue's shelf, from which workers go on by themselves.
 //! Invariant: no more rows are claimed than workers were offered, but for a few normal ones ahead of quick workers (`ahead`);
 //! high before normal before low; the keys of a group with demand are armed unless the group is being looked at.
 
@@ -52,6 +53,8 @@ pub(crate) const WAKE_KEYS: i32 = 1024;
 const CLAIM_MAX: usize = 256;
 /// How long after a failed claim its rows are surely back, in ms: beyond the statement limit of its connection (10 s).
 const UNCLAIMED_MS: u64 = 11_000;
+/// How long after the listener was lost claims wait for the disk, in ms: what crashes the server must run out of tries.
+const WARY_MS: u64 = 60_000;
 /// How many heartbeats a death explains: the count of one is older than its tries for the locks.
 const DEATH_BEATS: u32 = 2;
 /// How long after a heartbeat saw rows in a lane that we sleep on a wake for them may still arrive, in ms.
@@ -220,6 +223,8 @@ pub(crate) struct State {
     mode: Mode,
     /// From where on claims read each lane.
     low: LowWater,
+    /// Until then claims wait for the disk: the listener was lost, perhaps to a crash of the server by one of our messages.
+    wary_until: Option<Instant>,
     /// Heartbeats for which a death still explains rows that no wake announced.
     death_beats: u32,
     /// Numbers the readings of the queues.
@@ -274,6 +279,14 @@ impl Actor for Dispatcher {
     }
 }
 
+impl Drop for QueueState {
+    fn drop(&mut self) {
+        // Not only when its successor starts: nothing may wait there so long.
+        let left = std::mem::take(&mut *self.shelf.lock());
+        drop(left);
+    }
+}
+
 impl State {
     fn new(wiring: Wiring) -> Self {
         Self {
@@ -289,6 +302,7 @@ impl State {
             stopping: None,
             mode: Mode::Eventcount,
             low: LowWater::default(),
+            wary_until: None,
             death_beats: 0,
             questions: 0,
             wiring,
@@ -360,6 +374,7 @@ impl State {
                 self.release(queue, group);
                 self.gate(queue, group).released();
             }
+            self.queues[queue].shelf.lock().serve_themselves(false);
             self.hand_back(queue);
         }
         self.stopping = Some(reply);

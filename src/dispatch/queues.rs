@@ -34,9 +34,6 @@ impl State {
                 }
                 None => {
                     let shelf = self.wiring.served[self.queues.len()].shelf.clone();
-                    // An earlier incarnation's: handed back.
-                    let left = std::mem::take(&mut *shelf.lock());
-                    drop(left);
                     self.queues.push(QueueState {
                         name: fact.name.as_str().into(),
                         lanes,

@@ -183,12 +183,12 @@ async fn high_has_the_first_look_at_an_idle_worker() {
 async fn a_worker_comes_back_for_high_once_for_what_is_claimed_ahead() {
     let mut scene = Scene::with_two_waiting().await;
     let shelf = scene.state.queues[0].shelf.clone();
-    assert!(shelf.another(Duration::ZERO).is_none(), "the one worker must come back");
+    assert!(shelf.after_run(Duration::ZERO).is_none(), "the one worker must come back");
     scene.worker_is_idle();
     assert!(scene.state.queues[0].high.claiming());
     scene.answer(Group::High, 0);
     assert_eq!(scene.waiting(), (1, 0));
-    assert!(shelf.another(Duration::ZERO).is_some(), "nothing high is there: it may go on by itself");
+    assert!(shelf.after_run(Duration::ZERO).is_some(), "nothing high is there: it may go on by itself");
     assert_eq!(scene.waiting(), (0, 0));
 }
 

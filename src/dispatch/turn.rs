@@ -36,7 +36,7 @@ impl State {
         self.claim_for(myself, queue, Group::Rest);
         // With no worker free for a high message nobody looks for one: the next to end must come back, once for what is on the shelf.
         let q = &self.queues[queue];
-        q.shelf.lock().open(q.high.claiming() || q.credits.free(Group::High) > 0 || q.high_looked_for);
+        q.shelf.lock().serve_themselves(q.high.claiming() || q.credits.free(Group::High) > 0 || q.high_looked_for);
     }
 
     /// Does what a group's gate wants, until it rests.
@@ -85,7 +85,7 @@ impl State {
         let (next, back, until) = {
             let mut ahead = q.shelf.lock();
             let n = q.credits.take(Kind::General, ahead.waiting());
-            let next = ahead.next(n);
+            let next = ahead.next(Instant::now(), n);
             let back = if q.facts.paused { ahead.all() } else { ahead.late(Instant::now()) };
             (next, back, ahead.until())
         };
@@ -143,6 +143,8 @@ impl State {
         let looks = matches!(phase, Phase::Awake | Phase::Silent(_));
         let lows = self.low.lows(Instant::now(), &order.lanes, drains && looks && told);
         let complete = order.complete && lows.iter().all(|low| *low == 0);
+        // A crash of the server that forgets a claim forgets its try.
+        let durable = q.facts.max_retries == 0 || self.wary_until.is_some_and(|until| Instant::now() < until);
         let (queue_id, name) = (q.facts.queue_id, q.name.clone());
         let (store, pool, myself) = (self.wiring.store.clone(), pool.clone(), myself.clone());
         tokio::spawn(async move {
@@ -157,6 +159,7 @@ impl State {
                     lows: &lows,
                     limit,
                     session,
+                    durable,
                 };
                 store.claim(&c, &claim).await
             })

@@ -9,7 +9,7 @@ use super::Store;
 use crate::Result;
 
 /// Claims' random numbers are below it, as seqs are: mixed, they stay positive.
-const NONCE_END: i64 = 1 << 62;
+pub(crate) const NONCE_END: i64 = 1 << 62;
 
 /// What to claim: up to `limit` rows of these lanes in this order, at most `most[i]` of lane i.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) lows: &'a [i64],
     pub(crate) limit: i32,
     pub(crate) session: i32,
+    /// Whether its commit waits for the disk whatever it takes.
+    pub(crate) durable: bool,
 }
 
 /// A claimed row as the database gave it.
@@ -56,7 +58,16 @@ impl Store {
                 c,
                 || format!("claim on queue \"{}\"", claim.queue),
                 &self.sql.claim,
-                &[&claim.queue_id, &claim.lanes, &claim.most, &claim.limit, &claim.session, &claim.lows, &nonce],
+                &[
+                    &claim.queue_id,
+                    &claim.lanes,
+                    &claim.most,
+                    &claim.limit,
+                    &claim.session,
+                    &claim.lows,
+                    &nonce,
+                    &claim.durable,
+                ],
             )
             .await?;
         let mut rows: Vec<Row> = rows

@@ -18,7 +18,7 @@ mod wake;
 pub use alerts::{Alert, AlertLevel};
 pub(crate) use alerts::{QueueSample, Said};
 pub(crate) use batch::Way;
-pub(crate) use claim::{Claim, Row};
+pub(crate) use claim::{Claim, NONCE_END, Row};
 pub(crate) use doctor::Symptoms;
 pub use instances::Mode;
 pub(crate) use instances::{Ended, QueueFacts, Registration};

@@ -1,7 +1,7 @@
 //! Settling: an active row leaves under its token, or does not leave.
 
 use deadpool_postgres::GenericClient;
-use futures_util::future::{OptionFuture, join3};
+use futures_util::future::join;
 use tokio_postgres::{Row as PgRow, types::ToSql};
 
 use super::{Store, ids};
@@ -73,23 +73,15 @@ impl Store {
     ) -> Result<bool> {
         let error = |e| Error::database("settle (done)", e);
         let settle = c.prepare_cached(&self.sql.settle_one).await.map_err(error)?;
-        let release = c.prepare_cached(&self.sql.release_keys).await.map_err(error)?;
-        let (queues, keys): (Vec<i32>, Vec<&str>) = key.into_iter().unzip();
-        let params: [&(dyn ToSql + Sync); 2] = [&queues, &keys];
-        // Sent in this order without waiting. What fails aborts those behind it, and a COMMIT of an aborted transaction rolls back.
-        let release = OptionFuture::from((!keys.is_empty()).then(|| c.query(&release, &params)));
-        let (settled, released, committed) =
-            join3(c.query(&settle, &[&id, &token]), release, c.batch_execute("COMMIT")).await;
-        match settled {
-            Ok(_) => {}
-            // Aborted, so rolled back once the COMMIT is answered.
-            Err(e) if e.code().is_some_and(|code| code.code() == FENCED) => {
-                return committed.map(|()| false).map_err(|e| Error::database("settle (fenced): COMMIT", e));
-            }
-            Err(e) => return Err(error(e)),
+        let (queue, key) = key.unzip();
+        let params: [&(dyn ToSql + Sync); 4] = [&id, &token, &queue, &key];
+        // Sent in this order without waiting: a settle that fails aborts the transaction, and its COMMIT rolls back.
+        match join(c.query(&settle, &params), c.batch_execute("COMMIT")).await {
+            (Ok(_), Ok(())) => Ok(true),
+            (Err(e), Ok(())) if e.code().is_some_and(|code| code.code() == FENCED) => Ok(false),
+            (Err(e), _) => Err(error(e)),
+            (Ok(_), Err(e)) => Err(Error::database("settle: COMMIT", e)),
         }
-        released.transpose().map_err(|e| Error::database("settle (release keys)", e))?;
-        committed.map(|()| true).map_err(|e| Error::database("settle: COMMIT", e))
     }
 
     /// Puts failed messages back to wait, or into the DLQ when their retries are used up.

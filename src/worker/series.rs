@@ -2,7 +2,7 @@
 //!
 //! The message under way lies on the [`Desk`], which the task shares with the worker's actor. Who takes it away ends it: the task
 //! when its handler has returned, the actor when it gives the task up. So a message is settled once, and a task that was given up
-//! and comes back late settles nothing.
+//! and comes back late settles nothing and begins nothing.
 
 use std::{
     collections::HashMap,
@@ -22,55 +22,82 @@ use crate::{
     settle::{Delivery, Outcome},
 };
 
+/// How long a series may run without the other tasks of its runtime having their turn, but for the handler that is running, in ms.
+const TURN_MS: u64 = 1;
+
 /// A worker's own handlers by kind, built when first needed.
 pub(super) type Handlers = HashMap<String, Box<dyn Erased>>;
 
-/// The delivery under way, and since when.
-pub(super) struct Desk(Mutex<Option<(Delivery, Instant)>>);
+/// Where the delivery under way lies.
+pub(super) struct Desk(Mutex<Lying>);
+
+struct Lying {
+    delivery: Option<(Delivery, Instant)>,
+    given_up: bool,
+}
 
 impl Desk {
     pub(super) fn new(delivery: Delivery) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Some((delivery, Instant::now())))))
+        Arc::new(Self(Mutex::new(Lying { delivery: Some((delivery, Instant::now())), given_up: false })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(Delivery, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Lying> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn lay(&self, delivery: Delivery) {
-        *self.lock() = Some((delivery, Instant::now()));
+    /// Gives it back when the series was given up.
+    fn lay(&self, delivery: Delivery) -> Option<Delivery> {
+        let mut lying = self.lock();
+        if lying.given_up {
+            return Some(delivery);
+        }
+        lying.delivery = Some((delivery, Instant::now()));
+        None
     }
 
-    /// From here on the handler may have run.
-    fn start(&self) {
-        if let Some((delivery, _)) = &mut *self.lock() {
-            delivery.start();
-        }
+    /// From here on the handler may have run. False: it must not begin, the message was taken away.
+    fn start(&self) -> bool {
+        self.lock().delivery.as_mut().map(|(delivery, _)| delivery.start()).is_some()
     }
 
     fn incoming(&self) -> Option<Arc<Incoming>> {
-        self.lock().as_ref().map(|(delivery, _)| delivery.incoming.clone())
+        self.lock().delivery.as_ref().map(|(delivery, _)| delivery.incoming.clone())
     }
 
-    /// How long the one under way has been.
-    pub(super) fn age(&self) -> Option<Duration> {
-        self.lock().as_ref().map(|(_, since)| since.elapsed())
+    /// For the task whose handler has returned.
+    fn take(&self) -> Option<(Delivery, Duration)> {
+        self.lock().delivery.take().map(|(delivery, since)| (delivery, since.elapsed()))
     }
 
-    /// Whoever takes it must end it.
-    pub(super) fn take(&self) -> Option<(Delivery, Duration)> {
-        self.lock().take().map(|(delivery, since)| (delivery, since.elapsed()))
+    /// For the actor: the message that has been under way for so long, if one has; how long it has still got, if not.
+    pub(super) fn give_up_after(&self, limit: Duration) -> Result<Delivery, Duration> {
+        let mut lying = self.lock();
+        let age = lying.delivery.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed());
+        match lying.delivery.take_if(|_| age >= limit) {
+            Some((delivery, _)) => {
+                lying.given_up = true;
+                Ok(delivery)
+            }
+            None => Err(limit.saturating_sub(age)),
+        }
+    }
+
+    /// For the actor: whatever lies there.
+    pub(super) fn give_up(&self) -> Option<Delivery> {
+        let mut lying = self.lock();
+        lying.given_up = true;
+        lying.delivery.take().map(|(delivery, _)| delivery)
     }
 }
 
 /// What a series leaves behind.
 pub(super) struct Left {
     pub(super) handlers: Handlers,
-    pub(super) open: Option<Open>,
+    pub(super) unended: Option<Unended>,
 }
 
 /// The last one opened a transaction, which the worker ends.
-pub(super) struct Open {
+pub(super) struct Unended {
     pub(super) delivery: Delivery,
     pub(super) took: Duration,
     pub(super) end: End,
@@ -89,67 +116,63 @@ pub(super) struct Series {
 impl Series {
     /// Runs what lies on the desk, then what was claimed ahead, until nothing is, one leaves a transaction, or it was given up.
     pub(super) async fn run(mut self) -> Left {
-        let mut open = None;
+        let (mut unended, mut turn) = (None, Instant::now());
         while let Some(incoming) = self.desk.incoming() {
             let ended = self.one(&incoming).await;
             let Some((delivery, took)) = self.desk.take() else { break };
-            let (end, transaction) = match ended {
-                Ok(ended) => ended,
-                Err(why) => {
-                    delivery.settle(Outcome::Undecodable { why });
-                    break;
-                }
+            let Some((end, transaction)) = ended else {
+                let why = format!("no handler for kind \"{}\" version {}", incoming.kind, incoming.version);
+                delivery.settle(Outcome::Undecodable { why });
+                break;
             };
             histogram!("pgflow_handle_seconds", "queue" => self.shared.queue.clone()).record(took.as_secs_f64());
             if let Some(transaction) = transaction {
-                open = Some(Open { delivery, took, end, transaction });
+                unended = Some(Unended { delivery, took, end, transaction });
                 break;
             }
             delivery.settle(end.outcome(&self.shared));
-            // The others of this runtime have their turn, too.
-            tokio::task::coop::consume_budget().await;
-            if self.single || self.shared.cut.is_cancelled() {
+            if turn.elapsed() >= Duration::from_millis(TURN_MS) {
+                tokio::task::yield_now().await;
+                turn = Instant::now();
+            }
+            let next = if self.single { None } else { self.shared.next(took) };
+            let Some(next) = next else { break };
+            // Given up meanwhile: dropped, it hands itself back.
+            if self.desk.lay(next).is_some() {
                 break;
             }
-            let Some(next) = self.shared.shelf.another(took) else { break };
-            self.desk.lay(next);
         }
-        Left { handlers: self.handlers, open }
+        Left { handlers: self.handlers, unended }
     }
 
-    /// An error: nobody here reads it.
-    async fn one(&mut self, incoming: &Incoming) -> Result<(End, Option<OpenTransaction>), String> {
+    /// One run. None: nobody here reads the kind, or the message was taken away before it began.
+    async fn one(&mut self, incoming: &Incoming) -> Option<(End, Option<OpenTransaction>)> {
+        let shared = &self.shared;
+        let restarts = || counter!("pgflow_handler_restarts_total", "queue" => shared.queue.clone()).increment(1);
+        let factory = shared.registry.find(&incoming.kind)?;
+        if !self.desk.start() {
+            return None;
+        }
+        if let Ok(waited) = incoming.created_at.elapsed() {
+            histogram!("pgflow_start_latency_seconds", "queue" => shared.queue.clone()).record(waited.as_secs_f64());
+        }
         if !self.handlers.contains_key(&incoming.kind) {
-            let Some(factory) = self.shared.registry.find(&incoming.kind) else {
-                return Err(format!("no handler for kind \"{}\" version {}", incoming.kind, incoming.version));
-            };
-            self.desk.start();
             match build(factory) {
                 Ok(handler) => drop(self.handlers.insert(incoming.kind.clone(), handler)),
                 Err(end) => {
-                    self.restarts();
-                    return Ok((end, None));
+                    restarts();
+                    return Some((end, None));
                 }
             }
         }
-        self.desk.start();
-        if let Ok(waited) = incoming.created_at.elapsed() {
-            histogram!("pgflow_start_latency_seconds", "queue" => self.shared.queue.clone())
-                .record(waited.as_secs_f64());
-        }
-        let Some(handler) = self.handlers.get_mut(&incoming.kind) else { return Err("its handler is gone".into()) };
+        let handler = self.handlers.get_mut(&incoming.kind)?;
         let span = tracing::info_span!(target: "pgflow::handle", "handle", queue = %incoming.queue, kind = %incoming.kind, id = incoming.id, attempt = incoming.attempt);
-        let shared = &self.shared;
         let ended = run(&mut **handler, incoming, &shared.lent, &shared.cut, shared.deadline).instrument(span).await;
         if !matches!(ended.0, End::Judged(_)) {
             // A handler that panicked or was cut may hold broken state: it is built anew.
             self.handlers.remove(&incoming.kind);
-            self.restarts();
+            restarts();
         }
-        Ok(ended)
-    }
-
-    fn restarts(&self) {
-        counter!("pgflow_handler_restarts_total", "queue" => self.shared.queue.clone()).increment(1);
+        Some(ended)
     }
 }
