@@ -86,7 +86,7 @@ use wake_model::lowwater::{FENCE_WAITS, LOW_MOVES, NOT_SKIPPED, RESET, SCAN_HOLD
 use wake_model::lowwater::{LowModel, LowRule};
 use wake_model::properties::{HEARTBEAT_DRY, NO_HERD, NO_LOST_WAKE, NOTHING_LEFT};
 use wake_model::properties::{NOTIFIED_PUBLISH, SEEN_FOLLOWING, SEEN_SILENT, SILENT_PUBLISH};
-use wake_model::scenario::{Isolation, OnWake};
+use wake_model::scenario::Isolation;
 use wake_model::{scenarios as in_, variants::Variant};
 
 const PUBLISH: [&str; 2] = [SILENT_PUBLISH, NOTIFIED_PUBLISH];
@@ -115,9 +115,12 @@ fn w4_high_is_armed_while_normal_is_saturated() {
 }
 
 #[test]
-fn w5_lingering_is_safe_and_so_is_ignoring_own_notifications() {
+fn w5_a_lingering_runtime_stays_on_duty() {
     verify(in_::lingering(), &EVERY_PHASE);
-    verify(in_::deaf_to_itself(), &EVERY_PHASE);
+    verify(in_::lingering_three(), &EVERY_PHASE);
+    verify(in_::lingering_two_targets(), &EVERY_PHASE);
+    refute(in_::lingering_three(), Variant::LingerOffDuty, NOTHING_LEFT);
+    refute(in_::lingering_two_targets(), Variant::LingerTellsNobody, NOTHING_LEFT);
 }
 
 #[test]
@@ -147,20 +150,30 @@ fn w8_w9_a_death_is_made_good_by_the_next_heartbeats() {
 }
 
 #[test]
-fn w12_relaying_is_safe_if_foreign_lanes_are_relayed() {
-    verify(in_::relayed(), &EVERY_PHASE);
-    verify(in_::relayed_two_targets(), &EVERY_PHASE);
-    verify(in_::relayed_classes(), &EVERY_PHASE);
-    verify(in_::relayed_dying(), &EVERY_PHASE);
-    refute(in_::relayed_two_targets(), Variant::RelayOwnLanesOnly, NOTHING_LEFT);
+fn w12_one_is_told_who_takes_over_or_passes_it_on() {
+    verify(in_::two_targets_twice(), &EVERY_PHASE);
+    verify(in_::two_classes_twice(), &EVERY_PHASE);
+    refute(in_::two_targets_twice(), Variant::RelayOwnLanesOnly, NOTHING_LEFT);
+    refute(in_::two_targets_twice(), Variant::DisarmTellsOwnLanesOnly, NOTHING_LEFT);
+    refute(in_::two_classes_twice(), Variant::UnwantedDropped, NOTHING_LEFT);
+    refute(in_::two_classes_twice(), Variant::SaturationUntold, NOTHING_LEFT);
+    verify(in_::stopping_three(), &EVERY_PHASE);
+    refute(in_::stopping_three(), Variant::ToldAndForgotten, NOTHING_LEFT);
+    refute(in_::three_runtimes(), Variant::ToldBeforeUnlock, NOTHING_LEFT);
+    refute(in_::three_runtimes(), Variant::EnlistedLate, NOTHING_LEFT);
+    refute(in_::stopping_three(), Variant::WokenFollowerOffDuty, NOTHING_LEFT);
+    refute(in_::two_targets_twice(), Variant::HeardUntold, NOTHING_LEFT);
+    refute(in_::one_lane(), Variant::HeardLate, NOTHING_LEFT);
+    refute(in_::dying(), Variant::TakeoverWithoutScan, NOTHING_LEFT);
+    let without_net = in_::disconnecting().with(|s| s.heartbeats = false);
+    refute(without_net, Variant::ReconnectOffDuty, NOTHING_LEFT);
 }
 
 #[test]
-fn w12_a_sentinel_that_disarms_on_every_wake_starts_an_endless_herd() {
-    verify(in_::herd(OnWake::StayArmed), &PUBLISH);
-    refute(in_::herd(OnWake::Disarm), Variant::Design, NO_HERD);
-    let deaf = in_::herd(OnWake::Disarm).with(|s| s.ignores_own = true);
-    refute(deaf, Variant::Design, NO_HERD);
+fn w12_wakes_do_not_grow_with_the_number_of_runtimes() {
+    verify(in_::herd(), &PUBLISH);
+    verify(in_::herd_without_spare(), &PUBLISH);
+    refute(in_::herd_without_spare(), Variant::EverybodyTold, NO_HERD);
 }
 
 #[test]
@@ -192,6 +205,8 @@ fn a_claim_must_not_hide_rows_from_another_scan() {
     verify(in_::stopping(), &EVERY_PHASE);
     refute(in_::one_lane(), Variant::ClaimLocksMoreThanItTakes, NOTHING_LEFT);
     refute(in_::failing_claims(), Variant::FailedClaimOnlyRescans, NOTHING_LEFT);
+    verify(in_::failing_claims_of_two_classes(), &EVERY_PHASE);
+    refute(in_::failing_claims_of_two_classes(), Variant::FailedClaimOffDuty, NOTHING_LEFT);
     refute(in_::stopping(), Variant::FailedClaimOnlyRescans, NOTHING_LEFT);
     refute(in_::stopping(), Variant::FailedClaimSleeps, NOTHING_LEFT);
 }

@@ -31,7 +31,7 @@ use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(crate) use self::plan::Group;
-pub(crate) use self::woken::{Counters, WokenKeys};
+pub(crate) use self::woken::{Counters, Woken, WokenLanes};
 use self::{
     ahead::Ahead,
     credits::{Credits, Spent},
@@ -62,14 +62,19 @@ const LATE_WAKE_MS: u64 = 100;
 /// Sent down to the listener, by a type of this file.
 #[derive(Debug)]
 pub(crate) enum ToListener {
-    /// Become sentinel of these keys if possible (W1); the answer carries the number.
-    Arm { number: u64, keys: Vec<i32> },
-    /// Let these keys go and notify (W3).
-    Disarm(Vec<i32>),
+    /// Become sentinel of these keys if possible (W1), for the sake of these lanes; the answer carries the number.
+    Arm { number: u64, keys: Vec<i32>, lanes: Vec<i32> },
+    /// Let these keys go, and our places on the lists of these lanes; tell one follower of each lane on the keys, and, `on_duty`, of
+    /// these lanes (W3, W12).
+    HandOver { keys: Vec<i32>, lanes: Vec<i32>, on_duty: bool },
+    /// Let these keys go; we look at these lanes by ourselves, so tell one follower of each other lane on the keys (W5).
+    Linger { keys: Vec<i32>, lanes: Vec<i32> },
+    /// Publishers announced these lanes, and we have no use for it: tell one follower of each whose sentinel we are (W12).
+    Relay(Vec<i32>),
     /// Do the heartbeat now, with what we follow and sleep on (W8).
     Beat { followed: Vec<i32>, slept_on: Vec<i32> },
-    /// Notify the followers of these keys: rows that a failed claim had locked are there again, and no insert tells.
-    Notify(Vec<i32>),
+    /// Announce these lanes: rows that a failed claim had locked are there again, and no insert tells.
+    Announce(Vec<i32>),
     /// The dispatcher starts anew and knows nothing: let everything go and report as after a reconnect.
     Hello,
 }
@@ -92,7 +97,7 @@ pub(crate) enum Origin {
 pub(crate) enum Msg {
     /// A pool offers idle workers, or starts anew.
     Demand(Demand),
-    /// Some keys were notified: see the shared flags.
+    /// Some lanes were notified: see the shared flags.
     Woken,
     /// This process published into a lane (W11).
     Nudged(i32),
@@ -155,7 +160,7 @@ pub(crate) struct Wiring {
     pub(crate) queues: Vec<QueueFacts>,
     pub(crate) to_listener: Outlet<ToListener>,
     pub(crate) doubt: Outlet<Doubt>,
-    pub(crate) woken: Arc<WokenKeys>,
+    pub(crate) woken: Arc<WokenLanes>,
     pub(crate) address: Address<Msg>,
     pub(crate) counters: Arc<Counters>,
     /// Set when the runtime stops: a dispatcher that is restarted from then on claims nothing.
@@ -311,21 +316,55 @@ impl State {
 
     fn woken(&mut self, myself: &ActorRef<Msg>) {
         let now = Instant::now();
-        let mut touched = Vec::new();
-        for key in self.wiring.woken.take() {
-            for (queue, group) in self.by_key.get(&key).cloned().unwrap_or_default() {
-                metrics::counter!("pgflow_wakes_total", "queue" => self.queues[queue].name.clone()).increment(1);
-                if self.gate(queue, group).woken(now) {
-                    self.release(queue, group);
+        let Woken { announced, told } = self.wiring.woken.take();
+        let (mut touched, mut unwanted) = (Vec::new(), Vec::new());
+        for lane in told {
+            let Some((queue, group)) = self.serving(lane) else {
+                // Its queue is gone.
+                self.wiring.to_listener.send(ToListener::HandOver { keys: vec![], lanes: vec![lane], on_duty: true });
+                continue;
+            };
+            self.count_wake(queue);
+            self.gate(queue, group).told(now);
+            touched.push(queue);
+        }
+        for lane in announced {
+            match self.serving(lane).filter(|(queue, group)| self.demand_of(*queue, *group, now)) {
+                Some((queue, group)) => {
+                    self.count_wake(queue);
+                    let holds = self.held.contains(&(lane % WAKE_KEYS));
+                    if self.gate(queue, group).woken(now, holds) {
+                        self.linger(queue, group);
+                    }
+                    touched.push(queue);
                 }
-                touched.push(queue);
+                None => unwanted.push(lane),
             }
+        }
+        if !unwanted.is_empty() {
+            self.wiring.to_listener.send(ToListener::Relay(unwanted));
         }
         touched.sort_unstable();
         touched.dedup();
         for queue in touched {
             self.turn(myself, queue);
         }
+    }
+
+    fn count_wake(&self, queue: usize) {
+        metrics::counter!("pgflow_wakes_total", "queue" => self.queues[queue].name.clone()).increment(1);
+    }
+
+    /// The group that serves a lane.
+    fn serving(&self, lane: i32) -> Option<(usize, Group)> {
+        let on_key = self.by_key.get(&(lane % WAKE_KEYS))?;
+        on_key.iter().copied().find(|(queue, group)| self.queues[*queue].lanes.of(*group).contains(&lane))
+    }
+
+    /// Whether a group could start what it finds.
+    fn demand_of(&mut self, queue: usize, group: Group, now: Instant) -> bool {
+        let q = &mut self.queues[queue];
+        !q.facts.paused && (q.credits.wants(group) || (group == Group::Rest && q.ahead.room(now) > 0))
     }
 
     fn nudged(&mut self, myself: &ActorRef<Msg>, lane: i32) {

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{
-    Claimed, Credits, Demand, Doubt, Group, Msg, Origin, QueueFacts, State, Store, ToListener, Wiring, WokenKeys,
-    ahead::WAIT_MAX,
+    Claimed, Credits, Demand, Doubt, Group, Msg, Origin, QueueFacts, State, Store, ToListener, Wiring, ahead::WAIT_MAX,
 };
 use crate::{
     address::Address,
@@ -69,7 +68,7 @@ impl Scene {
                 Doubt
             }),
             doubt: nowhere.outlet(|doubt| doubt),
-            woken: Arc::new(WokenKeys::new()),
+            woken: Arc::default(),
             address: Address::default(),
             counters: Arc::default(),
             stopping: Arc::default(),
@@ -115,7 +114,7 @@ impl Scene {
         let mut keys = BTreeSet::new();
         loop {
             for asked in std::mem::take(&mut *self.asked.lock().expect("no panic")) {
-                if let ToListener::Arm { number, keys: asked } = asked {
+                if let ToListener::Arm { number, keys: asked, .. } = asked {
                     let held: Vec<_> = asked.iter().map(|key| (*key, Armed::Held)).collect();
                     keys.extend(asked);
                     self.state.armed(&self.myself, number, &held);

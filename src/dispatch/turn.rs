@@ -52,7 +52,7 @@ impl State {
             match gate.step(now, demand, free, may_arm) {
                 Step::Rest => {
                     if !demand && gate.phase == Phase::Awake {
-                        // A woken follower may still hold another key of its group.
+                        // It may still hold a key of its group, or have been told of what it has no worker for.
                         self.release(queue, group);
                     }
                     break;
@@ -197,7 +197,7 @@ impl State {
                 self.wiring.doubt.send(Doubt);
                 counter!("pgflow_claim_errors_total", "queue" => self.queues[queue].name.clone()).increment(1);
                 self.gate(queue, group).claim_failed(now);
-                self.wiring.to_listener.send(ToListener::Notify(self.keys(queue, group)));
+                self.wiring.to_listener.send(ToListener::Announce(self.queues[queue].lanes.of(group)));
                 myself.send_after(Duration::from_millis(UNCLAIMED_MS), move || Msg::Unclaimed { queue, group });
                 Vec::new()
             }
@@ -242,8 +242,9 @@ impl State {
 
     /// The model's case: another's pre-sleep scan skipped rows that our failed claim had locked. It must be told.
     pub(super) fn unclaimed(&mut self, myself: &ActorRef<Msg>, queue: usize, group: Group) {
-        self.wiring.to_listener.send(ToListener::Notify(self.keys(queue, group)));
+        self.wiring.to_listener.send(ToListener::Announce(self.queues[queue].lanes.of(group)));
         self.gate(queue, group).look();
+        self.gate(queue, group).take_duty();
         self.turn(myself, queue);
     }
 
