@@ -161,7 +161,6 @@ fn w12_one_is_told_who_takes_over_or_passes_it_on() {
     refute(in_::stopping_three(), Variant::ToldAndForgotten, NOTHING_LEFT);
     refute(in_::three_runtimes(), Variant::ToldBeforeUnlock, NOTHING_LEFT);
     refute(in_::three_runtimes(), Variant::EnlistedLate, NOTHING_LEFT);
-    refute(in_::stopping_three(), Variant::WokenFollowerOffDuty, NOTHING_LEFT);
     refute(in_::two_targets_twice(), Variant::HeardUntold, NOTHING_LEFT);
     refute(in_::one_lane(), Variant::HeardLate, NOTHING_LEFT);
     refute(in_::dying(), Variant::TakeoverWithoutScan, NOTHING_LEFT);

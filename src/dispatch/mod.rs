@@ -317,42 +317,38 @@ impl State {
     fn woken(&mut self, myself: &ActorRef<Msg>) {
         let now = Instant::now();
         let Woken { announced, told } = self.wiring.woken.take();
-        let (mut touched, mut unwanted) = (Vec::new(), Vec::new());
+        let (mut woken, mut unwanted) = (HashSet::new(), Vec::new());
         for lane in told {
-            let Some((queue, group)) = self.serving(lane) else {
+            if let Some((queue, group)) = self.serving(lane) {
+                self.gate(queue, group).told(now);
+                woken.insert((queue, group));
+            } else {
                 // Its queue is gone.
                 self.wiring.to_listener.send(ToListener::HandOver { keys: vec![], lanes: vec![lane], on_duty: true });
-                continue;
-            };
-            self.count_wake(queue);
-            self.gate(queue, group).told(now);
-            touched.push(queue);
+            }
         }
         for lane in announced {
-            match self.serving(lane).filter(|(queue, group)| self.demand_of(*queue, *group, now)) {
-                Some((queue, group)) => {
-                    self.count_wake(queue);
-                    let holds = self.held.contains(&(lane % WAKE_KEYS));
-                    if self.gate(queue, group).woken(now, holds) {
-                        self.linger(queue, group);
-                    }
-                    touched.push(queue);
+            let serving = self.serving(lane);
+            woken.extend(serving);
+            if let Some((queue, group)) = serving.filter(|(queue, group)| self.demand_of(*queue, *group, now)) {
+                let holds = self.held.contains(&(lane % WAKE_KEYS));
+                if self.gate(queue, group).woken(now, holds) {
+                    self.linger(queue, group);
                 }
-                None => unwanted.push(lane),
+            } else {
+                unwanted.push(lane);
             }
         }
         if !unwanted.is_empty() {
             self.wiring.to_listener.send(ToListener::Relay(unwanted));
         }
-        touched.sort_unstable();
-        touched.dedup();
+        for (queue, _) in &woken {
+            metrics::counter!("pgflow_wakes_total", "queue" => self.queues[*queue].name.clone()).increment(1);
+        }
+        let touched: HashSet<usize> = woken.into_iter().map(|(queue, _)| queue).collect();
         for queue in touched {
             self.turn(myself, queue);
         }
-    }
-
-    fn count_wake(&self, queue: usize) {
-        metrics::counter!("pgflow_wakes_total", "queue" => self.queues[queue].name.clone()).increment(1);
     }
 
     /// The group that serves a lane.

@@ -5,6 +5,7 @@ mod support;
 
 mod bursts;
 mod demand;
+mod herd;
 mod idle;
 mod sentinels;
 mod told;

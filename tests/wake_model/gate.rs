@@ -154,7 +154,7 @@ pub(crate) fn try_shared(scenario: &Scenario, state: &mut State, r: usize, k: us
         gate.enlisted |= wanted;
     }
     (gate.hears, gate.announced) = (false, 0);
-    if !gate.woken || scenario.is(Variant::WokenFollowerOffDuty) {
+    if !gate.woken {
         gate.duty = 0;
     }
 }

@@ -59,8 +59,6 @@ pub(crate) enum Variant {
     HeardUntold,
     /// W12: the new sentinel LISTENs after its scan.
     HeardLate,
-    /// W12: a refused gate is off duty, though it was told while it was arming.
-    WokenFollowerOffDuty,
     /// W12: after a reconnect, what it may have been told of before is nobody's.
     ReconnectOffDuty,
     /// W5: who lets a key go to linger tells nobody of the lanes that are not its own.
