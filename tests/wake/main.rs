@@ -7,6 +7,7 @@ mod bursts;
 mod demand;
 mod herd;
 mod idle;
+mod relay;
 mod sentinels;
 mod told;
 

@@ -75,17 +75,22 @@ pub(crate) fn actions(scenario: &Scenario, state: &State, r: usize, k: usize, ac
 /// W5, and a full claim: steps that a gate with demand may take at any time.
 pub(crate) fn at_will(scenario: &Scenario, state: &State, r: usize, k: usize, actions: &mut Vec<Action>) {
     let gate = state.gate(r, k);
-    if !scenario.linger || gate.scan.is_some() || !state.runtimes[r].online() || !scenario.wants_key(state, r, k) {
+    if gate.scan.is_some() || !state.runtimes[r].online() || !scenario.wants_key(state, r, k) {
         return;
     }
-    let first = state.candidates(scenario, k, scenario.mask_of(k), Some(r));
-    match gate.phase {
-        Phase::Arming(Arm::Sentinel) => {
-            actions.extend(first.iter().map(|&first| Action::Disarm(r, k, first)));
-            actions.extend(first.iter().map(|&first| Action::Linger(r, k, first)));
+    for first in state.candidates(scenario, k, scenario.mask_of(k), Some(r)) {
+        match gate.phase {
+            Phase::Arming(Arm::Sentinel) => {
+                if scenario.linger {
+                    actions.push(Action::Linger(r, k, first));
+                }
+                if scenario.at_will {
+                    actions.push(Action::Disarm(r, k, first));
+                }
+            }
+            Phase::Awake if gate.duty != 0 && scenario.at_will => actions.push(Action::Share(r, k, first)),
+            _ => {}
         }
-        Phase::Awake if gate.duty != 0 => actions.extend(first.iter().map(|&first| Action::Share(r, k, first))),
-        _ => {}
     }
 }
 

@@ -46,8 +46,10 @@ pub(crate) struct Scenario {
     pub(crate) publishers: Vec<Publisher>,
     pub(crate) instances: Vec<Instance>,
     pub(crate) budget: Budget,
-    /// W5: a gate may scan without arming while awake, let its key go and stay on duty, or hand over what it could still do.
+    /// W5: a gate may scan without arming while awake, and let its key go and stay on duty.
     pub(crate) linger: bool,
+    /// A gate may hand over at any time what it could still do, as it does after a full claim.
+    pub(crate) at_will: bool,
     /// W6: a silent runtime may queue for the lock on a second connection.
     pub(crate) queues_for_lock: bool,
     /// W8 heartbeats happen.
@@ -71,6 +73,7 @@ impl Scenario {
             instances: Vec::new(),
             budget: Budget::default(),
             linger: false,
+            at_will: false,
             queues_for_lock: false,
             heartbeats: false,
             beats_in_two: false,

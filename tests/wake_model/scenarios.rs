@@ -72,6 +72,7 @@ pub(crate) fn lingering() -> Scenario {
         s.name = "lingering, and disarming at will";
         s.publishers.iter_mut().for_each(|p| p.may_roll_back = false);
         s.linger = true;
+        s.at_will = true;
     })
 }
 
@@ -99,6 +100,7 @@ pub(crate) fn queueing() -> Scenario {
         s.name = "queueing for the lock";
         s.queues_for_lock = true;
         s.publishers[1].isolation = ReadCommitted;
+        s.finishes = false;
     })
 }
 
@@ -196,6 +198,7 @@ pub(crate) fn two_targets_twice() -> Scenario {
     two_targets().runtime(&[1], 1, 0).with(|s| {
         s.name = "two targets, one with two runtimes";
         s.publishers[1].isolation = ReadCommitted;
+        s.finishes = false;
     })
 }
 

@@ -153,3 +153,33 @@ fn after_a_turn_the_looks_are_frequent_again() {
     g.claimed(now, 4, 0, true);
     assert_eq!(g.step(now, true, true, true), Step::At(now + Duration::from_millis(SILENT_MS)));
 }
+
+/// Fear (W12): who follows a sentinel hands over what is not its own, and wakes others for nothing; or who was told while it was
+/// being refused keeps it to itself.
+#[test]
+fn a_refusal_ends_duty_unless_we_were_told_meanwhile() {
+    let now = Instant::now();
+    for told in [false, true] {
+        let mut g = Gate::default();
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        g.arming(1);
+        if told {
+            g.told(now);
+        }
+        g.armed(now, Armed::Followed, false, true);
+        assert_eq!(g.hand_over(), (told, true), "told: {told}");
+        assert_eq!(g.hand_over(), (false, false), "once");
+    }
+}
+
+/// Fear (W12): a claim that failed hid rows from those who sleep, and its runtime stops without a word.
+#[test]
+fn a_failed_claim_is_handed_over() {
+    let now = Instant::now();
+    let mut g = asleep(now);
+    g.hand_over();
+    g.claim_started();
+    g.claim_failed(now);
+    assert_eq!(g.hand_over(), (true, true));
+}
