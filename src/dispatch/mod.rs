@@ -380,6 +380,8 @@ impl State {
         self.stopped = true;
         for queue in 0..self.queues.len() {
             for group in [Group::High, Group::Rest] {
+                // What we are told from now on we hear no more: whoever told us before we left the lists is made good by this.
+                self.gate(queue, group).take_duty();
                 self.release(queue, group);
                 self.gate(queue, group).released();
             }

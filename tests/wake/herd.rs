@@ -15,11 +15,14 @@ use super::*;
 
 const MANY: usize = 50;
 
-/// Counts this process' wakes and scans by queue.
-#[derive(Clone, Default)]
-struct Counts(Arc<Mutex<HashMap<(String, String), Arc<AtomicU64>>>>);
+type Count = Arc<AtomicU64>;
 
-struct Times(Arc<AtomicU64>);
+/// Counts what this process records, by metric and queue.
+#[derive(Clone, Default)]
+struct Counts(Arc<Mutex<HashMap<(String, String), Count>>>);
+
+/// How often a time was taken.
+struct Times(Count);
 impl HistogramFn for Times {
     fn record(&self, _: f64) {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -40,11 +43,11 @@ impl Counts {
         self.cell(metric, queue).load(Ordering::Relaxed)
     }
 
-    fn cell(&self, metric: &str, queue: &str) -> Arc<AtomicU64> {
+    fn cell(&self, metric: &str, queue: &str) -> Count {
         self.0.lock().unwrap().entry((metric.to_owned(), queue.to_owned())).or_default().clone()
     }
 
-    fn cell_of(&self, key: &Key) -> Arc<AtomicU64> {
+    fn cell_of(&self, key: &Key) -> Count {
         let queue = key.labels().find(|l| l.key() == "queue").map_or("", |l| l.value());
         self.cell(key.name(), queue)
     }
@@ -65,7 +68,7 @@ impl Recorder for Counts {
     }
 }
 
-struct Counting(Arc<AtomicU64>);
+struct Counting(Count);
 impl pgflow::AnyHandler for Counting {
     async fn handle(&mut self, _: &mut pgflow::Context<'_>) -> Result<(), pgflow::Failure> {
         self.0.fetch_add(1, Ordering::SeqCst);

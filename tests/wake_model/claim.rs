@@ -89,9 +89,7 @@ pub(crate) fn fails(scenario: &Scenario, state: &mut State, r: usize, k: usize) 
     if !scenario.is(Variant::FailedClaimOnlyRescans) {
         gate.owes_claim |= lanes;
     }
-    if !scenario.is(Variant::FailedClaimOffDuty) {
-        gate.duty |= lanes;
-    }
+    gate.duty |= lanes;
     gate.phase = match gate.phase {
         Phase::Arming(Arm::Sentinel | Arm::WaitXip(_)) => Phase::Arming(Arm::Sentinel),
         Phase::Silent => Phase::Silent,

@@ -231,8 +231,9 @@ pub(crate) fn share(scenario: &Scenario, state: &mut State, r: usize, k: usize, 
 
 fn leave(scenario: &Scenario, state: &mut State, r: usize, k: usize, lanes: u8, first: usize, tells: bool) {
     let holds = state.keys[k].holder == Some(r);
+    let stops = state.runtimes[r].stopping && !scenario.is(Variant::StopUntold);
     let gate = state.gate_mut(r, k);
-    let told = gate.duty & lanes;
+    let told = if stops { (gate.duty | gate.enlisted) & lanes } else { gate.duty & lanes };
     gate.duty &= !lanes;
     gate.enlisted &= !lanes;
     if !holds {

@@ -82,11 +82,12 @@ pub(crate) fn announced(scenario: &Scenario, state: &State, r: usize, m: usize) 
     let on_its_way = |other: usize| {
         let gate = state.gate(other, k);
         let heeds = state.keys[k].holder == Some(other) || scenario.wants(state, other, lane);
-        let hands_over = has(gate.duty, lane) && !scenario.wants(state, other, lane);
+        let stops = state.runtimes[other].stopping && has(gate.enlisted, lane);
+        let hands_over = (has(gate.duty, lane) || stops) && !scenario.wants(state, other, lane);
         // Once it LISTENs, the new sentinel tells of what it does not look at.
         let hears_soon = gate.phase == Phase::Arming(Arm::Granted);
         hears_soon
-            || has(gate.told, lane)
+            || (has(gate.told, lane) && !state.runtimes[other].stopping)
             || (has(gate.announced, lane) && heeds)
             || hands_over
             || has(gate.owes_claim, lane)

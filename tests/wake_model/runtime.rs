@@ -107,13 +107,15 @@ pub(crate) fn announced(scenario: &Scenario, state: &mut State, r: usize, k: usi
     }
 }
 
-/// W12: one of those who were enlisted for a lane is told of it. It is on duty for the lane: it looks and arms, or hands over.
+/// W12: one of those who were enlisted for a lane is told of it. It is on duty for the lane: it looks and arms, or hands over. Who
+/// stops hears nothing any more: when it leaves the lists it tells somebody in any case.
 pub(crate) fn told(scenario: &Scenario, state: &mut State, r: usize, k: usize, lane: usize) {
     count_wake(scenario, state);
     let wants = scenario.wants(state, r, lane);
+    let heeds = !state.runtimes[r].stopping && !scenario.is(Variant::ToldAndForgotten);
     let gate = state.gate_mut(r, k);
     gate.told &= !bit(lane);
-    if wants || !scenario.is(Variant::ToldAndForgotten) {
+    if wants || heeds {
         gate.duty |= bit(lane);
     }
     if wants {

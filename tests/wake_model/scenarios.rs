@@ -117,6 +117,8 @@ pub(crate) fn failing_claims() -> Scenario {
 pub(crate) fn failing_claims_of_two_classes() -> Scenario {
     two_classes_twice().with(|s| {
         s.name = "a claim fails, high and normal on one key";
+        // High is demand enough to keep the key held.
+        s.publishers.remove(0);
         s.budget.claim_failures = 1;
     })
 }
@@ -199,6 +201,14 @@ pub(crate) fn two_targets_twice() -> Scenario {
         s.name = "two targets, one with two runtimes";
         s.publishers[1].isolation = ReadCommitted;
         s.finishes = false;
+    })
+}
+
+/// W12: two messages for two runtimes, behind a sentinel that serves another lane.
+pub(crate) fn behind_a_stranger() -> Scenario {
+    two_targets_twice().with(|s| {
+        s.name = "two messages for two, behind a stranger";
+        s.publishers[0].lane = 1;
     })
 }
 

@@ -49,6 +49,8 @@ pub(crate) enum Variant {
     SaturationUntold,
     /// W12: who is told of a lane and has no worker left does not pass it on.
     ToldAndForgotten,
+    /// W12: who stops tells only when it is on duty.
+    StopUntold,
     /// W12: a disarm tells of the lanes that it served, and not of the others on the key.
     DisarmTellsOwnLanesOnly,
     /// W12: a disarm looks for followers before it unlocks.
@@ -73,8 +75,6 @@ pub(crate) enum Variant {
     ClaimLocksMoreThanItTakes,
     /// Claim: a failed claim is scanned again by the same runtime, and by nobody else.
     FailedClaimOnlyRescans,
-    /// Claim: whose claim failed hands nothing over when it loses its demand.
-    FailedClaimOffDuty,
     /// Claim: a failed claim counts as an empty scan.
     FailedClaimSleeps,
 }
