@@ -71,6 +71,8 @@ pub(super) struct Gate {
     woken_while_arming: bool,
     /// Another is sentinel of some of our keys.
     follows: bool,
+    /// We were sentinel of some of our keys when we last armed.
+    holds: bool,
     /// Others may sleep because of us: losing our demand, we hand over to one of them (W12).
     duty: bool,
     /// We may be enlisted for some of our lanes.
@@ -94,6 +96,7 @@ impl Default for Gate {
             last_wake: None,
             woken_while_arming: false,
             follows: false,
+            holds: false,
             // Nothing is known of others' sleep.
             duty: true,
             enlisted: false,
@@ -215,6 +218,10 @@ impl Gate {
             return asleep || self.duty;
         }
         self.dirty |= !complete;
+        if self.phase == Phase::Following && !self.dirty && !self.holds {
+            // Only now: the sentinel need not look at what we were told of.
+            self.duty = false;
+        }
         if self.phase == Phase::Awake && !self.dirty && self.linger_until.is_some_and(|until| now < until) {
             self.next_look = Some(now + Duration::from_millis(LINGER_POLL_MS));
         }
@@ -255,12 +262,9 @@ impl Gate {
     pub(super) fn armed(&mut self, now: Instant, answer: Armed, holds: bool, follows: bool) {
         self.dirty = true;
         self.follows = follows;
+        self.holds = holds;
         self.enlisted |= answer != Armed::Held;
         self.duty |= holds;
-        if answer == Armed::Followed && !holds && !self.woken_while_arming {
-            // The sentinel is on duty.
-            self.duty = false;
-        }
         let mut silent = |most: u64| {
             let wait = self.silent_ms.min(most);
             self.silent_ms = (wait * 2).min(most);

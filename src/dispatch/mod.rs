@@ -31,7 +31,7 @@ use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(crate) use self::plan::Group;
-pub(crate) use self::woken::{Counters, Woken, WokenLanes};
+pub(crate) use self::woken::{Counters, WokenLanes};
 use self::{
     ahead::Ahead,
     credits::{Credits, Spent},
@@ -230,7 +230,7 @@ impl Actor for Dispatcher {
         let facts = state.wiring.queues.clone();
         state.adopt(facts);
         // What an earlier incarnation was told or had claimed is asked for again.
-        state.wiring.woken.take();
+        state.wiring.woken.clear();
         state.wiring.pools.iter().for_each(|(pool, _)| pool.signal(pool::Msg::Report));
         state.wiring.to_listener.send(ToListener::Hello);
         state.wiring.doubt.send(Doubt);
@@ -312,63 +312,6 @@ impl State {
             q.high.look();
         }
         self.turn(myself, queue);
-    }
-
-    fn woken(&mut self, myself: &ActorRef<Msg>) {
-        let now = Instant::now();
-        let Woken { announced, told } = self.wiring.woken.take();
-        let (mut woken, mut unwanted) = (HashSet::new(), Vec::new());
-        for lane in told {
-            if let Some((queue, group)) = self.serving(lane) {
-                self.gate(queue, group).told(now);
-                woken.insert((queue, group));
-            } else {
-                // Its queue is gone.
-                self.wiring.to_listener.send(ToListener::HandOver { keys: vec![], lanes: vec![lane], on_duty: true });
-            }
-        }
-        for lane in announced {
-            let serving = self.serving(lane);
-            woken.extend(serving);
-            if let Some((queue, group)) = serving.filter(|(queue, group)| self.demand_of(*queue, *group, now)) {
-                let holds = self.held.contains(&(lane % WAKE_KEYS));
-                if self.gate(queue, group).woken(now, holds) {
-                    self.linger(queue, group);
-                }
-            } else {
-                unwanted.push(lane);
-            }
-        }
-        if !unwanted.is_empty() {
-            self.wiring.to_listener.send(ToListener::Relay(unwanted));
-        }
-        for (queue, _) in &woken {
-            metrics::counter!("pgflow_wakes_total", "queue" => self.queues[*queue].name.clone()).increment(1);
-        }
-        let touched: HashSet<usize> = woken.into_iter().map(|(queue, _)| queue).collect();
-        for queue in touched {
-            self.turn(myself, queue);
-        }
-    }
-
-    /// The group that serves a lane.
-    fn serving(&self, lane: i32) -> Option<(usize, Group)> {
-        let on_key = self.by_key.get(&(lane % WAKE_KEYS))?;
-        on_key.iter().copied().find(|(queue, group)| self.queues[*queue].lanes.of(*group).contains(&lane))
-    }
-
-    /// Whether a group could start what it finds.
-    fn demand_of(&mut self, queue: usize, group: Group, now: Instant) -> bool {
-        let q = &mut self.queues[queue];
-        !q.facts.paused && (q.credits.wants(group) || (group == Group::Rest && q.ahead.room(now) > 0))
-    }
-
-    fn nudged(&mut self, myself: &ActorRef<Msg>, lane: i32) {
-        for (queue, group) in self.by_key.get(&(lane % WAKE_KEYS)).cloned().unwrap_or_default() {
-            // Besides, never instead of, the trigger's check (W11): only spares the notification's way.
-            self.gate(queue, group).look();
-            self.turn(myself, queue);
-        }
     }
 
     fn look(&mut self, myself: &ActorRef<Msg>, queue: usize) {

@@ -1,9 +1,14 @@
-//! What the listener and the operator share with the dispatcher: lanes notified, and finds that no wake announced.
+//! What wakes a dispatcher: lanes that publishers announced, lanes that another runtime told of, and this process' own publishes.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError, atomic::AtomicU64},
+    time::Instant,
 };
+
+use ractor::ActorRef;
+
+use super::{Group, Msg, State, ToListener, WAKE_KEYS};
 
 /// Finds that no wake announced (W9).
 #[derive(Debug, Default)]
@@ -14,11 +19,11 @@ pub(crate) struct Counters {
 
 /// Lanes notified and not yet handled.
 #[derive(Debug, Default)]
-pub(crate) struct Woken {
+struct Woken {
     /// By a publisher, who found somebody asleep on the lane's key.
-    pub(super) announced: HashSet<i32>,
+    announced: HashSet<i32>,
     /// By another runtime, who counts on us now (W12).
-    pub(super) told: HashSet<i32>,
+    told: HashSet<i32>,
 }
 
 /// A flood of notifications sets flags; one message is on its way at most.
@@ -45,7 +50,73 @@ impl WokenLanes {
         first
     }
 
-    pub(super) fn take(&self) -> Woken {
+    /// What comes to nobody any more: the dispatcher that it was for is gone.
+    pub(super) fn clear(&self) {
+        drop(self.take());
+    }
+
+    fn take(&self) -> Woken {
         std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    pub(super) fn woken(&mut self, myself: &ActorRef<Msg>) {
+        let now = Instant::now();
+        let Woken { announced, told } = self.wiring.woken.take();
+        let (mut woken, mut wanted, mut unwanted) = (HashSet::new(), HashMap::new(), Vec::new());
+        for lane in told {
+            if let Some((queue, group)) = self.serving(lane) {
+                self.gate(queue, group).told(now);
+                woken.insert((queue, group));
+            } else {
+                // Its queue is gone.
+                self.wiring.to_listener.send(ToListener::HandOver { keys: vec![], lanes: vec![lane], on_duty: true });
+            }
+        }
+        for lane in announced {
+            let serving = self.serving(lane);
+            woken.extend(serving);
+            if let Some(group) = serving.filter(|(queue, group)| self.demand_of(*queue, *group, now)) {
+                *wanted.entry(group).or_insert(false) |= self.held.contains(&(lane % WAKE_KEYS));
+            } else {
+                unwanted.push(lane);
+            }
+        }
+        for ((queue, group), holds) in wanted {
+            if self.gate(queue, group).woken(now, holds) {
+                self.linger(queue, group);
+            }
+        }
+        if !unwanted.is_empty() {
+            self.wiring.to_listener.send(ToListener::Relay(unwanted));
+        }
+        for (queue, _) in &woken {
+            metrics::counter!("pgflow_wakes_total", "queue" => self.queues[*queue].name.clone()).increment(1);
+        }
+        let touched: HashSet<usize> = woken.into_iter().map(|(queue, _)| queue).collect();
+        for queue in touched {
+            self.turn(myself, queue);
+        }
+    }
+
+    /// The group that serves a lane.
+    fn serving(&self, lane: i32) -> Option<(usize, Group)> {
+        let on_key = self.by_key.get(&(lane % WAKE_KEYS))?;
+        on_key.iter().copied().find(|(queue, group)| self.queues[*queue].lanes.of(*group).contains(&lane))
+    }
+
+    /// Whether a group could start what it finds.
+    fn demand_of(&mut self, queue: usize, group: Group, now: Instant) -> bool {
+        let q = &mut self.queues[queue];
+        !q.facts.paused && (q.credits.wants(group) || (group == Group::Rest && q.ahead.room(now) > 0))
+    }
+
+    pub(super) fn nudged(&mut self, myself: &ActorRef<Msg>, lane: i32) {
+        for (queue, group) in self.by_key.get(&(lane % WAKE_KEYS)).cloned().unwrap_or_default() {
+            // Besides, never instead of, the trigger's check (W11): only spares the notification's way.
+            self.gate(queue, group).look();
+            self.turn(myself, queue);
+        }
     }
 }

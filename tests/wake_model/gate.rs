@@ -143,8 +143,8 @@ pub(crate) fn hear(scenario: &Scenario, state: &mut State, r: usize, k: usize, f
     }
 }
 
-/// W2: enlisted first, then the shared try; granted, it is released in the same statement. A follower hears publishers no more,
-/// and is on duty for nobody unless it has been told meanwhile.
+/// W2: enlisted first, then the shared try; granted, it is released in the same statement. A follower hears publishers no more. It
+/// stays on duty until it has looked and sleeps: the sentinel need not look at what it was told of.
 pub(crate) fn try_shared(scenario: &Scenario, state: &mut State, r: usize, k: usize) {
     let granted = state.shared_is_free(k);
     let wanted = scenario.wanted(state, r, k);
@@ -159,7 +159,7 @@ pub(crate) fn try_shared(scenario: &Scenario, state: &mut State, r: usize, k: us
         gate.enlisted |= wanted;
     }
     (gate.hears, gate.announced) = (false, 0);
-    if !gate.woken {
+    if scenario.is(Variant::RefusedOffDuty) {
         gate.duty = 0;
     }
 }
@@ -288,6 +288,9 @@ pub(crate) fn after_scan(scenario: &Scenario, state: &mut State, r: usize, k: us
         _ => Phase::Awake,
     };
     gate.woken = false;
+    if gate.phase == Phase::Following {
+        gate.duty &= !wanted;
+    }
     if gate.phase == Phase::Armed {
         gate.duty |= wanted;
         gate.hears |= scenario.is(Variant::HeardLate);

@@ -28,9 +28,7 @@ pub(crate) fn ends(scenario: &Scenario, state: &mut State, r: usize) {
         let probes = follows && !scenario.is(Variant::TakeoverWithoutProbe);
         let counted = !scenario.is(Variant::HeartbeatWithoutCount) && counts(scenario, state, r, k, sees);
         let hears = gate.hears;
-        let phase = if taken && scenario.is(Variant::TakeoverWithoutScan) {
-            Phase::Armed
-        } else if taken {
+        let phase = if taken {
             Phase::Arming(if hears { Arm::Sentinel } else { Arm::Granted })
         } else if probes && state.shared_is_free(k) {
             Phase::Silent
@@ -50,7 +48,6 @@ pub(crate) fn ends(scenario: &Scenario, state: &mut State, r: usize) {
         gate.orphaned = gate.orphaned.saturating_sub(1);
         if taken {
             gate.duty |= wanted;
-            gate.hears |= scenario.is(Variant::TakeoverWithoutScan);
         }
     }
 }

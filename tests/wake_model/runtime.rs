@@ -112,7 +112,7 @@ pub(crate) fn announced(scenario: &Scenario, state: &mut State, r: usize, k: usi
 pub(crate) fn told(scenario: &Scenario, state: &mut State, r: usize, k: usize, lane: usize) {
     count_wake(scenario, state);
     let wants = scenario.wants(state, r, lane);
-    let heeds = !state.runtimes[r].stopping && !scenario.is(Variant::ToldAndForgotten);
+    let heeds = !state.runtimes[r].stopping;
     let gate = state.gate_mut(r, k);
     gate.told &= !bit(lane);
     if wants || heeds {
@@ -173,8 +173,7 @@ pub(crate) fn reconnect(scenario: &Scenario, state: &mut State, r: usize) {
     for (k, gate) in state.runtimes[r].gates.iter_mut().enumerate() {
         gate.phase = Phase::Awake;
         gate.woken = false;
-        let serves = scenario.instances[r].serves & scenario.mask_of(k);
-        gate.duty = if scenario.is(Variant::ReconnectOffDuty) { 0 } else { serves };
+        gate.duty = scenario.instances[r].serves & scenario.mask_of(k);
     }
 }
 

@@ -76,17 +76,9 @@ pub(crate) fn lingering() -> Scenario {
     })
 }
 
-/// W5 among three.
-pub(crate) fn lingering_three() -> Scenario {
-    three_runtimes().with(|s| {
-        s.name = "lingering, three runtimes";
-        s.linger = true;
-    })
-}
-
 /// W5 on a key shared by two targets.
 pub(crate) fn lingering_two_targets() -> Scenario {
-    two_targets().runtime(&[1], 1, 0).with(|s| {
+    two_targets().with(|s| {
         s.name = "lingering, two targets";
         s.publishers[1].isolation = ReadCommitted;
         s.linger = true;

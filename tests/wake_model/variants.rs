@@ -39,16 +39,12 @@ pub(crate) enum Variant {
     ClaimerDeathUnexcused,
     /// W9: a death excuses one heartbeat, although its count may be older than its refusal.
     OneBeatExcused,
-    /// W8: who takes a key over does not scan.
-    TakeoverWithoutScan,
     /// W12: the sentinel drops what was announced for lanes which it does not serve.
     RelayOwnLanesOnly,
     /// W12: the sentinel drops what was announced for lanes which it serves and has no worker for.
     UnwantedDropped,
     /// W12: no worker is left for a lane whose key stays held, or was let go while lingering, and nobody is told.
     SaturationUntold,
-    /// W12: who is told of a lane and has no worker left does not pass it on.
-    ToldAndForgotten,
     /// W12: who stops tells only when it is on duty.
     StopUntold,
     /// W12: a disarm tells of the lanes that it served, and not of the others on the key.
@@ -61,8 +57,8 @@ pub(crate) enum Variant {
     HeardUntold,
     /// W12: the new sentinel LISTENs after its scan.
     HeardLate,
-    /// W12: after a reconnect, what it may have been told of before is nobody's.
-    ReconnectOffDuty,
+    /// W12: who is refused by a sentinel is off duty before it has looked.
+    RefusedOffDuty,
     /// W5: who lets a key go to linger tells nobody of the lanes that are not its own.
     LingerTellsNobody,
     /// W5: who lets a key go to linger does not hand over when its workers are taken.

@@ -154,21 +154,20 @@ fn after_a_turn_the_looks_are_frequent_again() {
     assert_eq!(g.step(now, true, true, true), Step::At(now + Duration::from_millis(SILENT_MS)));
 }
 
-/// Fear (W12): who follows a sentinel hands over what is not its own, and wakes others for nothing; or who was told while it was
-/// being refused keeps it to itself.
+/// Fear (W12): who was told and is then refused does not hand over what it cannot take, since another is sentinel, who may not
+/// serve the lane; or who sleeps behind a sentinel wakes others for nothing.
 #[test]
-fn a_refusal_ends_duty_unless_we_were_told_meanwhile() {
+fn a_follower_is_on_duty_until_it_sleeps() {
     let now = Instant::now();
-    for told in [false, true] {
+    for full in [false, true] {
         let mut g = Gate::default();
         g.claim_started();
         g.claimed(now, 4, 0, true);
         g.arming(1);
-        if told {
-            g.told(now);
-        }
         g.armed(now, Armed::Followed, false, true);
-        assert_eq!(g.hand_over(), (told, true), "told: {told}");
+        g.claim_started();
+        assert_eq!(g.claimed(now, 4, if full { 4 } else { 3 }, true), full);
+        assert_eq!(g.hand_over(), (full, true), "full: {full}");
         assert_eq!(g.hand_over(), (false, false), "once");
     }
 }
