@@ -9,7 +9,7 @@ mod relay;
 mod turns;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -145,6 +145,8 @@ pub(crate) struct State {
     /// Keys whose publishers this connection hears: those it holds, queues for, or let go with nobody to follow it (W12).
     heard: HashSet<i32>,
     held: HashSet<i32>,
+    /// Keys whose sentinel slept past what was announced to it, and when that was seen last.
+    distrusted: HashMap<i32, Instant>,
     /// Lanes that we are enlisted for: others may tell us of them (W12).
     enlisted: HashSet<i32>,
     turns: Turns,
@@ -169,6 +171,7 @@ impl Actor for Listener {
             generation: 0,
             heard: HashSet::new(),
             held: HashSet::new(),
+            distrusted: HashMap::new(),
             enlisted: HashSet::new(),
             turns,
             leads: false,
@@ -196,6 +199,7 @@ impl Actor for Listener {
             Msg::Dispatcher(ToListener::Beat { followed, slept_on }) => {
                 self.beat(&myself, &followed, &slept_on, state).await
             }
+            Msg::Dispatcher(ToListener::Distrust(keys)) => self.distrust(&keys, state).await,
             Msg::Dispatcher(ToListener::Announce(lanes)) => self.announce(&lanes, state).await,
             Msg::Dispatcher(ToListener::Hello) => self.hello(state).await,
             Msg::Tick => {

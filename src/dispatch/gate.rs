@@ -309,6 +309,12 @@ impl Gate {
         self.duty = true;
     }
 
+    /// We took a key over from a sentinel that is gone.
+    pub(super) fn took_over(&mut self) {
+        self.look();
+        (self.holds, self.duty) = (true, true);
+    }
+
     /// Gives duty and place on the lists up. Answers whether others sleep because of us, and whether there is anything to give up.
     pub(super) fn hand_over(&mut self) -> (bool, bool) {
         let duty = std::mem::take(&mut self.duty);

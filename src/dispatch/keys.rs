@@ -190,8 +190,7 @@ impl State {
                 }
                 wanted = true;
                 // W8: the sentinel is gone without a disarm; what it left is found by this look.
-                gate.look();
-                gate.take_duty();
+                gate.took_over();
                 match group {
                     Group::High => self.queues[queue].origin.0 = Origin::Takeover,
                     Group::Rest => self.queues[queue].origin.1 = Origin::Takeover,

@@ -73,6 +73,8 @@ pub(crate) enum ToListener {
     Relay(Vec<i32>),
     /// Do the heartbeat now, with what we follow and sleep on (W8).
     Beat { followed: Vec<i32>, slept_on: Vec<i32> },
+    /// The sentinel of these keys sleeps past what is announced to it: hear their publishers ourselves.
+    Distrust(Vec<i32>),
     /// Announce these lanes: rows that a failed claim had locked are there again, and no insert tells.
     Announce(Vec<i32>),
     /// The dispatcher starts anew and knows nothing: let everything go and report as after a reconnect.

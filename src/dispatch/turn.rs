@@ -177,7 +177,7 @@ impl State {
                 if self.gate(queue, group).claimed(now, asked, got, complete) {
                     self.release(queue, group);
                 }
-                self.note_origin(queue, origin, got);
+                self.note_origin(queue, group, origin, got);
                 full = (got >= asked).then_some(got);
                 match group {
                     Group::High => self.queues[queue].drains.0 = full.is_some(),
@@ -248,7 +248,7 @@ impl State {
         self.turn(myself, queue);
     }
 
-    fn note_origin(&self, queue: usize, origin: Origin, got: usize) {
+    fn note_origin(&self, queue: usize, group: Group, origin: Origin, got: usize) {
         let name = self.queues[queue].name.clone();
         let got = got as u64;
         match origin {
@@ -262,6 +262,7 @@ impl State {
                 tracing::error!(target: "pgflow::wake", queue = %name, rows = got, "found by heartbeat: a wake was lost");
                 self.wiring.counters.found_by_heartbeat.fetch_add(got, Ordering::Relaxed);
                 counter!("pgflow_found_by_heartbeat_total", "queue" => name).increment(got);
+                self.wiring.to_listener.send(ToListener::Distrust(self.keys(queue, group)));
             }
         }
     }

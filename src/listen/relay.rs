@@ -4,7 +4,10 @@
 //! session; of each lane one of them is told when the sentinel lets go, and of what it hears and has no use for. Whoever is told
 //! takes its place, or tells the next.
 
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use super::{Listener, State, limited};
 use crate::{
@@ -65,10 +68,21 @@ impl Listener {
         self.tell_all_on(unheard, scanned, state).await
     }
 
+    /// A sentinel that is frozen or cut off hears for nobody, until its lease is over or the server finds it gone: we hear its
+    /// publishers, too, so long.
+    pub(super) async fn distrust(&self, keys: &[i32], state: &mut State) -> Result<()> {
+        let now = Instant::now();
+        state.distrusted.extend(keys.iter().map(|k| (*k, now)));
+        self.hear(keys, Vec::new(), state).await
+    }
+
     /// Another hears the publishers of these keys.
     async fn ignore(&self, keys: &[i32], state: &mut State) -> Result<()> {
         let Some(session) = &state.session else { return Ok(()) };
-        let channels: Vec<String> = keys.iter().filter(|k| state.heard.remove(k)).map(|k| self.channel(k)).collect();
+        let lease = Duration::from_millis(u64::try_from(self.wiring.lease_ms).unwrap_or(u64::MAX));
+        state.distrusted.retain(|_, since| since.elapsed() < lease);
+        let trusted = keys.iter().filter(|k| !state.distrusted.contains_key(k));
+        let channels: Vec<String> = trusted.filter(|k| state.heard.remove(k)).map(|k| self.channel(k)).collect();
         if channels.is_empty() { Ok(()) } else { limited("UNLISTEN", session.unlisten(&channels)).await }
     }
 

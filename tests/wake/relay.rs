@@ -124,6 +124,34 @@ async fn a_sentinel_whose_backend_is_ended_looks_for_what_it_missed() {
     }
 }
 
+/// Fear: a sentinel that is frozen or cut off hears for nobody, and every message waits for a heartbeat until it is found dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sentinel_that_sleeps_on_is_not_trusted_twice() {
+    let db = TestDb::new().await;
+    let (client, frozen, seen) = (db.client().await, db.client().await, Seen::new());
+    pgflow::Admin::connect(&config(&db.url(), "admin")).await.unwrap().create_queue(Queue::new("probe")).await.unwrap();
+    query_text(&frozen, "SELECT pg_advisory_lock(space, lane_id % 1024)::text FROM pgflow_meta, pgflow_lanes").await;
+    let mut quick = config(&db.url(), "a");
+    quick.heartbeat_ms = 500;
+    let a = probing(quick, 2, &seen).await;
+    eventually(SOON, || enlisted(&client, "a")).await;
+    let publisher = publisher(&db).await;
+    // Published while it still scans, a message is found by that.
+    let mut n = 0;
+    while a.found_by_heartbeat() == 0 {
+        n += 1;
+        publisher.publish(&Probe::new(n)).await.unwrap();
+        eventually(SOON, || async { seen.started(n).is_some() }).await;
+    }
+    let found = a.found_by_heartbeat();
+    for n in n + 1..n + 30 {
+        publisher.publish(&Probe::new(n)).await.unwrap();
+        eventually(SOON, || async { seen.started(n).is_some() }).await;
+    }
+    assert_eq!(a.found_by_heartbeat(), found, "it waited for heartbeats again");
+    a.stop(SOON).await.unwrap();
+}
+
 /// Fear: what a publisher announced when its sentinel was dead already is heard by nobody, and by no heartbeat either.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_announced_to_a_dead_sentinel_is_found_by_takeover() {
