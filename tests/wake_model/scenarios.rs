@@ -70,7 +70,7 @@ pub(crate) fn classes_on_one_key() -> Scenario {
 pub(crate) fn lingering() -> Scenario {
     one_lane().with(|s| {
         s.name = "lingering, and disarming at will";
-        s.publishers.iter_mut().for_each(|p| p.may_roll_back = false);
+        s.publishers.iter_mut().for_each(|p| (p.may_roll_back, p.isolation) = (false, ReadCommitted));
         s.linger = true;
         s.at_will = true;
     })
