@@ -605,7 +605,7 @@ CREATE OR REPLACE FUNCTION public.pgflow_notify_lane()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-  PERFORM pg_notify('pgflow_{space}_' || (NEW.lane_id % 1024)::text, '');
+  PERFORM pg_notify('pgflow_{space}_' || (NEW.lane_id % 1024)::text, NEW.lane_id::text);
   RETURN NULL;
 END $function$
 ;

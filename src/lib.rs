@@ -25,7 +25,7 @@
 //!
 //! What flows back up is small, and its type belongs to the lower file: `worker::Finished` (a worker is idle),
 //! `pool::Demand` (so many are), `ahead::RunsLow` (what was claimed ahead does), `settle::CaughtUp` (with the outcomes),
-//! `dispatch::ToListener` (arm, disarm), `publish::Nudge` (this process published),
+//! `dispatch::ToListener` (arm, hand over), `publish::Nudge` (this process published),
 //! `listen::Signal` (what a heartbeat found), `dispatch::Doubt` (a claim's answer was lost).
 //!
 //! # Layers
@@ -56,7 +56,8 @@
 //! 6. High before normal before low, in a claim, at a wake, among connections and workers. No wait of ours stands between
 //!    a high message and the worker kept for it.
 //! 7. A runtime with demand sleeps on a lane only after a scan that came after its arm request, in a later statement, and
-//!    with no wake since the request (the proof is in ARCHITECTURE.md).
+//!    with no wake since the request (the proof is in ARCHITECTURE.md). Whoever others sleep behind hands over before it has
+//!    no worker left for the lane.
 //! 8. A claim locks only the rows that it takes; a claim that failed tells the others.
 //! 9. The head of an ordering key is looked up only after its key's row was locked, in a later statement.
 //! 10. Only the server's clock decides when a message is due or an instance dead.

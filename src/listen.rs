@@ -5,10 +5,11 @@
 //! Order at every connect (W7): LISTEN → liveness lock → registration → full scan.
 
 mod life;
+mod relay;
 mod turns;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -28,7 +29,7 @@ use crate::{
     address::{Address, Outlet},
     config::HEARTBEAT_WRITE_MS,
     connect::Target,
-    dispatch::{self, ToListener, WAKE_KEYS, WokenKeys},
+    dispatch::{self, ToListener, WAKE_KEYS, WokenLanes},
     store::{Armed, Beat, Heartbeat, Registration, Session, Store},
 };
 
@@ -110,12 +111,10 @@ pub(crate) struct Wiring {
     pub(crate) store: Arc<Store>,
     pub(crate) session: i32,
     pub(crate) registration: Registration,
-    /// Wake keys of every lane served at the start.
-    pub(crate) keys: Vec<i32>,
     pub(crate) heartbeat: Duration,
     pub(crate) lease_ms: i64,
     pub(crate) dispatcher: Address<dispatch::Msg>,
-    pub(crate) woken: Arc<WokenKeys>,
+    pub(crate) woken: Arc<WokenLanes>,
     pub(crate) sweep: Outlet<Signal>,
     pub(crate) address: Address<Msg>,
     pub(crate) health: Arc<Health>,
@@ -143,9 +142,13 @@ pub(crate) struct State {
     /// Whether the connection is a session (W10): else nothing is locked on it.
     holds: bool,
     generation: u64,
-    /// Keys that every connection LISTENs to; those of lanes made later come with their first arm.
+    /// Keys whose publishers this connection hears: those it holds, queues for, or let go with nobody to follow it (W12).
     heard: HashSet<i32>,
     held: HashSet<i32>,
+    /// Keys whose sentinel slept past what was announced to it, and when that was seen last.
+    distrusted: HashMap<i32, Instant>,
+    /// Lanes that we are enlisted for: others may tell us of them (W12).
+    enlisted: HashSet<i32>,
     turns: Turns,
     leads: bool,
     written: Option<Instant>,
@@ -166,8 +169,10 @@ impl Actor for Listener {
             session: None,
             holds: true,
             generation: 0,
-            heard: self.wiring.keys.iter().copied().collect(),
+            heard: HashSet::new(),
             held: HashSet::new(),
+            distrusted: HashMap::new(),
+            enlisted: HashSet::new(),
             turns,
             leads: false,
             written: None,
@@ -185,12 +190,17 @@ impl Actor for Listener {
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         let done = match message {
-            Msg::Dispatcher(ToListener::Arm { number, keys }) => self.arm(number, &keys, state).await,
-            Msg::Dispatcher(ToListener::Disarm(keys)) => self.disarm(keys, state).await,
+            Msg::Dispatcher(ToListener::Arm { number, keys, lanes }) => self.arm(number, &keys, &lanes, state).await,
+            Msg::Dispatcher(ToListener::HandOver { keys, lanes, on_duty }) => {
+                self.give_up(keys, lanes, on_duty, state).await
+            }
+            Msg::Dispatcher(ToListener::Linger { keys, lanes }) => self.linger(keys, lanes, state).await,
+            Msg::Dispatcher(ToListener::Relay(lanes)) => self.relay(lanes, state).await,
             Msg::Dispatcher(ToListener::Beat { followed, slept_on }) => {
                 self.beat(&myself, &followed, &slept_on, state).await
             }
-            Msg::Dispatcher(ToListener::Notify(keys)) => self.notify(&keys, state).await,
+            Msg::Dispatcher(ToListener::Distrust(keys)) => self.distrust(&keys, state).await,
+            Msg::Dispatcher(ToListener::Announce(lanes)) => self.announce(&lanes, state).await,
             Msg::Dispatcher(ToListener::Hello) => self.hello(state).await,
             Msg::Tick => {
                 if !state.stopped {
@@ -234,60 +244,16 @@ async fn limited<T>(what: &str, statement: impl Future<Output = Result<T>>) -> R
 }
 
 impl Listener {
-    async fn arm(&self, number: u64, keys: &[i32], state: &mut State) -> Result<()> {
-        let Some(session) = state.session.as_ref().filter(|_| state.holds) else { return Ok(()) };
-        let mut answers = Vec::with_capacity(keys.len());
-        let mut missing = Vec::new();
-        for key in keys.iter().copied() {
-            // An advisory lock counts its takers: one that we hold (a takeover came between) must not be taken twice.
-            if state.held.contains(&key) {
-                answers.push((key, Armed::Held));
-            } else if state.turns.wait_for(key) {
-                answers.push((key, Armed::Queued));
-            } else {
-                missing.push(key);
-            }
-        }
-        if !missing.is_empty() {
-            // W7, of a lane made since the connect: LISTEN before the first arm.
-            let unheard: Vec<String> =
-                missing.iter().filter(|k| state.heard.insert(**k)).map(|k| self.channel(k)).collect();
-            if !unheard.is_empty() {
-                limited("LISTEN", session.listen(&unheard)).await?;
-            }
-            let now = Instant::now();
-            for (key, answer) in limited("arm", session.arm(&missing)).await? {
-                if answer == Armed::Held {
-                    state.held.insert(key);
-                }
-                state.turns.answered(key, answer, now);
-                answers.push((key, answer));
-            }
-        }
-        self.wiring.dispatcher.signal(dispatch::Msg::Armed(number, answers));
-        Ok(())
-    }
-
     async fn turned(&self, news: News, state: &mut State) -> Result<()> {
-        if state.turns.heard(news, Instant::now()) && news.stand != Stand::Waits {
-            self.wiring.dispatcher.signal(dispatch::Msg::Turned(news.key));
+        if state.turns.heard(news, Instant::now()) {
+            match news.stand {
+                // Publishers are refused from now on.
+                Stand::Waits => self.hear(&[news.key], Vec::new(), state).await?,
+                Stand::Over | Stand::Failed => self.wiring.dispatcher.signal(dispatch::Msg::Turned(news.key)),
+            }
         }
-        // A turn that ended by itself told everybody; of one that failed, even after it was told to leave, nobody knows.
-        if news.stand == Stand::Failed { self.notify(&[news.key], state).await } else { Ok(()) }
-    }
-
-    async fn disarm(&self, keys: Vec<i32>, state: &mut State) -> Result<()> {
-        let Some(session) = &state.session else { return Ok(()) };
-        let held: Vec<i32> = keys.into_iter().filter(|k| state.held.remove(k)).collect();
-        if held.is_empty() {
-            return Ok(());
-        }
-        limited("disarm", session.disarm(&held)).await
-    }
-
-    async fn notify(&self, keys: &[i32], state: &State) -> Result<()> {
-        let Some(session) = &state.session else { return Ok(()) };
-        limited("notify", session.notify(&self.wiring.store, keys)).await
+        // A turn that ended by itself told one of each lane; of one that failed, even after it was told to leave, nobody knows.
+        if news.stand == Stand::Failed { self.tell_all_on(vec![news.key], Vec::new(), state).await } else { Ok(()) }
     }
 
     /// A new dispatcher knows nothing: everything is let go, then it starts as after a reconnect.
@@ -296,7 +262,8 @@ impl Listener {
             return Ok(());
         }
         let held: Vec<i32> = state.held.iter().copied().filter(|k| *k != SWEEP_KEY).collect();
-        self.disarm(held, state).await?;
+        let enlisted = state.enlisted.iter().copied().collect();
+        self.give_up(held, enlisted, true, state).await?;
         self.wiring.dispatcher.signal(dispatch::Msg::ListenerReady { session: state.holds });
         Ok(())
     }
@@ -322,6 +289,7 @@ impl Listener {
             state.written = Some(Instant::now());
         }
         state.held.extend(&beat.taken);
+        self.hear(&beat.taken, Vec::new(), state).await?;
         if beat.leader != state.leads {
             tracing::info!(target: "pgflow::sweep", session = w.session, leads = beat.leader, "leadership changed");
         }
@@ -339,7 +307,7 @@ impl Listener {
         if state.held.contains(&SWEEP_KEY) {
             return Ok(());
         }
-        let armed = limited("arm", session.arm(&[SWEEP_KEY])).await?;
+        let armed = limited("arm", session.arm(&[SWEEP_KEY], &[])).await?;
         if armed.iter().any(|(_, answer)| *answer == Armed::Held) {
             state.held.insert(SWEEP_KEY);
             // What silent publishers have scheduled is visible now.

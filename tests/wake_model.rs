@@ -13,7 +13,8 @@
 //! - Runtimes that serve different lanes, some on one key, with few workers, some for high only.
 //!   Each has one gate per key: Awake, Arming, Silent, Armed, Following.
 //! - Statements: a scan takes its snapshot in one step, reads and locks rows in a later one, and
-//!   commits or fails in a third. Notifications reach whoever had LISTENed, at any later time.
+//!   commits or fails in a third. Notifications reach whoever had LISTENed, at any later time. Of those who are enlisted for a lane
+//!   any may be the one who is told.
 //! - Workers that finish or hang, pause and resume, stop, the death of a process (the server notices
 //!   on each of its connections separately), a lost session, heartbeats.
 //!
@@ -30,8 +31,8 @@
 //! Time (a back-off, a linger, a heartbeat may end at any moment), all but a handful of messages and
 //! lanes, the rescue of a dead runtime's claimed rows (an insert like any publish), savepoints (a
 //! subtransaction's row, lock and notification go together), the moment between the shared try of W2
-//! and its release (another's refusal by it ends in Silent, which is safe), more than two
-//! notifications under way on one key to one runtime (they wake it no differently). Workers finish
+//! and its release (another's refusal by it ends in Silent, which is safe), more than one
+//! notification of a kind under way for one lane to one runtime (they wake it no differently). Workers finish
 //! in the scenarios where a freed worker matters. Runtimes configured alike are interchangeable.
 //!
 //! # What the model says of the design
@@ -42,22 +43,24 @@
 //! - W1: a wake is remembered from the moment the ARM statement is sent, not the scan. A follower
 //!   that was refused by a sentinel which disarms before the scan would else sleep on.
 //! - W1: a woken sentinel keeps its lock while it scans. A claim that left no row for want of a
-//!   worker may sleep at once. Disarming on every wake is safe, and keeps two runtimes waking each
-//!   other for ever over one message.
+//!   worker may sleep at once.
 //! - W2: a woken follower goes back to W1; to scan again is not enough.
 //! - W3: a lane whose demand returns is scanned, also where its key stayed armed for another lane.
-//! - W3: a failed claim notifies its keys: its runtime may lose its demand (to another lane, or to a
+//! - W3: a failed claim announces its lanes, and is on duty for them: its runtime may lose its demand (to another lane, or to a
 //!   stop) before it scans again, while others have skipped the rows that it had locked. For the same
 //!   reason nothing but a claim may lock ready rows, and a claim only those that it takes.
 //! - W6: to others a queued waiter looks like a sentinel, under which there are silent publishers in
-//!   flight. So it notifies the key when it is granted, and when it gives up.
+//!   flight. So somebody is told of each lane when it is granted, and when it gives up, by a later statement.
 //! - W8: a follower's heartbeat is W1 and W2 again, with the shared try, and then a count; when both
 //!   tries are refused, another has taken over, who need not serve the same lanes.
 //! - W9: the death of a claimer in mid-claim counts like the sentinel's, and a death excuses two
 //!   heartbeats, since one statement's count is older than its refusals.
-//! - W12: the relay is safe if the sentinel passes on what is announced for lanes that it does not
-//!   want, takes a full claim, or disarms; a dead sentinel deafens all until the next heartbeat.
-//! - One's own notifications may be ignored if they are told apart by the session's own pid.
+//! - W12: the sentinel alone hears publishers, and one follower is told in place of all. It is safe if a follower enlists before its
+//!   shared try; the teller reads the list after its unlock; a new sentinel, once it LISTENs, tells of the lanes that it does not
+//!   scan; a sentinel passes on what it does not want; whoever is on duty hands over when it loses its demand, lingers with its key
+//!   let go or not; who is told and wants nothing tells the next. A dead sentinel deafens all until the next heartbeats, and
+//!   so does the death of one who was told.
+//! - One's own announcements may be ignored if they are told apart by the session's own pid.
 //! - Low water: the fence counts prepared transactions, which have no pid; its scan locks nothing and
 //!   skips nothing; a reset voids a fence in progress; the hand-back holds the table's lock before
 //!   its reset is sent.
@@ -86,7 +89,7 @@ use wake_model::lowwater::{FENCE_WAITS, LOW_MOVES, NOT_SKIPPED, RESET, SCAN_HOLD
 use wake_model::lowwater::{LowModel, LowRule};
 use wake_model::properties::{HEARTBEAT_DRY, NO_HERD, NO_LOST_WAKE, NOTHING_LEFT};
 use wake_model::properties::{NOTIFIED_PUBLISH, SEEN_FOLLOWING, SEEN_SILENT, SILENT_PUBLISH};
-use wake_model::scenario::{Isolation, OnWake};
+use wake_model::scenario::Isolation;
 use wake_model::{scenarios as in_, variants::Variant};
 
 const PUBLISH: [&str; 2] = [SILENT_PUBLISH, NOTIFIED_PUBLISH];
@@ -115,9 +118,11 @@ fn w4_high_is_armed_while_normal_is_saturated() {
 }
 
 #[test]
-fn w5_lingering_is_safe_and_so_is_ignoring_own_notifications() {
+fn w5_a_lingering_runtime_stays_on_duty() {
     verify(in_::lingering(), &EVERY_PHASE);
-    verify(in_::deaf_to_itself(), &EVERY_PHASE);
+    verify(in_::lingering_two_targets(), &EVERY_PHASE);
+    refute(in_::lingering(), Variant::LingerOffDuty, NOTHING_LEFT);
+    refute(in_::lingering_two_targets(), Variant::LingerTellsNobody, NOTHING_LEFT);
 }
 
 #[test]
@@ -147,20 +152,28 @@ fn w8_w9_a_death_is_made_good_by_the_next_heartbeats() {
 }
 
 #[test]
-fn w12_relaying_is_safe_if_foreign_lanes_are_relayed() {
-    verify(in_::relayed(), &EVERY_PHASE);
-    verify(in_::relayed_two_targets(), &EVERY_PHASE);
-    verify(in_::relayed_classes(), &EVERY_PHASE);
-    verify(in_::relayed_dying(), &EVERY_PHASE);
-    refute(in_::relayed_two_targets(), Variant::RelayOwnLanesOnly, NOTHING_LEFT);
+fn w12_one_is_told_who_takes_over_or_passes_it_on() {
+    verify(in_::two_targets_twice(), &EVERY_PHASE);
+    verify(in_::two_classes_twice(), &EVERY_PHASE);
+    refute(in_::two_targets_twice(), Variant::RelayOwnLanesOnly, NOTHING_LEFT);
+    refute(in_::two_targets_twice(), Variant::DisarmTellsOwnLanesOnly, NOTHING_LEFT);
+    refute(in_::two_classes_twice(), Variant::UnwantedDropped, NOTHING_LEFT);
+    refute(in_::two_classes_twice(), Variant::SaturationUntold, NOTHING_LEFT);
+    verify(in_::stopping_three(), &EVERY_PHASE);
+    refute(in_::stopping_three(), Variant::StopUntold, NOTHING_LEFT);
+    verify(in_::behind_a_stranger(), &EVERY_PHASE);
+    refute(in_::behind_a_stranger(), Variant::RefusedOffDuty, NOTHING_LEFT);
+    refute(in_::three_runtimes(), Variant::ToldBeforeUnlock, NOTHING_LEFT);
+    refute(in_::three_runtimes(), Variant::EnlistedLate, NOTHING_LEFT);
+    refute(in_::two_targets_twice(), Variant::HeardUntold, NOTHING_LEFT);
+    refute(in_::one_lane(), Variant::HeardLate, NOTHING_LEFT);
 }
 
 #[test]
-fn w12_a_sentinel_that_disarms_on_every_wake_starts_an_endless_herd() {
-    verify(in_::herd(OnWake::StayArmed), &PUBLISH);
-    refute(in_::herd(OnWake::Disarm), Variant::Design, NO_HERD);
-    let deaf = in_::herd(OnWake::Disarm).with(|s| s.ignores_own = true);
-    refute(deaf, Variant::Design, NO_HERD);
+fn w12_wakes_do_not_grow_with_the_number_of_runtimes() {
+    verify(in_::herd(), &PUBLISH);
+    verify(in_::herd_without_spare(), &PUBLISH);
+    refute(in_::herd_without_spare(), Variant::EverybodyTold, NO_HERD);
 }
 
 #[test]
@@ -192,6 +205,7 @@ fn a_claim_must_not_hide_rows_from_another_scan() {
     verify(in_::stopping(), &EVERY_PHASE);
     refute(in_::one_lane(), Variant::ClaimLocksMoreThanItTakes, NOTHING_LEFT);
     refute(in_::failing_claims(), Variant::FailedClaimOnlyRescans, NOTHING_LEFT);
+    verify(in_::failing_claims_of_two_classes(), &EVERY_PHASE);
     refute(in_::stopping(), Variant::FailedClaimOnlyRescans, NOTHING_LEFT);
     refute(in_::stopping(), Variant::FailedClaimSleeps, NOTHING_LEFT);
 }

@@ -7,11 +7,11 @@ BEGIN
   RAISE EXCEPTION 'the claim of message % is no longer ours', a_id USING ERRCODE = 'PGF01';
 END $$;
 
--- W: wakes whoever sleeps on the lane's key. It runs only when somebody does: see the trigger's WHEN.
+-- W: announces the lane to whoever is sentinel of its key. It runs only when somebody sleeps: see the trigger's WHEN.
 CREATE FUNCTION {schema}.pgflow_notify_lane() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM pg_notify('pgflow_{space}_' || (NEW.lane_id % 1024)::text, '');
+  PERFORM pg_notify('pgflow_{space}_' || (NEW.lane_id % 1024)::text, NEW.lane_id::text);
   RETURN NULL;
 END $$;
 

@@ -1,6 +1,6 @@
 //! The consumer's side of the wake-up protocol for one group of lanes, as a pure state machine.
 //!
-//! Rules W1-W5 and W7 of ARCHITECTURE.md; the same phases and rules are checked by the model in `tests/wake_model`.
+//! Rules W1-W5, W7 and W12 of ARCHITECTURE.md; the same phases and rules are checked by the model in `tests/wake_model`.
 //! Invariant: a group with demand is asleep (Armed or Following) only after a claim that found less than it asked for,
 //! issued after its keys were armed or found followed, and with no wake since.
 
@@ -71,6 +71,12 @@ pub(super) struct Gate {
     woken_while_arming: bool,
     /// Another is sentinel of some of our keys.
     follows: bool,
+    /// We were sentinel of some of our keys when we last armed.
+    holds: bool,
+    /// Others may sleep because of us: losing our demand, we hand over to one of them (W12).
+    duty: bool,
+    /// We may be enlisted for some of our lanes.
+    enlisted: bool,
     /// The number of the last arm request: an answer to an older one says what was.
     asked: u64,
     silent_ms: u64,
@@ -90,6 +96,10 @@ impl Default for Gate {
             last_wake: None,
             woken_while_arming: false,
             follows: false,
+            holds: false,
+            // Nothing is known of others' sleep.
+            duty: true,
+            enlisted: false,
             asked: 0,
             silent_ms: SILENT_MS,
             failures: 0,
@@ -141,33 +151,38 @@ impl Gate {
         }
     }
 
-    /// A notification arrived for one of the keys. True: the keys must be let go (two wakes in quick succession: W5).
-    pub(super) fn woken(&mut self, now: Instant) -> bool {
-        self.events += 1;
-        self.dirty = true;
+    /// A publisher announced one of the lanes; `holds`: we are sentinel of its key. True: the keys must be let go, and we look
+    /// by ourselves for a while (two wakes in quick succession: W5).
+    pub(super) fn woken(&mut self, now: Instant, holds: bool) -> bool {
         let quick = self.last_wake.is_some_and(|last| now - last < Duration::from_millis(LINGER_MS));
         self.last_wake = Some(now);
+        // Nobody else heard it.
+        self.duty |= holds;
+        self.wake(now);
+        let lingers = self.phase == Phase::Armed && quick;
+        if lingers {
+            self.linger_until = Some(now + Duration::from_millis(LINGER_MS));
+            self.phase = Phase::Awake;
+        }
+        lingers
+    }
+
+    /// Another runtime told us of one of the lanes, and counts on us (W12).
+    pub(super) fn told(&mut self, now: Instant) {
+        self.duty = true;
+        self.wake(now);
+    }
+
+    fn wake(&mut self, now: Instant) {
+        self.events += 1;
+        self.dirty = true;
         match self.phase {
             // It may have been the sentinel's disarm (W3): sleep again only after arming anew.
-            Phase::Following => {
-                self.phase = Phase::Awake;
-                false
-            }
-            Phase::Arming => {
-                self.woken_while_arming = true;
-                false
-            }
+            Phase::Following => self.phase = Phase::Awake,
+            Phase::Arming => self.woken_while_arming = true,
             // The same of the one key that we follow, while others are silent.
-            Phase::Silent(_) if self.follows => {
-                self.phase = Phase::Silent(now);
-                false
-            }
-            Phase::Armed if quick => {
-                self.linger_until = Some(now + Duration::from_millis(LINGER_MS));
-                self.phase = Phase::Awake;
-                true
-            }
-            _ => false,
+            Phase::Silent(_) if self.follows => self.phase = Phase::Silent(now),
+            Phase::Awake | Phase::Silent(_) | Phase::Armed => {}
         }
     }
 
@@ -186,7 +201,7 @@ impl Gate {
     }
 
     /// A claim answered; `complete`: it looked at every lane of the group to the end.
-    /// True: the keys must be let go, there is more than we can take (W5).
+    /// True: hand over, there is more than we can take (W5, W12).
     pub(super) fn claimed(&mut self, now: Instant, asked: usize, got: usize, complete: bool) -> bool {
         self.claiming = false;
         self.failures = 0;
@@ -196,13 +211,17 @@ impl Gate {
         if got >= asked {
             self.dirty = true;
             self.linger_until = Some(now + Duration::from_millis(LINGER_MS));
-            let armed = matches!(self.phase, Phase::Armed | Phase::Following);
-            if armed {
+            let asleep = matches!(self.phase, Phase::Armed | Phase::Following);
+            if asleep {
                 self.phase = Phase::Awake;
             }
-            return armed;
+            return asleep || self.duty;
         }
         self.dirty |= !complete;
+        if self.phase == Phase::Following && !self.dirty && !self.holds {
+            // Only now: the sentinel need not look at what we were told of.
+            self.duty = false;
+        }
         if self.phase == Phase::Awake && !self.dirty && self.linger_until.is_some_and(|until| now < until) {
             self.next_look = Some(now + Duration::from_millis(LINGER_POLL_MS));
         }
@@ -213,6 +232,8 @@ impl Gate {
     pub(super) fn claim_failed(&mut self, now: Instant) {
         self.claiming = false;
         self.dirty = true;
+        // Others may have skipped the rows that it had locked.
+        self.duty = true;
         let wait = (CLAIM_RETRY_MS << self.failures.min(6)).min(CLAIM_RETRY_MS_MAX);
         self.failures += 1;
         self.next_look = Some(now + Duration::from_millis(wait));
@@ -236,11 +257,14 @@ impl Gate {
         self.phase == Phase::Arming && self.asked == number
     }
 
-    /// The arm request answered, with this for the most wakeful of its keys; `follows`: another is sentinel of some of them. The
-    /// scan comes after it, as a later statement (W1).
-    pub(super) fn armed(&mut self, now: Instant, answer: Armed, follows: bool) {
+    /// The arm request answered, with this for the most wakeful of its keys; `holds`: we are sentinel of some of them; `follows`:
+    /// another is. The scan comes after it, as a later statement (W1).
+    pub(super) fn armed(&mut self, now: Instant, answer: Armed, holds: bool, follows: bool) {
         self.dirty = true;
         self.follows = follows;
+        self.holds = holds;
+        self.enlisted |= answer != Armed::Held;
+        self.duty |= holds;
         let mut silent = |most: u64| {
             let wait = self.silent_ms.min(most);
             self.silent_ms = (wait * 2).min(most);
@@ -278,5 +302,22 @@ impl Gate {
     /// The keys were let go, or lost with the connection.
     pub(super) fn released(&mut self) {
         self.phase = Phase::Awake;
+    }
+
+    /// Others may sleep because of us from now on.
+    pub(super) fn take_duty(&mut self) {
+        self.duty = true;
+    }
+
+    /// We took a key over from a sentinel that is gone.
+    pub(super) fn took_over(&mut self) {
+        self.look();
+        (self.holds, self.duty) = (true, true);
+    }
+
+    /// Gives duty and place on the lists up. Answers whether others sleep because of us, and whether there is anything to give up.
+    pub(super) fn hand_over(&mut self) -> (bool, bool) {
+        let duty = std::mem::take(&mut self.duty);
+        (duty, std::mem::take(&mut self.enlisted) || duty)
     }
 }

@@ -16,7 +16,7 @@ impl State {
             // Nobody notifies in this mode, or nobody can notify us (W10).
             return self.gate(queue, group).poll(Instant::now());
         }
-        let keys = self.keys(queue, group);
+        let (keys, lanes) = (self.keys(queue, group), self.queues[queue].lanes.of(group));
         self.asked += 1;
         let number = self.asked;
         self.gate(queue, group).arming(number);
@@ -25,7 +25,7 @@ impl State {
         }
         let missing: Vec<i32> = keys.into_iter().filter(|k| !self.held.contains(k)).collect();
         // Asked even for none: the answer is what starts the scan.
-        self.wiring.to_listener.send(ToListener::Arm { number, keys: missing });
+        self.wiring.to_listener.send(ToListener::Arm { number, keys: missing, lanes });
     }
 
     /// Takes the answer to one request, for the one gate that waits for it: an answer to an older request, or of a key that
@@ -36,7 +36,7 @@ impl State {
         if self.stopped {
             // It was asked before the stop, which let go only what was held then.
             let held = answers.iter().filter(|(_, answer)| **answer == Armed::Held).map(|(key, _)| *key);
-            return self.let_go(held.collect());
+            return self.let_go(held.collect(), Vec::new(), false);
         }
         for (key, answer) in &answers {
             match answer {
@@ -59,8 +59,8 @@ impl State {
                 };
                 let answers: Vec<Armed> = self.keys(queue, group).iter().map(stands).collect();
                 let answer = answers.iter().copied().max().unwrap_or(Armed::Held);
-                let follows = answers.contains(&Armed::Followed);
-                self.gate(queue, group).armed(Instant::now(), answer, follows);
+                let (holds, follows) = (answers.contains(&Armed::Held), answers.contains(&Armed::Followed));
+                self.gate(queue, group).armed(Instant::now(), answer, holds, follows);
                 self.turn(myself, queue);
             }
         }
@@ -75,13 +75,33 @@ impl State {
         }
     }
 
-    fn let_go(&mut self, keys: Vec<i32>) {
+    fn let_go(&mut self, keys: Vec<i32>, lanes: Vec<i32>, on_duty: bool) {
         self.let_go.extend(keys.iter().map(|key| (*key, self.asked)));
-        self.wiring.to_listener.send(ToListener::Disarm(keys));
+        self.wiring.to_listener.send(ToListener::HandOver { keys, lanes, on_duty });
     }
 
-    /// Lets go of the group's keys that no other group is armed on (W3).
+    /// Lets the group's keys go that no other group is armed on (W3), and hands over to whoever sleeps because of it (W12).
     pub(super) fn release(&mut self, queue: usize, group: Group) {
+        let gone = self.unneeded(queue, group);
+        let (on_duty, any) = self.gate(queue, group).hand_over();
+        if any || !gone.is_empty() {
+            let lanes = self.queues[queue].lanes.of(group);
+            self.let_go(gone, lanes, on_duty);
+        }
+    }
+
+    /// Lets the group's keys go that no other group is armed on, and stays on duty for its lanes: it looks by itself (W5).
+    pub(super) fn linger(&mut self, queue: usize, group: Group) {
+        let keys = self.unneeded(queue, group);
+        if !keys.is_empty() {
+            self.let_go.extend(keys.iter().map(|key| (*key, self.asked)));
+            let lanes = self.queues[queue].lanes.of(group);
+            self.wiring.to_listener.send(ToListener::Linger { keys, lanes });
+        }
+    }
+
+    /// Forgets the group's keys that no other group is armed on. Answers those that we hold.
+    fn unneeded(&mut self, queue: usize, group: Group) -> Vec<i32> {
         let mut gone = Vec::new();
         for key in self.keys(queue, group) {
             let wanted = self.by_key.get(&key).is_some_and(|users| {
@@ -101,9 +121,7 @@ impl State {
                 gone.push(key);
             }
         }
-        if !gone.is_empty() {
-            self.let_go(gone);
-        }
+        gone
     }
 
     pub(super) fn listener_ready(&mut self, myself: &ActorRef<Msg>, session: bool) {
@@ -118,6 +136,8 @@ impl State {
                 let gate = self.gate(queue, group);
                 gate.released();
                 gate.look();
+                // What we were told meanwhile was lost.
+                gate.take_duty();
             }
             self.turn(myself, queue);
         }
@@ -171,7 +191,7 @@ impl State {
                 }
                 wanted = true;
                 // W8: the sentinel is gone without a disarm; what it left is found by this look.
-                gate.look();
+                gate.took_over();
                 match group {
                     Group::High => self.queues[queue].origin.0 = Origin::Takeover,
                     Group::Rest => self.queues[queue].origin.1 = Origin::Takeover,
@@ -186,7 +206,7 @@ impl State {
             }
             if !wanted {
                 self.held.remove(key);
-                self.let_go(vec![*key]);
+                self.let_go(vec![*key], Vec::new(), false);
             }
         }
         // A followed key without a sentinel, which silent publishers keep from us, is as good as a row that was missed.

@@ -30,7 +30,7 @@ use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(crate) use self::plan::Group;
-pub(crate) use self::woken::{Counters, WokenKeys};
+pub(crate) use self::woken::{Counters, WokenLanes};
 use self::{
     credits::{Credits, Spent},
     gate::Gate,
@@ -63,14 +63,21 @@ const LATE_WAKE_MS: u64 = 100;
 /// Sent down to the listener, by a type of this file.
 #[derive(Debug)]
 pub(crate) enum ToListener {
-    /// Become sentinel of these keys if possible (W1); the answer carries the number.
-    Arm { number: u64, keys: Vec<i32> },
-    /// Let these keys go and notify (W3).
-    Disarm(Vec<i32>),
+    /// Become sentinel of these keys if possible (W1), for the sake of these lanes; the answer carries the number.
+    Arm { number: u64, keys: Vec<i32>, lanes: Vec<i32> },
+    /// Let these keys go, and our places on the lists of these lanes; tell one follower of each lane on the keys, and, `on_duty`, of
+    /// these lanes (W3, W12).
+    HandOver { keys: Vec<i32>, lanes: Vec<i32>, on_duty: bool },
+    /// Let these keys go; we look at these lanes by ourselves, so tell one follower of each other lane on the keys (W5).
+    Linger { keys: Vec<i32>, lanes: Vec<i32> },
+    /// Publishers announced these lanes, and we have no use for it: tell one follower of each whose sentinel we are (W12).
+    Relay(Vec<i32>),
     /// Do the heartbeat now, with what we follow and sleep on (W8).
     Beat { followed: Vec<i32>, slept_on: Vec<i32> },
-    /// Notify the followers of these keys: rows that a failed claim had locked are there again, and no insert tells.
-    Notify(Vec<i32>),
+    /// The sentinel of these keys sleeps past what is announced to it: hear their publishers ourselves.
+    Distrust(Vec<i32>),
+    /// Announce these lanes: rows that a failed claim had locked are there again, and no insert tells.
+    Announce(Vec<i32>),
     /// The dispatcher starts anew and knows nothing: let everything go and report as after a reconnect.
     Hello,
 }
@@ -93,7 +100,7 @@ pub(crate) enum Origin {
 pub(crate) enum Msg {
     /// A pool offers idle workers, or starts anew.
     Demand(Demand),
-    /// Some keys were notified: see the shared flags.
+    /// Some lanes were notified: see the shared flags.
     Woken,
     /// This process published into a lane (W11).
     Nudged(i32),
@@ -169,7 +176,7 @@ pub(crate) struct Wiring {
     pub(crate) queues: Vec<QueueFacts>,
     pub(crate) to_listener: Outlet<ToListener>,
     pub(crate) doubt: Outlet<Doubt>,
-    pub(crate) woken: Arc<WokenKeys>,
+    pub(crate) woken: Arc<WokenLanes>,
     pub(crate) address: Address<Msg>,
     pub(crate) counters: Arc<Counters>,
     /// Set when the runtime stops: a dispatcher that is restarted from then on claims nothing.
@@ -243,7 +250,7 @@ impl Actor for Dispatcher {
         let facts = state.wiring.queues.clone();
         state.adopt(facts);
         // What an earlier incarnation was told or had claimed is asked for again.
-        state.wiring.woken.take();
+        state.wiring.woken.clear();
         state.wiring.served.iter().for_each(|served| served.pool.signal(pool::Msg::Report));
         state.wiring.to_listener.send(ToListener::Hello);
         state.wiring.doubt.send(Doubt);
@@ -334,34 +341,6 @@ impl State {
         self.turn(myself, queue);
     }
 
-    fn woken(&mut self, myself: &ActorRef<Msg>) {
-        let now = Instant::now();
-        let mut touched = Vec::new();
-        for key in self.wiring.woken.take() {
-            for (queue, group) in self.by_key.get(&key).cloned().unwrap_or_default() {
-                self.wiring.counters.wakes.fetch_add(1, Ordering::Relaxed);
-                metrics::counter!("pgflow_wakes_total", "queue" => self.queues[queue].name.clone()).increment(1);
-                if self.gate(queue, group).woken(now) {
-                    self.release(queue, group);
-                }
-                touched.push(queue);
-            }
-        }
-        touched.sort_unstable();
-        touched.dedup();
-        for queue in touched {
-            self.turn(myself, queue);
-        }
-    }
-
-    fn nudged(&mut self, myself: &ActorRef<Msg>, lane: i32) {
-        for (queue, group) in self.by_key.get(&(lane % WAKE_KEYS)).cloned().unwrap_or_default() {
-            // Besides, never instead of, the trigger's check (W11): only spares the notification's way.
-            self.gate(queue, group).look();
-            self.turn(myself, queue);
-        }
-    }
-
     fn look(&mut self, myself: &ActorRef<Msg>, queue: usize) {
         self.queues[queue].timer = None;
         self.turn(myself, queue);
@@ -371,6 +350,8 @@ impl State {
         self.stopped = true;
         for queue in 0..self.queues.len() {
             for group in [Group::High, Group::Rest] {
+                // What we are told from now on we hear no more: whoever told us before we left the lists is made good by this.
+                self.gate(queue, group).take_duty();
                 self.release(queue, group);
                 self.gate(queue, group).released();
             }

@@ -8,7 +8,6 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{
     Claimed, Credits, Demand, Doubt, Group, Msg, Origin, QueueFacts, Served, State, Store, ToListener, Wiring,
-    WokenKeys,
 };
 use crate::{
     address::Address,
@@ -43,6 +42,11 @@ const LANES: [i32; 3] = [1, 2, 3];
 impl Scene {
     /// One queue with a high, a normal and a low lane, and one idle worker.
     async fn new() -> Self {
+        Self::with_lanes(LANES, 0).await
+    }
+
+    /// And so many that take only high.
+    async fn with_lanes(lanes: [i32; 3], reserved: usize) -> Self {
         let (myself, _) = Actor::spawn(None, Nobody, ()).await.expect("an actor");
         let asked = Arc::new(Mutex::new(Vec::new()));
         let target = Target::parse("postgresql://127.0.0.1:1/nowhere").expect("a URL");
@@ -53,7 +57,7 @@ impl Scene {
             name: "q".into(),
             paused: false,
             max_retries: 3,
-            lanes: LANES.iter().zip([10, 0, -10]).map(|(lane, class)| (*lane, class, false)).collect(),
+            lanes: lanes.iter().zip([10, 0, -10]).map(|(lane, class)| (*lane, class, false)).collect(),
         };
         let nowhere: Address<Doubt> = Address::default();
         let ear = asked.clone();
@@ -71,13 +75,13 @@ impl Scene {
                 Doubt
             }),
             doubt: nowhere.outlet(|doubt| doubt),
-            woken: Arc::new(WokenKeys::new()),
+            woken: Arc::default(),
             address: Address::default(),
             counters: Arc::default(),
             stopping: Arc::default(),
         });
         state.adopt(vec![facts]);
-        state.demand(&myself, Demand::Reset { queue: 0, round: 1, general: 1, reserved: 0 });
+        state.demand(&myself, Demand::Reset { queue: 0, round: 1, general: 1, reserved });
         Self { state, myself, asked }
     }
 
@@ -117,7 +121,7 @@ impl Scene {
         let mut keys = BTreeSet::new();
         loop {
             for asked in std::mem::take(&mut *self.asked.lock().expect("no panic")) {
-                if let ToListener::Arm { number, keys: asked } = asked {
+                if let ToListener::Arm { number, keys: asked, .. } = asked {
                     let held: Vec<_> = asked.iter().map(|key| (*key, Armed::Held)).collect();
                     keys.extend(asked);
                     self.state.armed(&self.myself, number, &held);
@@ -137,7 +141,7 @@ impl Scene {
         let q = &self.state.queues[0];
         assert!(q.high.asleep() && q.rest.asleep());
         let mut all = Credits::default();
-        all.reset(1, 1, 0);
+        all.reset(1, 1, usize::from(q.credits.reserved()));
         assert_eq!(q.credits, all, "every credit is back");
         keys
     }
@@ -237,4 +241,80 @@ async fn a_listener_that_starts_anew_holds_nothing() {
     // Killed and restarted by its supervisor: there is no word of its end.
     scene.state.listener_ready(&scene.myself, true);
     assert_eq!(scene.sleeps(), LANES.into(), "armed anew");
+}
+
+impl Scene {
+    /// A publisher announces these lanes, another runtime tells of those.
+    fn wakes(&mut self, announced: &[i32], told: &[i32]) {
+        for lane in announced {
+            self.state.wiring.woken.announced(*lane);
+        }
+        self.state.wiring.woken.told(told.iter().copied());
+        self.state.woken(&self.myself);
+    }
+
+    /// What was asked since.
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("no panic").drain(..).map(|asked| format!("{asked:?}")).collect()
+    }
+
+    /// Its one general worker is taken by what another told it of. It has handed over, and keeps no key.
+    async fn saturated() -> Self {
+        let mut scene = Self::new().await;
+        scene.state.listener_ready(&scene.myself, true);
+        scene.sleeps();
+        scene.wakes(&[], &[LANES[1]]);
+        scene.answer(Group::Rest, 1);
+        scene.asked();
+        scene
+    }
+}
+
+/// Fear (W12): normal has no worker left while its key stays held for high, and who sleeps on normal is not told.
+#[tokio::test]
+async fn who_has_no_worker_left_hands_over_also_where_its_key_stays_held() {
+    let mut scene = Scene::with_lanes([1, 1025, 3], 1).await;
+    scene.state.listener_ready(&scene.myself, true);
+    scene.sleeps();
+    scene.wakes(&[1025], &[]);
+    scene.answer(Group::Rest, 1);
+    assert_eq!(scene.asked(), ["HandOver { keys: [3], lanes: [1025, 3], on_duty: true }"]);
+}
+
+/// Fear (W12): what one is told of when its workers are taken is told to nobody else; or what has been told is told for ever.
+#[tokio::test]
+async fn who_is_told_and_has_no_worker_tells_the_next_once() {
+    let mut scene = Scene::saturated().await;
+    scene.wakes(&[], &[LANES[1]]);
+    assert_eq!(scene.asked(), ["HandOver { keys: [], lanes: [2, 3], on_duty: true }"]);
+    scene.state.look(&scene.myself, 0);
+    assert_eq!(scene.asked(), [""; 0]);
+}
+
+/// Fear (W12): what is announced to one that has no worker for it, or does not serve it, is dropped.
+#[tokio::test]
+async fn what_is_of_no_use_is_relayed() {
+    let mut scene = Scene::saturated().await;
+    scene.wakes(&[LANES[1]], &[]);
+    assert_eq!(scene.asked(), ["Relay([2])"]);
+    scene.wakes(&[LANES[0] + 1024], &[]);
+    assert_eq!(scene.asked(), ["Relay([1025])"]);
+}
+
+/// Fear (W5, W12): who looks by itself for a while, its key let go, wakes all the others with it; or hands over to none of them
+/// when its workers are taken.
+#[tokio::test]
+async fn who_lingers_tells_others_only_when_its_worker_is_taken() {
+    let mut scene = Scene::new().await;
+    scene.state.listener_ready(&scene.myself, true);
+    scene.sleeps();
+    for _ in 0..2 {
+        scene.wakes(&[LANES[1]], &[]);
+        scene.answer(Group::Rest, 0);
+    }
+    assert_eq!(scene.asked(), ["Linger { keys: [2, 3], lanes: [2, 3] }"]);
+    scene.wakes(&[LANES[1]], &[]);
+    scene.answer(Group::Rest, 1);
+    let over = "HandOver { keys: [], lanes: [2, 3], on_duty: true }";
+    assert!(scene.asked().iter().any(|asked| asked == over), "its worker is taken");
 }

@@ -55,7 +55,7 @@ impl State {
             match gate.step(now, demand, free, may_arm) {
                 Step::Rest => {
                     if !demand && gate.phase == Phase::Awake {
-                        // A woken follower may still hold another key of its group.
+                        // It may still hold a key of its group, or have been told of what it has no worker for.
                         self.release(queue, group);
                     }
                     break;
@@ -188,7 +188,7 @@ impl State {
                 if self.gate(queue, group).claimed(now, asked, got, complete) {
                     self.release(queue, group);
                 }
-                self.note_origin(queue, origin, got);
+                self.note_origin(queue, group, origin, got);
                 full = (got >= asked).then_some(got);
                 match group {
                     Group::High => {
@@ -211,7 +211,7 @@ impl State {
                 self.wiring.doubt.send(Doubt);
                 counter!("pgflow_claim_errors_total", "queue" => self.queues[queue].name.clone()).increment(1);
                 self.gate(queue, group).claim_failed(now);
-                self.wiring.to_listener.send(ToListener::Notify(self.keys(queue, group)));
+                self.wiring.to_listener.send(ToListener::Announce(self.queues[queue].lanes.of(group)));
                 myself.send_after(Duration::from_millis(UNCLAIMED_MS), move || Msg::Unclaimed { queue, group });
                 Vec::new()
             }
@@ -258,12 +258,13 @@ impl State {
 
     /// The model's case: another's pre-sleep scan skipped rows that our failed claim had locked. It must be told.
     pub(super) fn unclaimed(&mut self, myself: &ActorRef<Msg>, queue: usize, group: Group) {
-        self.wiring.to_listener.send(ToListener::Notify(self.keys(queue, group)));
+        self.wiring.to_listener.send(ToListener::Announce(self.queues[queue].lanes.of(group)));
         self.gate(queue, group).look();
+        self.gate(queue, group).take_duty();
         self.turn(myself, queue);
     }
 
-    fn note_origin(&self, queue: usize, origin: Origin, got: usize) {
+    fn note_origin(&self, queue: usize, group: Group, origin: Origin, got: usize) {
         let name = self.queues[queue].name.clone();
         let got = got as u64;
         match origin {
@@ -277,6 +278,7 @@ impl State {
                 tracing::error!(target: "pgflow::wake", queue = %name, rows = got, "found by heartbeat: a wake was lost");
                 self.wiring.counters.found_by_heartbeat.fetch_add(got, Ordering::Relaxed);
                 counter!("pgflow_found_by_heartbeat_total", "queue" => name).increment(got);
+                self.wiring.to_listener.send(ToListener::Distrust(self.keys(queue, group)));
             }
         }
     }

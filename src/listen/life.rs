@@ -45,10 +45,15 @@ impl Listener {
             )
             .await?;
         let mut session = limited("prepare", Session::open(&w.store, client)).await?;
-        own_pid.store(session.backend_pid().await?, Ordering::Relaxed);
-        let mut channels: Vec<String> = state.heard.iter().map(|k| self.channel(k)).collect();
-        channels.extend([self.channel(SWEEP_KEY), self.channel("ctl"), self.channel("low")]);
-        channels.push(self.channel(format_args!("probe_{}", w.session)));
+        let pid = session.backend_pid().await?;
+        own_pid.store(pid, Ordering::Relaxed);
+        let channels = [
+            self.channel(SWEEP_KEY),
+            self.channel("ctl"),
+            self.channel("low"),
+            self.channel(format_args!("probe_{}", w.session)),
+            self.channel(format_args!("to_{pid}")),
+        ];
         limited("LISTEN", session.listen(&channels)).await?;
         // The first time before any lock: on a pooled connection it would stay behind with nobody to let it go. Once proved,
         // nothing may stand between a reconnect and its liveness lock: others would take a blink for a death.
@@ -66,6 +71,8 @@ impl Listener {
         state.session = Some(session);
         state.holds = holds;
         state.held.clear();
+        state.heard.clear();
+        state.enlisted.clear();
         state.leads = false;
         state.written = Some(Instant::now());
         state.reconnect_ms = RECONNECT_MS;
@@ -97,11 +104,18 @@ impl Listener {
             let Some(what) = n.channel().strip_prefix(&prefix) else { return };
             match what.parse::<i32>() {
                 Ok(SWEEP_KEY) => w.sweep.send(Signal::Due),
-                // Our own disarm tells others, not us.
+                // After a failed claim of ours, which we repeat by ourselves.
                 Ok(_) if n.process_id() == own_pid.load(Ordering::Relaxed) => {}
                 Ok(key) => {
-                    tracing::trace!(target: "pgflow::wake", key, "woken");
-                    if w.woken.note(key) {
+                    tracing::trace!(target: "pgflow::wake", key, lane = n.payload(), "announced");
+                    // What is no lane is a forged notification.
+                    if n.payload().parse().is_ok_and(|lane| w.woken.announced(lane)) {
+                        w.dispatcher.signal(dispatch::Msg::Woken);
+                    }
+                }
+                Err(_) if what.starts_with("to_") => {
+                    tracing::trace!(target: "pgflow::wake", lanes = n.payload(), "told");
+                    if w.woken.told(n.payload().split(',').filter_map(|lane| lane.parse().ok())) {
                         w.dispatcher.signal(dispatch::Msg::Woken);
                     }
                 }

@@ -2,7 +2,7 @@
 //!
 //! A publisher that stays open keeps its key from us, and would be polled for: those behind it are silent too. An
 //! exclusive lock that is queued refuses them, so they notify. To other runtimes we look like a sentinel meanwhile,
-//! under which silent publishers are in flight: so everybody is told when a turn ends, whichever way (model:
+//! under which silent publishers are in flight: so one follower of each lane is told when a turn ends, whichever way (model:
 //! `WaiterWithoutNotify`). A turn that is granted lets the key go at once: who waits for it arms anew, by W1.
 
 use std::{
@@ -43,7 +43,7 @@ const LEAVE_MS_MAX: u64 = 2_000;
 pub(super) enum Stand {
     /// Its statement goes out: from now on publishers are refused.
     Waits,
-    /// It was granted, or gave up; everybody was told.
+    /// It was granted, or gave up; the followers were told.
     Over,
     /// The connection failed: nobody may have been told.
     Failed,
@@ -177,14 +177,17 @@ async fn turn(
     tokio::pin!(wait);
     let limit = tokio::time::sleep(Duration::from_millis(2 * TURN_MS));
     tokio::pin!(limit);
-    let told = loop {
+    loop {
         let left = async {
             leave.cancelled().await;
             tokio::time::sleep(Duration::from_millis(CANCEL_EVERY_MS)).await;
         };
         tokio::select! {
             biased;
-            done = &mut wait => break done?,
+            done = &mut wait => {
+                done?;
+                break;
+            }
             () = leave.cancelled(), if !leave.is_cancelled() => {}
             () = left => {}
             () = &mut limit => return Err(crate::Error::timeout("a turn in a key's lock queue", 2 * TURN_MS)),
@@ -192,6 +195,7 @@ async fn turn(
         if let Err(e) = target.cancel(cancel.clone()).await {
             tracing::debug!(target: "pgflow::listen", error = %e, key, "a wait was not cut");
         }
-    };
-    if told { Ok(()) } else { limited("end a turn", turn.tell()).await }
+    }
+    // The key is let go by now: whoever is refused from here on is refused by another.
+    limited("end a turn", turn.tell()).await
 }

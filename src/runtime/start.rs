@@ -17,7 +17,7 @@ use crate::{
     ahead::{RunsLow, Shelf},
     config::HEARTBEAT_WRITE_MS,
     connect::{Target, redacted},
-    dispatch::{self, Counters, Dispatcher, WAKE_KEYS, WokenKeys},
+    dispatch::{self, Counters, Dispatcher, WokenLanes},
     handler::{Lent, Registry, SETTINGS as HANDLER_SETTINGS},
     listen::{self, Health, Listener},
     migrate,
@@ -70,7 +70,7 @@ impl Start {
         let publisher = Publisher::new(store.clone(), publish_pool, &config).with_nudge(Arc::new(nudge));
         let lent = Lent { pool: handler_pool, publisher: publisher.clone(), instance: instance.clone() };
         let cut = CancellationToken::new();
-        let woken = Arc::new(WokenKeys::new());
+        let woken = Arc::new(WokenLanes::default());
         let (health, counters) = (Arc::new(Health::default()), Arc::new(Counters::default()));
         let stopping = Arc::new(AtomicBool::new(false));
 
@@ -149,7 +149,6 @@ impl Start {
                 pid: i32::try_from(std::process::id()).unwrap_or(0),
                 name_kept_ms: 3 * i64::try_from(config.heartbeat_ms.max(HEARTBEAT_WRITE_MS)).unwrap_or(i64::MAX),
             },
-            keys: keys(&facts),
             heartbeat: config.heartbeat(),
             lease_ms: i64::try_from(config.lease_ms).unwrap_or(i64::MAX),
             dispatcher: dispatcher.clone(),
@@ -265,12 +264,4 @@ fn plan(id: &str, strategy: Strategy, restarts_max: usize, children: Vec<ChildSp
         backoff_max: Duration::from_secs(5),
         children,
     }
-}
-
-/// The wake keys of all lanes served.
-fn keys(facts: &[QueueFacts]) -> Vec<i32> {
-    let mut keys: Vec<i32> = facts.iter().flat_map(|f| f.lanes.iter().map(|(lane, ..)| lane % WAKE_KEYS)).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
 }

@@ -28,7 +28,7 @@ pub use queues::{InstanceInfo, QueueInfo, QueueStats};
 pub(crate) use settle::{Failed, Judged};
 pub(crate) use trace::Facts;
 pub use trace::TraceEvent;
-pub(crate) use wake::{Armed, Beat, Heartbeat, Session, Turn};
+pub(crate) use wake::{Armed, Beat, HandOver, Heartbeat, Session, Turn};
 
 use deadpool_postgres::GenericClient;
 use tokio_postgres::{Row as PgRow, types::ToSql};
@@ -49,6 +49,7 @@ macro_rules! queries {
 }
 
 queries!(
+    announce,
     arm,
     broadcast,
     bury_addressee_gone,
@@ -60,7 +61,6 @@ queries!(
     copy_ready,
     create_queue,
     delete_queue,
-    disarm,
     drop_partitions,
     doctor,
     draw_seqs,
@@ -73,6 +73,7 @@ queries!(
     find_settled,
     first_places,
     hand_back,
+    hand_over,
     heartbeat,
     insert_ready,
     insert_ready_in,
@@ -89,7 +90,6 @@ queries!(
     new_session,
     next_due,
     notify_ctl,
-    notify_keys,
     orphans,
     park_undecodable,
     pause_queue,

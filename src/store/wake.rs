@@ -56,11 +56,32 @@ pub(crate) struct Beat {
     pub(crate) server_age_ms: f64,
 }
 
+/// What is let go, and of which lanes one of those who follow is told (W3, W12).
+#[derive(Debug, Default)]
+pub(crate) struct HandOver {
+    /// Keys whose lock is let go.
+    pub(crate) keys: Vec<i32>,
+    /// Lanes that we are enlisted for, and no longer want to be told of.
+    pub(crate) leaves: Vec<i32>,
+    /// Lanes to tell of.
+    pub(crate) lanes: Vec<i32>,
+    /// Keys of which every lane is told of, but those that we look at ourselves.
+    pub(crate) all_on: Vec<i32>,
+    pub(crate) but: Vec<i32>,
+}
+
+impl HandOver {
+    /// Nothing is let go and nobody to be told.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.leaves.is_empty() && self.lanes.is_empty() && self.all_on.is_empty()
+    }
+}
+
 /// The statements of a listener's session, prepared once per connection.
 pub(crate) struct Session {
     client: Client,
     arm: Statement,
-    disarm: Statement,
+    hand_over: Statement,
     heartbeat: Statement,
 }
 
@@ -69,9 +90,9 @@ impl Session {
     pub(crate) async fn open(store: &Store, client: Client) -> Result<Self> {
         let fail = |e| Error::database("listener: prepare", e);
         let arm = client.prepare(&store.sql.arm).await.map_err(fail)?;
-        let disarm = client.prepare(&store.sql.disarm).await.map_err(fail)?;
+        let hand_over = client.prepare(&store.sql.hand_over).await.map_err(fail)?;
         let heartbeat = client.prepare(&store.sql.heartbeat).await.map_err(fail)?;
-        Ok(Self { client, arm, disarm, heartbeat })
+        Ok(Self { client, arm, hand_over, heartbeat })
     }
 
     /// For the registration, which is a short transaction at connect.
@@ -91,10 +112,16 @@ impl Session {
         ended.map(drop).map_err(|e| Error::database("listener: end the earlier backend", e))
     }
 
-    /// W7, first step: LISTEN to these channels. One statement for all of them.
+    /// LISTEN to these channels. One statement for all of them.
     pub(crate) async fn listen(&self, channels: &[String]) -> Result<()> {
         let sql: String = channels.iter().map(|c| format!("LISTEN \"{c}\";")).collect();
         self.client.batch_execute(&sql).await.map_err(|e| Error::database("listener: LISTEN", e))
+    }
+
+    /// UNLISTEN to these channels.
+    pub(crate) async fn unlisten(&self, channels: &[String]) -> Result<()> {
+        let sql: String = channels.iter().map(|c| format!("UNLISTEN \"{c}\";")).collect();
+        self.client.batch_execute(&sql).await.map_err(|e| Error::database("listener: UNLISTEN", e))
     }
 
     /// W7, second step: the liveness lock, whose release tells everybody that this process is gone.
@@ -107,9 +134,10 @@ impl Session {
         Ok(row.get(0))
     }
 
-    /// W1, W2: tries to become sentinel of keys that we do not hold yet.
-    pub(crate) async fn arm(&self, keys: &[i32]) -> Result<Vec<(i32, Armed)>> {
-        let rows = self.client.query(&self.arm, &[&keys]).await.map_err(|e| Error::database("listener: arm", e))?;
+    /// W1, W2: tries to become sentinel of keys that we do not hold yet, and enlists for those of the lanes whose key was refused.
+    pub(crate) async fn arm(&self, keys: &[i32], lanes: &[i32]) -> Result<Vec<(i32, Armed)>> {
+        let rows =
+            self.client.query(&self.arm, &[&keys, &lanes]).await.map_err(|e| Error::database("listener: arm", e))?;
         Ok(rows
             .iter()
             .map(|r| {
@@ -123,16 +151,16 @@ impl Session {
             .collect())
     }
 
-    /// W3: lets keys go and notifies their followers, in one statement.
-    pub(crate) async fn disarm(&self, keys: &[i32]) -> Result<()> {
-        self.client.query(&self.disarm, &[&keys]).await.map_err(|e| Error::database("listener: disarm", e))?;
-        Ok(())
+    /// W3, W12: lets go, then tells one follower of each lane, in one statement. Answers each one's lanes.
+    pub(crate) async fn hand_over(&self, h: &HandOver) -> Result<Vec<Vec<i32>>> {
+        let told = self.client.query(&self.hand_over, &[&h.keys, &h.leaves, &h.lanes, &h.all_on, &h.but]).await;
+        Ok(told.map_err(|e| Error::database("listener: hand over", e))?.iter().map(|row| row.get(1)).collect())
     }
 
-    /// Tells the followers of these keys to look, holding or letting go nothing.
-    pub(crate) async fn notify(&self, store: &Store, keys: &[i32]) -> Result<()> {
-        let told = self.client.query(&store.sql.notify_keys, &[&keys]).await;
-        told.map(drop).map_err(|e| Error::database("listener: notify", e))
+    /// Announces lanes to their sentinels.
+    pub(crate) async fn announce(&self, store: &Store, lanes: &[i32]) -> Result<()> {
+        let done = self.client.query(&store.sql.announce, &[&lanes]).await;
+        done.map(drop).map_err(|e| Error::database("listener: announce", e))
     }
 
     /// W8: the one statement of an idle instance.
@@ -191,21 +219,22 @@ impl<'a> Turn<'a> {
         self.client.cancel_token()
     }
 
-    /// Waits. True: the key was ours, was let go, and everybody was told. False: the wait was over or cut, and nobody was.
-    pub(crate) async fn wait(&self) -> Result<bool> {
+    /// Waits, until the key was ours and was let go, or the wait is over or cut.
+    pub(crate) async fn wait(&self) -> Result<()> {
         match self.client.query(&self.store.sql.queue_for_key, &[&self.key]).await {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(()),
             Err(e) if [Some(&SqlState::LOCK_NOT_AVAILABLE), Some(&SqlState::QUERY_CANCELED)].contains(&e.code()) => {
-                Ok(false)
+                Ok(())
             }
             Err(e) => Err(Error::database("queue for a key", e)),
         }
     }
 
-    /// Tells everybody on the key. A cancel that comes late may hit this instead of the wait: it is said again.
+    /// Tells one follower of each lane on the key. A cancel that comes late may hit this instead of the wait: it is said again.
     pub(crate) async fn tell(&self) -> Result<()> {
+        let (none, key) = (Vec::<i32>::new(), vec![self.key]);
         loop {
-            match self.client.query(&self.store.sql.notify_keys, &[&vec![self.key]]).await {
+            match self.client.query(&self.store.sql.hand_over, &[&none, &none, &none, &key, &none]).await {
                 Ok(_) => return Ok(()),
                 Err(e) if e.code() == Some(&SqlState::QUERY_CANCELED) => {}
                 Err(e) => return Err(Error::database("end a turn in a key's lock queue", e)),

@@ -5,7 +5,9 @@ mod support;
 
 mod bursts;
 mod demand;
+mod herd;
 mod idle;
+mod relay;
 mod sentinels;
 mod told;
 

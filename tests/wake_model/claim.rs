@@ -85,7 +85,11 @@ pub(crate) fn fails(scenario: &Scenario, state: &mut State, r: usize, k: usize) 
     let gate = state.gate_mut(r, k);
     gate.scan = None;
     gate.woken = false;
-    gate.owes_notify |= !scenario.is(Variant::FailedClaimOnlyRescans);
+    let lanes = scenario.instances[r].serves & scenario.mask_of(k);
+    if !scenario.is(Variant::FailedClaimOnlyRescans) {
+        gate.owes_claim |= lanes;
+    }
+    gate.duty |= lanes;
     gate.phase = match gate.phase {
         Phase::Arming(Arm::Sentinel | Arm::WaitXip(_)) => Phase::Arming(Arm::Sentinel),
         Phase::Silent => Phase::Silent,

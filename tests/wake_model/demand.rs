@@ -62,6 +62,16 @@ impl Scenario {
         wanted.fold(0, |mask, lane| mask | bit(lane))
     }
 
+    /// The lanes of key `k`.
+    pub(crate) fn mask_of(&self, k: usize) -> Mask {
+        self.lanes_of(k).fold(0, |mask, lane| mask | bit(lane))
+    }
+
+    /// The lanes of key `k` that `r` wants.
+    pub(crate) fn wanted(&self, state: &State, r: usize, k: usize) -> Mask {
+        self.demand(state, r) & self.mask_of(k)
+    }
+
     /// Does `r` want any lane of key `k`?
     pub(crate) fn wants_key(&self, state: &State, r: usize, k: usize) -> bool {
         self.lanes_of(k).any(|lane| self.wants(state, r, lane))

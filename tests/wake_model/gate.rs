@@ -1,7 +1,7 @@
-//! W1-W3: one runtime's arming and disarming of one key.
+//! W1-W3, W12: one runtime's arming, disarming and handing over of one key.
 
 use super::model::Action;
-use super::scenario::{Channels, OnWake, Scenario};
+use super::scenario::Scenario;
 use super::state::{Arm, Phase, Scan, State, Tx, bit, has};
 use super::variants::Variant;
 
@@ -33,6 +33,12 @@ pub(crate) fn actions(scenario: &Scenario, state: &State, r: usize, k: usize, ac
             }
         }
         (Phase::Awake, None) => {}
+        (Phase::Arming(Arm::Granted), None) if online => {
+            let first = state.candidates(scenario, k, scenario.mask_of(k) & !scenario.wanted(state, r, k), Some(r));
+            actions.extend(first.into_iter().map(|first| Action::Hear(r, k, first)));
+        }
+        (Phase::Arming(Arm::Leaving), None) if online => actions.push(Action::Unlock(r, k)),
+        (Phase::Arming(Arm::Unlisted), None) if online => actions.push(Action::Enlist(r, k)),
         (Phase::Arming(Arm::Refused), None) if wants && may_arm => actions.push(Action::TryShared(r, k)),
         (Phase::Arming(Arm::WaitXip(waits)), None) if wants => {
             let open = |p| has(waits, p) && matches!(state.publishers[p], Tx::Open { .. });
@@ -44,19 +50,47 @@ pub(crate) fn actions(scenario: &Scenario, state: &State, r: usize, k: usize, ac
             actions.push(Action::Snapshot(r, k));
         }
         (Phase::Arming(Arm::Sentinel | Arm::WaitXip(_)) | Phase::Armed, None) if !wants && online => {
-            actions.push(Action::Disarm(r, k));
+            let on_key = scenario.mask_of(k);
+            let first = state.candidates(scenario, k, on_key, Some(r));
+            actions.extend(first.into_iter().map(|first| Action::Disarm(r, k, first)));
         }
         (Phase::Arming(Arm::Refused | Arm::Follower) | Phase::Silent, None) if !wants => {
             actions.push(Action::Rest(r, k));
         }
         _ => {}
     }
-    let sentinel_at_rest = gate.phase == Phase::Arming(Arm::Sentinel) && gate.scan.is_none();
-    if scenario.on_wake == OnWake::Either && sentinel_at_rest && wants && online {
-        actions.push(Action::Disarm(r, k));
+    if gate.scan.is_none() && online {
+        let gone = (gate.duty | gate.enlisted) & !scenario.wanted(state, r, k);
+        if gone != 0 && (wants || state.keys[k].holder != Some(r)) {
+            let first = state.candidates(scenario, k, gone, Some(r));
+            actions.extend(first.into_iter().map(|first| Action::HandOver(r, k, first)));
+        }
+        if gate.owes_claim != 0 || gate.owes_turn {
+            let first = state.candidates(scenario, k, scenario.mask_of(k), None);
+            actions.extend(first.into_iter().map(|first| Action::TellOwed(r, k, first)));
+        }
     }
-    if gate.owes_notify && online {
-        actions.push(Action::NotifyOwed(r, k));
+}
+
+/// W5, and a full claim: steps that a gate with demand may take at any time.
+pub(crate) fn at_will(scenario: &Scenario, state: &State, r: usize, k: usize, actions: &mut Vec<Action>) {
+    let gate = state.gate(r, k);
+    if gate.scan.is_some() || !state.runtimes[r].online() || !scenario.wants_key(state, r, k) {
+        return;
+    }
+    for first in state.candidates(scenario, k, scenario.mask_of(k), Some(r)) {
+        match gate.phase {
+            Phase::Arming(Arm::Sentinel) => {
+                if scenario.linger {
+                    actions.push(Action::Linger(r, k, first));
+                }
+                if scenario.at_will {
+                    actions.push(Action::Disarm(r, k, first));
+                }
+            }
+            Phase::Awake if gate.duty != 0 && scenario.at_will => actions.push(Action::Share(r, k, first)),
+            _ => {}
+        }
     }
 }
 
@@ -71,43 +105,143 @@ pub(crate) fn try_lock(scenario: &Scenario, state: &mut State, r: usize, k: usiz
     } else {
         state.try_exclusive(k, r)
     };
+    let wanted = scenario.wanted(state, r, k);
     let gate = state.gate_mut(r, k);
     gate.woken = false;
     gate.orphaned = 0;
     gate.phase = Phase::Arming(match granted {
         true if scenario.is(Variant::RowFlagAndXip) => Arm::WaitXip(in_flight),
-        true => Arm::Sentinel,
+        true if gate.hears || scenario.is(Variant::HeardLate) => Arm::Sentinel,
+        true => Arm::Granted,
         false if scenario.is(Variant::RefusedMeansSentinel) => Arm::Follower,
         false => Arm::Refused,
     });
-    if !granted {
+    if granted {
+        gate.duty |= wanted;
+        // Unsafe variants that have no step between the lock and the scan.
+        gate.hears |= scenario.uses_row_flag() || scenario.is(Variant::LockAndScanInOne);
+        if gate.hears && gate.phase == Phase::Arming(Arm::Granted) {
+            gate.phase = Phase::Arming(Arm::Sentinel);
+        }
+    } else {
         gate.scan = None;
+        if scenario.is(Variant::RefusedMeansSentinel) {
+            gate.enlisted |= wanted;
+        }
     }
 }
 
-/// W2: the shared try; granted, it is released in the same statement.
-pub(crate) fn try_shared(state: &mut State, r: usize, k: usize) {
-    let granted = state.shared_is_free(k);
-    state.gate_mut(r, k).phase = if granted { Phase::Silent } else { Phase::Arming(Arm::Follower) };
+/// W12: LISTEN to the publishers' channel, by whoever has the lock. Between the two nobody heard: what was published then to the
+/// lanes that are looked at is found, and of each other lane somebody is told, in a statement after the LISTEN.
+pub(crate) fn hear(scenario: &Scenario, state: &mut State, r: usize, k: usize, first: usize) {
+    let others = scenario.mask_of(k) & !scenario.wanted(state, r, k);
+    let gate = state.gate_mut(r, k);
+    gate.hears = true;
+    gate.phase = Phase::Arming(Arm::Sentinel);
+    if !scenario.is(Variant::HeardUntold) {
+        state.tell(scenario, k, others, Some(r), first);
+    }
 }
 
-/// W3: unlock and notify in one statement. The follower who hears it arms in its turn.
-pub(crate) fn disarm(scenario: &Scenario, state: &mut State, r: usize, k: usize) {
+/// W2: enlisted first, then the shared try; granted, it is released in the same statement. A follower hears publishers no more. It
+/// stays on duty until it has looked and sleeps: the sentinel need not look at what it was told of.
+pub(crate) fn try_shared(scenario: &Scenario, state: &mut State, r: usize, k: usize) {
+    let granted = state.shared_is_free(k);
+    let wanted = scenario.wanted(state, r, k);
+    let gate = state.gate_mut(r, k);
+    if granted {
+        gate.phase = Phase::Silent;
+        gate.enlisted |= wanted;
+        return;
+    }
+    gate.phase = Phase::Arming(if scenario.is(Variant::EnlistedLate) { Arm::Unlisted } else { Arm::Follower });
+    if !scenario.is(Variant::EnlistedLate) {
+        gate.enlisted |= wanted;
+    }
+    (gate.hears, gate.announced) = (false, 0);
+    if scenario.is(Variant::RefusedOffDuty) {
+        gate.duty = 0;
+    }
+}
+
+/// Unsafe variant: enlisted after the shared try was refused.
+pub(crate) fn enlist(scenario: &Scenario, state: &mut State, r: usize, k: usize) {
+    let wanted = scenario.wanted(state, r, k);
+    let gate = state.gate_mut(r, k);
+    gate.enlisted |= wanted;
+    gate.phase = Phase::Arming(Arm::Follower);
+}
+
+/// W3: unlock, then tell one of those enlisted for each lane on the key, in one statement.
+pub(crate) fn disarm(scenario: &Scenario, state: &mut State, r: usize, k: usize, first: usize) {
+    let gate = state.gate_mut(r, k);
+    gate.woken = false;
+    (gate.duty, gate.enlisted) = (0, 0);
+    let mut told = 0;
+    if !scenario.is(Variant::DisarmWithoutNotify) {
+        let lanes = if scenario.is(Variant::DisarmTellsOwnLanesOnly) { scenario.instances[r].serves } else { !0 };
+        told = state.tell(scenario, k, scenario.mask_of(k) & lanes, Some(r), first);
+    }
+    // Somebody else will hear publishers. With nobody there, it may be sentinel again soon.
+    if told != 0 || scenario.is(Variant::DisarmWithoutNotify) {
+        let gate = state.gate_mut(r, k);
+        (gate.hears, gate.announced) = (false, 0);
+    }
+    if scenario.is(Variant::ToldBeforeUnlock) {
+        state.gate_mut(r, k).phase = Phase::Arming(Arm::Leaving);
+    } else {
+        unlock(state, r, k);
+    }
+}
+
+/// The lock is let go.
+pub(crate) fn unlock(state: &mut State, r: usize, k: usize) {
     state.keys[k].flags &= !bit(r);
     if state.keys[k].holder == Some(r) {
         state.keys[k].holder = None;
     }
-    if !scenario.is(Variant::DisarmWithoutNotify) {
-        state.notify(scenario, k, Some(r));
+    state.gate_mut(r, k).phase = Phase::Awake;
+}
+
+/// W5: lets the key go to look by itself. It stays on duty for its lanes; somebody is told of the others on the key.
+pub(crate) fn linger(scenario: &Scenario, state: &mut State, r: usize, k: usize, first: usize) {
+    unlock(state, r, k);
+    let own = state.gate(r, k).duty;
+    state.gate_mut(r, k).woken = false;
+    if !scenario.is(Variant::LingerTellsNobody) {
+        state.tell(scenario, k, scenario.mask_of(k) & !own, Some(r), first);
     }
-    if let Some(max) = scenario.disarms_max {
-        state.disarms = (state.disarms + 1).min(max + 1);
+    if scenario.is(Variant::LingerOffDuty) {
+        state.gate_mut(r, k).duty = 0;
     }
+}
+
+/// W12: the demand for some lanes is gone. It is no longer one of those who may be told of them; where others sleep because of
+/// it, one of them is told.
+pub(crate) fn hand_over(scenario: &Scenario, state: &mut State, r: usize, k: usize, first: usize) {
+    let gone = !scenario.wanted(state, r, k);
+    let tells = !scenario.is(Variant::SaturationUntold);
+    leave(scenario, state, r, k, gone, first, tells);
+}
+
+/// W12: a full claim while awake: there is more than one can take.
+pub(crate) fn share(scenario: &Scenario, state: &mut State, r: usize, k: usize, first: usize) {
+    leave(scenario, state, r, k, !0, first, true);
+}
+
+fn leave(scenario: &Scenario, state: &mut State, r: usize, k: usize, lanes: u8, first: usize, tells: bool) {
+    let holds = state.keys[k].holder == Some(r);
+    let stops = state.runtimes[r].stopping && !scenario.is(Variant::StopUntold);
     let gate = state.gate_mut(r, k);
-    gate.phase = Phase::Awake;
-    gate.woken = false;
-    // It no longer listens to publishers; the notify above sends every other to scan.
-    gate.direct = 0;
+    let told = if stops { (gate.duty | gate.enlisted) & lanes } else { gate.duty & lanes };
+    gate.duty &= !lanes;
+    gate.enlisted &= !lanes;
+    if !holds {
+        (gate.hears, gate.announced) = (false, 0);
+    }
+    if tells {
+        state.tell(scenario, k, told, Some(r), first);
+    }
 }
 
 /// Demand is gone before anything was held.
@@ -134,15 +268,13 @@ pub(crate) fn wake(scenario: &Scenario, state: &mut State, r: usize, k: usize) {
         // Whoever is awake arms before it sleeps.
         Phase::Arming(_) | Phase::Awake | Phase::Silent => {}
     }
-    if gate.phase == Phase::Arming(Arm::Sentinel) && scenario.on_wake == OnWake::Disarm && gate.scan.is_none() {
-        disarm(scenario, state, r, k);
-    }
 }
 
 /// The scan is over and left nothing in doubt but what `scan` and `woken` say.
 pub(crate) fn after_scan(scenario: &Scenario, state: &mut State, r: usize, k: usize, scan: Scan) {
     let wants = scenario.wants_key(state, r, k);
-    let wants_left = scenario.demand(state, r) & scan.left != 0;
+    let wanted = scenario.wanted(state, r, k);
+    let wants_left = wanted & scan.left != 0;
     let queued = state.keys[k].waiter == Some(r);
     let gate = state.gate_mut(r, k);
     gate.scan = None;
@@ -156,8 +288,11 @@ pub(crate) fn after_scan(scenario: &Scenario, state: &mut State, r: usize, k: us
         _ => Phase::Awake,
     };
     gate.woken = false;
-    // W12: "took a full claim" is one of the three moments to relay.
-    if scenario.channels == Channels::Relayed && scan.left != 0 && state.keys[k].holder == Some(r) {
-        state.gate_mut(r, k).owes_notify = true;
+    if gate.phase == Phase::Following {
+        gate.duty &= !wanted;
+    }
+    if gate.phase == Phase::Armed {
+        gate.duty |= wanted;
+        gate.hears |= scenario.is(Variant::HeardLate);
     }
 }

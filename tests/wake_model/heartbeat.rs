@@ -1,8 +1,8 @@
 //! W8, W9: the heartbeat.
 
 use super::claim::will_see;
-use super::scenario::{Channels, Scenario};
-use super::state::{Arm, Gate, Phase, State, has};
+use super::scenario::Scenario;
+use super::state::{Arm, Phase, State, has};
 use super::variants::Variant;
 
 /// The one statement starts: its snapshot is older than all that it does.
@@ -27,8 +27,9 @@ pub(crate) fn ends(scenario: &Scenario, state: &mut State, r: usize) {
         let taken = follows && state.try_exclusive(k, r);
         let probes = follows && !scenario.is(Variant::TakeoverWithoutProbe);
         let counted = !scenario.is(Variant::HeartbeatWithoutCount) && counts(scenario, state, r, k, sees);
+        let hears = gate.hears;
         let phase = if taken {
-            Phase::Arming(Arm::Sentinel)
+            Phase::Arming(if hears { Arm::Sentinel } else { Arm::Granted })
         } else if probes && state.shared_is_free(k) {
             Phase::Silent
         } else if counted && follows {
@@ -38,12 +39,16 @@ pub(crate) fn ends(scenario: &Scenario, state: &mut State, r: usize) {
         } else {
             gate.phase
         };
-        let excused = gate.orphaned > 0 || hears_nothing(scenario, state, k);
+        let excused = gate.orphaned > 0 || dying(state, k);
+        let wanted = scenario.wanted(state, r, k);
         state.found_by_heartbeat |= phase != gate.phase && lost && !excused;
         let gate = state.gate_mut(r, k);
         gate.phase = phase;
         gate.woken = false;
         gate.orphaned = gate.orphaned.saturating_sub(1);
+        if taken {
+            gate.duty |= wanted;
+        }
     }
 }
 
@@ -62,24 +67,34 @@ fn stranded(scenario: &Scenario, state: &State, r: usize, k: usize) -> bool {
         .any(|m| !announced(scenario, state, r, m) && !others_see(scenario, state, r, m))
 }
 
-/// W12: the sentinel alone hears publishers, and it is dead, but the server has not noticed.
-pub(crate) fn hears_nothing(scenario: &Scenario, state: &State, k: usize) -> bool {
-    let dead = |holder: usize| !state.runtimes[holder].alive;
-    scenario.channels == Channels::Relayed && state.keys[k].holder.is_some_and(dead)
+/// W12: somebody on whom sleepers count is dead, but the server has not noticed.
+pub(crate) fn dying(state: &State, k: usize) -> bool {
+    (0..state.runtimes.len()).any(|r| !state.runtimes[r].alive && state.runtimes[r].session && state.counts_on(r, k))
 }
 
-/// Is a notification that leads `r` to message `m` in flight, or owed?
+/// Is a notification that leads `r`, or another with a free worker, to message `m` in flight, or owed?
 pub(crate) fn announced(scenario: &Scenario, state: &State, r: usize, m: usize) -> bool {
     let lane = scenario.publishers[m].lane;
     let k = scenario.lanes[lane].key;
-    let owed = |gate: &Gate| gate.owes_notify;
-    let direct = |gate: &Gate| scenario.channels == Channels::Relayed && has(gate.direct, lane);
+    let on_its_way = |other: usize| {
+        let gate = state.gate(other, k);
+        let heeds = state.keys[k].holder == Some(other) || scenario.wants(state, other, lane);
+        let stops = state.runtimes[other].stopping && has(gate.enlisted, lane);
+        let hands_over = (has(gate.duty, lane) || stops) && !scenario.wants(state, other, lane);
+        // Once it LISTENs, the new sentinel tells of what it does not look at.
+        let hears_soon = gate.phase == Phase::Arming(Arm::Granted);
+        hears_soon
+            || (has(gate.told, lane) && !state.runtimes[other].stopping)
+            || (has(gate.announced, lane) && heeds)
+            || hands_over
+            || has(gate.owes_claim, lane)
+            || gate.owes_turn
+    };
     state.runtimes[r].ctl
-        || state.gate(r, k).notes > 0
-        // W6: granted or timed out, the waiter notifies.
+        // W6: when its turn is over, one is told.
         || state.keys[k].waiter.is_some()
         || disarm_owed(scenario, state, k)
-        || state.runtimes.iter().any(|other| other.alive && (owed(&other.gates[k]) || direct(&other.gates[k])))
+        || (0..state.runtimes.len()).any(|other| state.runtimes[other].alive && on_its_way(other))
 }
 
 /// Is a runtime other than `r` awake, with a free worker for message `m`, and going to see it?
@@ -87,11 +102,8 @@ pub(crate) fn others_see(scenario: &Scenario, state: &State, r: usize, m: usize)
     let lane = scenario.publishers[m].lane;
     let k = scenario.lanes[lane].key;
     (0..state.runtimes.len()).any(|other| {
-        let gate = state.gate(other, k);
-        // W12: the sentinel on its way to a disarm or a relay will wake the others.
-        let relays = scenario.channels == Channels::Relayed && state.keys[k].holder == Some(other);
-        let wants = relays || scenario.wants(state, other, lane);
-        other != r && state.runtimes[other].alive && wants && will_see(gate, m)
+        let wants = scenario.wants(state, other, lane);
+        other != r && state.runtimes[other].alive && wants && will_see(state.gate(other, k), m)
     })
 }
 

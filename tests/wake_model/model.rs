@@ -28,22 +28,33 @@ pub(crate) enum Action {
     Read(usize, usize),
     ClaimCommits(usize, usize),
     ClaimFails(usize, usize),
-    /// The notify owed after a failed claim (W12: after a full one).
-    NotifyOwed(usize, usize),
-    /// W3: unlock and notify.
-    Disarm(usize, usize),
+    /// What is owed after a failed claim, or after a turn (W6), is told. Where one of several may be told, the last number says
+    /// from whom on he is looked for.
+    TellOwed(usize, usize, usize),
+    /// W12: the one who got the lock LISTENs to publishers.
+    Hear(usize, usize, usize),
+    /// Unsafe variant: enlisted late.
+    Enlist(usize, usize),
+    /// W3: unlock and tell.
+    Disarm(usize, usize, usize),
+    /// Unsafe variant: the unlock after the telling.
+    Unlock(usize, usize),
+    /// W5: lets the lock go and stays on duty.
+    Linger(usize, usize, usize),
+    /// W12: the demand for some lanes is gone.
+    HandOver(usize, usize, usize),
+    /// W12: a full claim while awake.
+    Share(usize, usize, usize),
     /// Demand is gone, and nothing is held.
     Rest(usize, usize),
-    /// A notification on `k` reaches `r`.
-    Deliver(usize, usize),
-    /// W12: a publisher's notification for one lane reaches the sentinel.
-    DeliverDirect(usize, usize, usize),
+    /// A publisher's notification for one lane reaches `r`; from whom on one is looked for if it has no use for it.
+    Announced(usize, usize, usize, usize),
+    /// W12: `r` hears that it was told of a lane.
+    Told(usize, usize, usize),
     /// W6: the second connection queues for the lock.
     QueueForLock(usize, usize),
-    /// W6: ... and is granted it.
-    Grant(usize, usize),
-    /// W6: ... or gives up.
-    LockTimeout(usize, usize),
+    /// W6: ... and is granted it, and lets it go at once, or gives up.
+    TurnOver(usize, usize),
     /// A worker becomes free.
     Finish(usize, Class),
     /// W7: lane 0 is paused or resumed.
@@ -125,25 +136,28 @@ impl Model for Scenario {
             Action::EndCommit(p) => publisher::end_commit(self, state, p),
             Action::Rollback(p) => publisher::roll_back(self, state, p),
             Action::TryLock(r, k) => gate::try_lock(self, state, r, k),
-            Action::TryShared(r, k) => gate::try_shared(state, r, k),
+            Action::TryShared(r, k) => gate::try_shared(self, state, r, k),
             Action::Snapshot(r, k) => claim::snapshot(self, state, r, k),
             Action::Read(r, k) => claim::read(self, state, r, k),
             Action::ClaimCommits(r, k) => claim::commits(self, state, r, k),
             Action::ClaimFails(r, k) => claim::fails(self, state, r, k),
-            Action::NotifyOwed(r, k) => {
-                state.gate_mut(r, k).owes_notify = false;
-                state.notify(self, k, Some(r));
-            }
-            Action::Disarm(r, k) => gate::disarm(self, state, r, k),
+            Action::TellOwed(r, k, first) => runtime::tell_owed(self, state, r, k, first),
+            Action::Hear(r, k, first) => gate::hear(self, state, r, k, first),
+            Action::Enlist(r, k) => gate::enlist(self, state, r, k),
+            Action::Disarm(r, k, first) => gate::disarm(self, state, r, k, first),
+            Action::Unlock(r, k) => gate::unlock(state, r, k),
+            Action::Linger(r, k, first) => gate::linger(self, state, r, k, first),
+            Action::HandOver(r, k, first) => gate::hand_over(self, state, r, k, first),
+            Action::Share(r, k, first) => gate::share(self, state, r, k, first),
             Action::Rest(r, k) => gate::rest(state, r, k),
-            Action::Deliver(r, k) => {
-                state.gate_mut(r, k).notes -= 1;
-                gate::wake(self, state, r, k);
+            Action::Announced(r, k, lane, first) => runtime::announced(self, state, r, k, lane, first),
+            Action::Told(r, k, lane) => runtime::told(self, state, r, k, lane),
+            Action::QueueForLock(r, k) => {
+                state.keys[k].waiter = Some(r);
+                // From now on publishers notify.
+                state.gate_mut(r, k).hears = true;
             }
-            Action::DeliverDirect(r, k, lane) => runtime::deliver_direct(self, state, r, k, lane),
-            Action::QueueForLock(r, k) => state.keys[k].waiter = Some(r),
-            Action::Grant(r, k) => runtime::grant(self, state, r, k),
-            Action::LockTimeout(r, k) => runtime::lock_timeout(self, state, r, k),
+            Action::TurnOver(r, k) => runtime::turn_over(self, state, r, k),
             Action::Finish(r, class) => claim::finish(self, state, r, class),
             Action::TogglePause => runtime::toggle_pause(self, state),
             Action::Ctl(r) => runtime::ctl(self, state, r),
@@ -158,7 +172,7 @@ impl Model for Scenario {
                 state.budget.disconnects -= 1;
                 state.end_session(self, r);
             }
-            Action::Reconnect(r) => runtime::reconnect(state, r),
+            Action::Reconnect(r) => runtime::reconnect(self, state, r),
             Action::Listen(r) => runtime::listen(self, state, r),
             Action::Beat(r) => {
                 heartbeat::starts(state, r);

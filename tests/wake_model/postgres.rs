@@ -1,11 +1,8 @@
 //! What Postgres gives: advisory locks, snapshots, notifications.
 
-use super::scenario::{Channels, Scenario};
-use super::state::{Mask, State, Tx, bit};
+use super::scenario::Scenario;
+use super::state::{Mask, Phase, State, Tx, bit, has};
 use super::variants::Variant;
-
-/// Two undelivered notifications are as good as many: each later one wakes nobody anew.
-const NOTES_MAX: u8 = 2;
 
 impl State {
     /// `pg_try_advisory_lock`: refused by any holder and by any waiter.
@@ -29,32 +26,53 @@ impl State {
         visible.fold(0, |mask, (m, _)| mask | bit(m))
     }
 
-    /// NOTIFY on the channel that every runtime of the key listens to. A committed notification
-    /// reaches the sessions which had LISTENed by then, after the commit is visible, some time.
-    pub(crate) fn notify(&mut self, scenario: &Scenario, k: usize, sender: Option<usize>) {
+    /// NOTIFY on the publishers' channel of the lane's key: heard by whoever LISTENs when it commits, and delivered after the
+    /// commit is visible, some time. Two of one lane are as good as one, which may come as late as the second.
+    pub(crate) fn announce(&mut self, scenario: &Scenario, lane: usize, sender: Option<usize>) {
+        let k = scenario.lanes[lane].key;
         for r in 0..self.runtimes.len() {
-            let own = sender == Some(r) && scenario.ignores_own;
-            let listens = self.runtimes[r].listening && self.runtimes[r].session;
-            if listens && !own && scenario.serves_key(r, k) {
-                let gate = self.gate_mut(r, k);
-                gate.notes = NOTES_MAX.min(gate.notes + 1);
+            if sender != Some(r) && self.gate(r, k).hears {
+                self.gate_mut(r, k).announced |= bit(lane);
             }
         }
     }
 
-    /// What the wake trigger's NOTIFY does once its transaction is visible.
-    pub(crate) fn notify_from_publisher(&mut self, scenario: &Scenario, lane: usize) {
-        let k = scenario.lanes[lane].key;
-        match scenario.channels {
-            Channels::Shared => self.notify(scenario, k, None),
-            Channels::Relayed => {
-                // W12: only the sentinel listens here. With no sentinel nobody hears it; who
-                // arms next scans after it began to listen.
-                if let Some(r) = self.keys[k].holder {
-                    self.gate_mut(r, k).direct |= bit(lane);
+    /// The runtimes that may be told of some of these lanes by `sender`. Nobody is as good as anybody then.
+    pub(crate) fn candidates(&self, scenario: &Scenario, k: usize, lanes: Mask, sender: Option<usize>) -> Vec<usize> {
+        let enlisted = |r: &usize| sender != Some(*r) && self.gate(*r, k).enlisted & lanes != 0;
+        let mut all: Vec<usize> = (0..self.runtimes.len()).filter(enlisted).collect();
+        if all.is_empty() || scenario.is(Variant::EverybodyTold) {
+            all = vec![0];
+        }
+        all
+    }
+
+    /// W12: tells one of those enlisted for each of these lanes: the first from `first` on, in a circle. Answers for which
+    /// lanes there was one.
+    pub(crate) fn tell(
+        &mut self,
+        scenario: &Scenario,
+        k: usize,
+        lanes: Mask,
+        sender: Option<usize>,
+        first: usize,
+    ) -> Mask {
+        let n = self.runtimes.len();
+        let mut told = 0;
+        for lane in scenario.lanes_of(k).filter(|&lane| has(lanes, lane)) {
+            for r in (first..first + n).map(|r| r % n) {
+                if sender != Some(r) && has(self.gate(r, k).enlisted, lane) {
+                    told |= bit(lane);
+                    if self.runtimes[r].listening {
+                        self.gate_mut(r, k).told |= bit(lane);
+                    }
+                    if !scenario.is(Variant::EverybodyTold) {
+                        break;
+                    }
                 }
             }
         }
+        told
     }
 
     /// ctl: heard by every runtime.
@@ -74,8 +92,8 @@ impl State {
         self.runtimes[r].ctl = false;
         self.runtimes[r].beat = None;
         for k in 0..self.keys.len() {
+            let counted_on = self.counts_on(r, k);
             let lock = &mut self.keys[k];
-            let held = lock.holder == Some(r) || lock.waiter == Some(r);
             if lock.holder == Some(r) {
                 lock.holder = None;
             }
@@ -83,12 +101,18 @@ impl State {
                 lock.waiter = None;
             }
             let gate = self.gate_mut(r, k);
-            gate.notes = 0;
-            gate.direct = 0;
-            if held {
+            (gate.hears, gate.announced, gate.enlisted, gate.told) = (false, 0, 0, 0);
+            if counted_on {
                 self.orphan(scenario, r, k);
             }
         }
+    }
+
+    /// Do others sleep on `k` because of `r`: of its lock, its turn, what it was told or has heard, or of its being about to look?
+    pub(crate) fn counts_on(&self, r: usize, k: usize) -> bool {
+        let (lock, gate) = (&self.keys[k], self.gate(r, k));
+        let holds = lock.holder == Some(r) || lock.waiter == Some(r);
+        holds || gate.told | gate.announced != 0 || gate.owes_turn || gate.phase != Phase::Following
     }
 
     /// W9: `r` held something on `k` when it ended; the next heartbeats of those who live on are

@@ -4,7 +4,7 @@ use stateright::Property;
 
 use super::claim::will_see;
 use super::heartbeat;
-use super::heartbeat::{announced, hears_nothing, others_see};
+use super::heartbeat::{announced, dying, others_see};
 use super::scenario::Scenario;
 use super::state::{Phase, State, Tx};
 
@@ -12,7 +12,7 @@ pub(crate) const NO_LOST_WAKE: &str = "W3: no runtime sleeps past a message";
 pub(crate) const NOTHING_LEFT: &str = "at rest, no message is left to a runtime that wants it";
 pub(crate) const HEARTBEAT_DRY: &str = "W9: a heartbeat finds nothing that a wake should have found";
 pub(crate) const EXCLUSIVE: &str = "W1: a sentinel excludes silent publishers";
-pub(crate) const NO_HERD: &str = "W12: voluntary disarms are bounded";
+pub(crate) const NO_HERD: &str = "W12: notifications are bounded";
 
 pub(crate) const SILENT_PUBLISH: &str = "some publisher commits silently";
 pub(crate) const NOTIFIED_PUBLISH: &str = "some publisher notifies";
@@ -30,7 +30,7 @@ pub(crate) fn all() -> Vec<Property<Scenario>> {
             state.keys.iter().all(|lock| lock.holder.is_none() || lock.shared == 0)
         }),
         Property::always(NO_HERD, |scenario: &Scenario, state: &State| {
-            scenario.disarms_max.is_none_or(|max| state.disarms <= max)
+            scenario.wakes_max.is_none_or(|max| state.wakes <= max)
         }),
         Property::sometimes(SILENT_PUBLISH, |_, state: &State| {
             let silent = |lock: &super::state::KeyLock| (0..8).any(|p| super::state::has(lock.shared, p));
@@ -76,7 +76,7 @@ fn no_lost_wake(scenario: &Scenario, state: &State) -> bool {
 fn excused(scenario: &Scenario, state: &State, r: usize, m: usize) -> bool {
     let k = scenario.key_of(m);
     let gate = state.gate(r, k);
-    !state.runtimes[r].online() || gate.orphaned > 0 || hears_nothing(scenario, state, k)
+    !state.runtimes[r].online() || gate.orphaned > 0 || dying(state, k)
 }
 
 /// When nothing is owed any more, no claimable message is left beside a free worker for it. It is

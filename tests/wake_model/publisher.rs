@@ -57,7 +57,7 @@ pub(crate) fn commit(scenario: &Scenario, state: &mut State, p: usize) {
     let lane = scenario.publishers[p].lane;
     let silent = state.publishers[p] == Tx::Open { silent: true };
     if !silent {
-        state.notify_from_publisher(scenario, lane);
+        state.announce(scenario, lane, None);
     }
     state.publishers[p] = if silent && scenario.is(Variant::UnlockBeforeVisible) {
         release(scenario, state, p);

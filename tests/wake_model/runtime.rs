@@ -4,7 +4,7 @@ use super::claim::regained;
 use super::gate;
 use super::model::Action;
 use super::scenario::{Class, Scenario};
-use super::state::{Arm, KEYS, Phase, State, has};
+use super::state::{KEYS, Phase, State, bit, has};
 use super::variants::Variant;
 
 /// Steps that runtime `r`, or the server on its behalf, owes. Returns nothing for what may but
@@ -31,16 +31,18 @@ pub(crate) fn owed(scenario: &Scenario, state: &State, r: usize, actions: &mut V
         if !scenario.serves_key(r, k) {
             continue;
         }
-        if runtime.gates[k].notes > 0 {
-            actions.push(Action::Deliver(r, k));
+        for lane in scenario.lanes_of(k) {
+            if has(runtime.gates[k].told, lane) {
+                actions.push(Action::Told(r, k, lane));
+            }
+            if has(runtime.gates[k].announced, lane) {
+                let first = state.candidates(scenario, k, bit(lane), Some(r));
+                actions.extend(first.into_iter().map(|first| Action::Announced(r, k, lane, first)));
+            }
         }
-        let direct = (0..scenario.lanes.len()).filter(|&lane| has(runtime.gates[k].direct, lane));
-        actions
-            .extend(direct.filter(|&lane| scenario.lanes[lane].key == k).map(|lane| Action::DeliverDirect(r, k, lane)));
         gate::actions(scenario, state, r, k, actions);
         if state.keys[k].waiter == Some(r) {
-            let free = state.keys[k].holder.is_none() && state.keys[k].shared == 0;
-            actions.push(if free { Action::Grant(r, k) } else { Action::LockTimeout(r, k) });
+            actions.push(Action::TurnOver(r, k));
         }
     }
 }
@@ -63,6 +65,9 @@ pub(crate) fn may_happen(scenario: &Scenario, state: &State, r: usize, actions: 
         };
         actions.extend((0..KEYS).filter(may_queue).map(|k| Action::QueueForLock(r, k)));
     }
+    for k in (0..KEYS).filter(|&k| scenario.serves_key(r, k)) {
+        gate::at_will(scenario, state, r, k, actions);
+    }
     if state.budget.stops > 0 && !runtime.stopping {
         actions.push(Action::Stop(r));
     }
@@ -82,40 +87,65 @@ fn reserved(scenario: &Scenario, state: &State, r: usize, class: Class) -> u8 {
     u8::try_from((0..state.publishers.len()).filter(taken).count()).unwrap_or(u8::MAX)
 }
 
-/// W12: a publisher's note reaches the sentinel. It scans if it wants the lane; else it relays.
-pub(crate) fn deliver_direct(scenario: &Scenario, state: &mut State, r: usize, k: usize, lane: usize) {
+/// W12: a publisher's note is heard. Whoever wants the lane looks. A sentinel, or who is taken for one (W6), and does not, tells
+/// somebody of it. Who holds the lock no longer has told when it let it go, and need not: it LISTENs no more.
+pub(crate) fn announced(scenario: &Scenario, state: &mut State, r: usize, k: usize, lane: usize, first: usize) {
+    count_wake(scenario, state);
     let wants = scenario.wants(state, r, lane);
-    let drops = scenario.is(Variant::RelayOwnLanesOnly) && !scenario.serves(r, lane);
+    let drops = (scenario.is(Variant::RelayOwnLanesOnly) && !scenario.serves(r, lane))
+        || (scenario.is(Variant::UnwantedDropped) && scenario.serves(r, lane));
+    let holds = [state.keys[k].holder, state.keys[k].waiter].contains(&Some(r)) || scenario.uses_row_flag();
     let gate = state.gate_mut(r, k);
-    gate.direct &= !(1 << lane);
+    gate.announced &= !bit(lane);
     if wants {
+        gate.duty |= bit(lane);
         gate::wake(scenario, state, r, k);
+    } else if !holds {
+        (gate.hears, gate.announced) = (false, 0);
     } else if !drops {
-        state.notify(scenario, k, Some(r));
+        state.tell(scenario, k, bit(lane), Some(r), first);
     }
 }
 
-/// W6: the second connection got the lock. Those who were refused by the waiter took it for a
-/// sentinel, while silent publishers were still in flight: they must hear of it.
-pub(crate) fn grant(scenario: &Scenario, state: &mut State, r: usize, k: usize) {
-    state.keys[k].waiter = None;
-    state.keys[k].holder = Some(r);
+/// W12: one of those who were enlisted for a lane is told of it. It is on duty for the lane: it looks and arms, or hands over. Who
+/// stops hears nothing any more: when it leaves the lists it tells somebody in any case.
+pub(crate) fn told(scenario: &Scenario, state: &mut State, r: usize, k: usize, lane: usize) {
+    count_wake(scenario, state);
+    let wants = scenario.wants(state, r, lane);
+    let heeds = !state.runtimes[r].stopping;
     let gate = state.gate_mut(r, k);
-    gate.phase = Phase::Arming(Arm::Sentinel);
-    // A scan in flight is older than the lock.
-    gate.woken = gate.scan.is_some();
-    notify_waited(scenario, state, r, k);
+    gate.told &= !bit(lane);
+    if wants || heeds {
+        gate.duty |= bit(lane);
+    }
+    if wants {
+        gate::wake(scenario, state, r, k);
+    }
 }
 
-/// W6: `lock_timeout` fires. The same holds.
-pub(crate) fn lock_timeout(scenario: &Scenario, state: &mut State, r: usize, k: usize) {
+fn count_wake(scenario: &Scenario, state: &mut State) {
+    if let Some(max) = scenario.wakes_max {
+        state.wakes = (state.wakes + 1).min(max + 1);
+    }
+}
+
+/// W6: the turn is over: granted, and let go with its statement, or given up. Those who were refused by the waiter took it for
+/// a sentinel, while silent publishers were still in flight: a later statement tells one of them for every lane.
+pub(crate) fn turn_over(scenario: &Scenario, state: &mut State, r: usize, k: usize) {
     state.keys[k].waiter = None;
-    notify_waited(scenario, state, r, k);
+    state.gate_mut(r, k).owes_turn = !scenario.is(Variant::WaiterWithoutNotify);
 }
 
-fn notify_waited(scenario: &Scenario, state: &mut State, r: usize, k: usize) {
-    if !scenario.is(Variant::WaiterWithoutNotify) {
-        state.notify(scenario, k, Some(r));
+/// What a failed claim owes: its lanes are announced as a publisher would. What a turn owes: one of those enlisted for each lane
+/// is told, on a connection of its own: its own listener is one of the others.
+pub(crate) fn tell_owed(scenario: &Scenario, state: &mut State, r: usize, k: usize, first: usize) {
+    let gate = state.gate_mut(r, k);
+    let (lanes, turn) = (std::mem::take(&mut gate.owes_claim), std::mem::take(&mut gate.owes_turn));
+    for lane in scenario.lanes_of(k).filter(|&lane| has(lanes, lane)) {
+        state.announce(scenario, lane, Some(r));
+    }
+    if turn {
+        state.tell(scenario, k, scenario.mask_of(k), None, first);
     }
 }
 
@@ -137,12 +167,13 @@ pub(crate) fn toggle_pause(scenario: &Scenario, state: &mut State) {
 }
 
 /// W7: a new session. Nothing that the gates knew counts; a claim in flight goes on on its own
-/// connection and, from here on, is one made while awake.
-pub(crate) fn reconnect(state: &mut State, r: usize) {
+/// connection and, from here on, is one made while awake. What it had been told of was lost: it is on duty for all it serves.
+pub(crate) fn reconnect(scenario: &Scenario, state: &mut State, r: usize) {
     state.runtimes[r].session = true;
-    for gate in &mut state.runtimes[r].gates {
+    for (k, gate) in state.runtimes[r].gates.iter_mut().enumerate() {
         gate.phase = Phase::Awake;
         gate.woken = false;
+        gate.duty = scenario.instances[r].serves & scenario.mask_of(k);
     }
 }
 
@@ -168,7 +199,8 @@ pub(crate) fn die(scenario: &Scenario, state: &mut State, r: usize) {
     state.budget.deaths -= 1;
     state.runtimes[r].alive = false;
     for k in 0..KEYS {
-        if std::mem::take(&mut state.gate_mut(r, k).owes_notify) && !scenario.is(Variant::ClaimerDeathUnexcused) {
+        let owed = std::mem::take(&mut state.gate_mut(r, k).owes_claim) != 0;
+        if owed && !scenario.is(Variant::ClaimerDeathUnexcused) {
             state.orphan(scenario, r, k);
         }
     }

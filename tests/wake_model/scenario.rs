@@ -1,6 +1,6 @@
 //! A scenario: who publishes what, who serves what, and what may go wrong.
 
-use super::state::{Budget, Mask, Runtime, State, Tx, bit};
+use super::state::{Budget, Gate, Mask, Runtime, State, Tx, bit};
 use super::variants::Variant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,26 +38,6 @@ pub(crate) struct Instance {
     pub(crate) high_slots: u8,
 }
 
-/// What a woken sentinel does before it scans. The design leaves both open; both must be safe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OnWake {
-    /// Keeps the lock and scans; a short claim leaves it armed.
-    StayArmed,
-    /// Disarms (with the notify) and starts again at W1.
-    Disarm,
-    /// Either, at any time.
-    Either,
-}
-
-/// Who hears a publisher (W12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Channels {
-    /// Every runtime LISTENs to the key's one channel.
-    Shared,
-    /// Publishers are heard by the sentinel alone, who relays on a second channel.
-    Relayed,
-}
-
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
@@ -66,12 +46,10 @@ pub(crate) struct Scenario {
     pub(crate) publishers: Vec<Publisher>,
     pub(crate) instances: Vec<Instance>,
     pub(crate) budget: Budget,
-    pub(crate) on_wake: OnWake,
-    pub(crate) channels: Channels,
-    /// A session drops notifications that carry its own backend's pid.
-    pub(crate) ignores_own: bool,
-    /// W5: claims without arming are possible at any time while awake.
+    /// W5: a gate may scan without arming while awake, and let its key go and stay on duty.
     pub(crate) linger: bool,
+    /// A gate may hand over at any time what it could still do, as it does after a full claim.
+    pub(crate) at_will: bool,
     /// W6: a silent runtime may queue for the lock on a second connection.
     pub(crate) queues_for_lock: bool,
     /// W8 heartbeats happen.
@@ -80,8 +58,8 @@ pub(crate) struct Scenario {
     pub(crate) beats_in_two: bool,
     /// Workers finish (else a taken message occupies its slot for ever).
     pub(crate) finishes: bool,
-    /// W12: more voluntary disarms than this are a failure.
-    pub(crate) disarms_max: Option<u8>,
+    /// W12: more notifications than this are a failure.
+    pub(crate) wakes_max: Option<u8>,
 }
 
 impl Scenario {
@@ -94,15 +72,13 @@ impl Scenario {
             publishers: Vec::new(),
             instances: Vec::new(),
             budget: Budget::default(),
-            on_wake: OnWake::StayArmed,
-            channels: Channels::Shared,
-            ignores_own: false,
             linger: false,
+            at_will: false,
             queues_for_lock: false,
             heartbeats: false,
             beats_in_two: false,
             finishes: true,
-            disarms_max: None,
+            wakes_max: None,
         }
     }
 
@@ -137,15 +113,19 @@ impl Scenario {
     }
 
     pub(crate) fn start(&self) -> State {
+        // Nothing is known of others' sleep: whoever starts is on duty for all it serves.
+        let gates = |instance: &Instance| {
+            std::array::from_fn(|k| Gate { duty: instance.serves & self.mask_of(k), ..Gate::START })
+        };
         State {
             alike: self.instances.iter().all(|instance| *instance == self.instances[0]),
             publishers: vec![Tx::Idle; self.publishers.len()],
             keys: Default::default(),
-            runtimes: vec![Runtime::START; self.instances.len()],
+            runtimes: self.instances.iter().map(|i| Runtime { gates: gates(i), ..Runtime::START }).collect(),
             paused: false,
             budget: self.budget,
             found_by_heartbeat: false,
-            disarms: 0,
+            wakes: 0,
         }
     }
 

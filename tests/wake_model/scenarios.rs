@@ -2,7 +2,7 @@
 //! them is refuted for a variant in the same one.
 
 use super::scenario::Isolation::{ReadCommitted, RepeatableRead};
-use super::scenario::{Channels, Class, Isolation, OnWake, Scenario};
+use super::scenario::{Class, Isolation, Scenario};
 
 /// Two like runtimes; one publisher has an old snapshot, and either may roll back or stay open.
 pub(crate) fn one_lane() -> Scenario {
@@ -66,21 +66,23 @@ pub(crate) fn classes_on_one_key() -> Scenario {
     classes_on_two_keys().lanes(&[(0, Class::High), (0, Class::Normal)]).with(|s| s.name = "high and normal on one key")
 }
 
-/// W5 and the freedom a woken sentinel has: anything goes at any time.
+/// W5: a sentinel may let its key go, to look by itself or to hand over.
 pub(crate) fn lingering() -> Scenario {
     one_lane().with(|s| {
         s.name = "lingering, and disarming at will";
+        s.publishers.iter_mut().for_each(|p| (p.may_roll_back, p.isolation) = (false, ReadCommitted));
         s.linger = true;
-        s.on_wake = OnWake::Either;
+        s.at_will = true;
     })
 }
 
-/// Sessions drop the notifications that carry their own pid.
-pub(crate) fn deaf_to_itself() -> Scenario {
-    one_lane().with(|s| {
-        s.name = "own notifications ignored";
-        s.ignores_own = true;
-        s.on_wake = OnWake::Either;
+/// W5 on a key shared by two targets.
+pub(crate) fn lingering_two_targets() -> Scenario {
+    two_targets().with(|s| {
+        s.name = "lingering, two targets";
+        s.publishers[1].isolation = ReadCommitted;
+        s.linger = true;
+        s.finishes = false;
     })
 }
 
@@ -90,6 +92,7 @@ pub(crate) fn queueing() -> Scenario {
         s.name = "queueing for the lock";
         s.queues_for_lock = true;
         s.publishers[1].isolation = ReadCommitted;
+        s.finishes = false;
     })
 }
 
@@ -102,6 +105,16 @@ pub(crate) fn failing_claims() -> Scenario {
     })
 }
 
+/// A claim may fail whose lane shares a key that stays held for another.
+pub(crate) fn failing_claims_of_two_classes() -> Scenario {
+    two_classes_twice().with(|s| {
+        s.name = "a claim fails, high and normal on one key";
+        // High is demand enough to keep the key held.
+        s.publishers.remove(0);
+        s.budget.claim_failures = 1;
+    })
+}
+
 /// A claim's transaction may fail, and a runtime may stop.
 pub(crate) fn stopping() -> Scenario {
     one_lane().with(|s| {
@@ -110,6 +123,14 @@ pub(crate) fn stopping() -> Scenario {
         s.budget.stops = 1;
         s.publishers[1].isolation = ReadCommitted;
         s.finishes = false;
+    })
+}
+
+/// One of three runtimes may stop, also between being told and hearing of it.
+pub(crate) fn stopping_three() -> Scenario {
+    three_runtimes().with(|s| {
+        s.name = "three runtimes, one stops";
+        s.budget.stops = 1;
     })
 }
 
@@ -166,47 +187,46 @@ pub(crate) fn disconnecting() -> Scenario {
     })
 }
 
-/// W12 with three like runtimes.
-pub(crate) fn relayed() -> Scenario {
-    three_runtimes().with(|s| {
-        s.name = "relayed";
-        s.channels = Channels::Relayed;
-    })
-}
-
-/// W12 on a key shared by two targets.
-pub(crate) fn relayed_two_targets() -> Scenario {
-    two_targets().with(|s| {
-        s.name = "relayed, two targets";
-        s.channels = Channels::Relayed;
-    })
-}
-
-/// W12 with two classes on one key: a sentinel that stays armed for high has no use for normal.
-pub(crate) fn relayed_classes() -> Scenario {
-    classes_on_one_key().runtime(&[0, 1], 1, 1).with(|s| {
-        s.name = "relayed, high and normal on one key";
-        s.channels = Channels::Relayed;
+/// W12 on a key shared by two targets, with two runtimes for each.
+pub(crate) fn two_targets_twice() -> Scenario {
+    two_targets().runtime(&[1], 1, 0).with(|s| {
+        s.name = "two targets, one with two runtimes";
+        s.publishers[1].isolation = ReadCommitted;
         s.finishes = false;
     })
 }
 
-/// W12 when the one who hears publishers dies.
-pub(crate) fn relayed_dying() -> Scenario {
-    dying_two_targets().with(|s| {
-        s.name = "relayed, a runtime dies";
-        s.channels = Channels::Relayed;
+/// W12: two messages for two runtimes, behind a sentinel that serves another lane.
+pub(crate) fn behind_a_stranger() -> Scenario {
+    two_targets_twice().with(|s| {
+        s.name = "two messages for two, behind a stranger";
+        s.publishers[0].lane = 1;
     })
 }
 
-/// W12: one message among two runtimes with workers to spare: nobody has a reason to disarm.
-pub(crate) fn herd(on_wake: OnWake) -> Scenario {
-    Scenario::new("one message, workers to spare")
+/// W12 with two classes on one key: a sentinel that stays armed for high has no use for normal.
+pub(crate) fn two_classes_twice() -> Scenario {
+    classes_on_one_key().runtime(&[0, 1], 1, 1).with(|s| {
+        s.name = "high and normal on one key, two runtimes";
+        s.finishes = false;
+    })
+}
+
+/// W12: one message among three runtimes with workers to spare.
+pub(crate) fn herd() -> Scenario {
+    Scenario::new("one message, three runtimes, workers to spare")
         .publisher(0, ReadCommitted)
         .runtime(&[0], 2, 0)
         .runtime(&[0], 2, 0)
-        .with(|s| {
-            s.on_wake = on_wake;
-            s.disarms_max = Some(3);
-        })
+        .runtime(&[0], 2, 0)
+        .with(|s| s.wakes_max = Some(1))
+}
+
+/// W12: one message among three runtimes, and whoever takes it has no worker left.
+pub(crate) fn herd_without_spare() -> Scenario {
+    herd().with(|s| {
+        s.name = "one message, three runtimes of one worker";
+        s.instances.iter_mut().for_each(|i| i.normal_slots = 1);
+        s.wakes_max = Some(3);
+    })
 }

@@ -32,8 +32,8 @@ pub(crate) struct State {
     pub(crate) budget: Budget,
     /// W9: a heartbeat found a message that a wake should have announced.
     pub(crate) found_by_heartbeat: bool,
-    /// W12: voluntary disarms so far; counted only when the scenario bounds them.
-    pub(crate) disarms: u8,
+    /// W12: notifications delivered so far; counted only when the scenario bounds them.
+    pub(crate) wakes: u8,
 }
 
 /// A publishing transaction together with the row that it inserts.
@@ -99,12 +99,20 @@ pub(crate) struct Gate {
     pub(crate) scan: Option<Scan>,
     /// Something happened since the arm statement was sent: scan again before sleeping.
     pub(crate) woken: bool,
-    /// A claim failed after others may have skipped its rows: the key must be notified.
-    pub(crate) owes_notify: bool,
-    /// Notifications on their way to this runtime (two are as good as many).
-    pub(crate) notes: u8,
-    /// W12: lanes announced on the publishers' channel, on their way to the sentinel alone.
-    pub(crate) direct: Mask,
+    /// A claim failed after others may have skipped its rows: these lanes must be announced.
+    pub(crate) owes_claim: Mask,
+    /// W6: a turn in the lock queue is over: somebody must be told of every lane on the key.
+    pub(crate) owes_turn: bool,
+    /// It LISTENs to the publishers' channel of the key.
+    pub(crate) hears: bool,
+    /// Lanes announced on that channel, on their way here.
+    pub(crate) announced: Mask,
+    /// W12: lanes that it is enlisted for: one of those who may be told of them.
+    pub(crate) enlisted: Mask,
+    /// W12: lanes that it was told of by itself, on their way here.
+    pub(crate) told: Mask,
+    /// W12: lanes whose sleepers count on this gate: it looks, and sleeps as sentinel, or hands them over.
+    pub(crate) duty: Mask,
     /// Ghost: somebody died on this key; so many heartbeats of this runtime are excused.
     pub(crate) orphaned: u8,
 }
@@ -129,12 +137,18 @@ pub(crate) enum Phase {
 pub(crate) enum Arm {
     /// W2: the exclusive try was refused, the shared try comes next.
     Refused,
+    /// It holds the lock and does not hear publishers yet: LISTEN comes next.
+    Granted,
     /// It holds the lock; the scan is due or in flight.
     Sentinel,
     /// Another holds the lock; the scan is due or in flight.
     Follower,
     /// Unsafe variant: the statement that both locks and scans has taken its snapshot.
     OneStatement,
+    /// Unsafe variant: somebody was told, the lock is let go next.
+    Leaving,
+    /// Unsafe variant: refused twice, and not enlisted yet.
+    Unlisted,
     /// Unsafe variant: the row flag is set; waits for these transactions to end, then scans.
     WaitXip(Mask),
 }
@@ -183,14 +197,25 @@ impl Hash for State {
             roles(r).hash(hasher);
         }
         self.keys.each_ref().map(|lock| lock.shared).hash(hasher);
-        (self.paused, self.found_by_heartbeat, self.disarms, self.budget).hash(hasher);
+        (self.paused, self.found_by_heartbeat, self.wakes, self.budget).hash(hasher);
         self.publishers.hash(hasher);
     }
 }
 
 impl Gate {
-    pub(crate) const START: Gate =
-        Gate { phase: Phase::Awake, scan: None, woken: false, owes_notify: false, notes: 0, direct: 0, orphaned: 0 };
+    pub(crate) const START: Gate = Gate {
+        phase: Phase::Awake,
+        scan: None,
+        woken: false,
+        owes_claim: 0,
+        owes_turn: false,
+        hears: false,
+        announced: 0,
+        enlisted: 0,
+        told: 0,
+        duty: 0,
+        orphaned: 0,
+    };
 }
 
 impl Runtime {

@@ -41,6 +41,30 @@ pub(crate) enum Variant {
     OneBeatExcused,
     /// W12: the sentinel drops what was announced for lanes which it does not serve.
     RelayOwnLanesOnly,
+    /// W12: the sentinel drops what was announced for lanes which it serves and has no worker for.
+    UnwantedDropped,
+    /// W12: no worker is left for a lane whose key stays held, or was let go while lingering, and nobody is told.
+    SaturationUntold,
+    /// W12: who stops tells only when it is on duty.
+    StopUntold,
+    /// W12: a disarm tells of the lanes that it served, and not of the others on the key.
+    DisarmTellsOwnLanesOnly,
+    /// W12: a disarm looks for followers before it unlocks.
+    ToldBeforeUnlock,
+    /// W12: a follower enlists after its shared try.
+    EnlistedLate,
+    /// W12: the new sentinel tells nobody of the lanes it does not look at, once it LISTENs.
+    HeardUntold,
+    /// W12: the new sentinel LISTENs after its scan.
+    HeardLate,
+    /// W12: who is refused by a sentinel is off duty before it has looked.
+    RefusedOffDuty,
+    /// W5: who lets a key go to linger tells nobody of the lanes that are not its own.
+    LingerTellsNobody,
+    /// W5: who lets a key go to linger does not hand over when its workers are taken.
+    LingerOffDuty,
+    /// W12: all are told where one would do.
+    EverybodyTold,
     /// Postgres: the lock is released before the commit is visible.
     UnlockBeforeVisible,
     /// Claim: locks every row it reads and takes some of them.

@@ -6,7 +6,7 @@ fn asleep(now: Instant) -> Gate {
     g.claimed(now, 4, 0, true);
     assert_eq!(g.step(now, true, true, true), Step::Arm);
     g.arming(1);
-    g.armed(now, Armed::Held, false);
+    g.armed(now, Armed::Held, true, false);
     assert_eq!(g.step(now, true, true, true), Step::Claim, "W1: the scan comes after the arm");
     g.claim_started();
     g.claimed(now, 4, 0, true);
@@ -26,9 +26,9 @@ fn sleeps_only_after_arm_then_empty_scan() {
 fn a_wake_during_a_claim_asks_for_another_look() {
     let now = Instant::now();
     let mut g = asleep(now);
-    g.woken(now);
+    g.woken(now, true);
     g.claim_started();
-    g.woken(now + Duration::from_millis(500));
+    g.woken(now + Duration::from_millis(500), true);
     g.claimed(now, 4, 1, true);
     assert_eq!(g.step(now, true, true, true), Step::Claim);
 }
@@ -39,7 +39,7 @@ fn a_woken_follower_arms_anew() {
     let now = Instant::now();
     let mut g = asleep(now);
     g.phase = Phase::Following;
-    g.woken(now);
+    g.told(now);
     g.claim_started();
     g.claimed(now, 4, 0, true);
     assert_eq!(g.step(now, true, true, true), Step::Arm);
@@ -53,8 +53,8 @@ fn a_wake_that_overtakes_a_refusal_is_not_slept_upon() {
     g.claim_started();
     g.claimed(now, 4, 0, true);
     g.arming(1);
-    g.woken(now);
-    g.armed(now, Armed::Followed, true);
+    g.told(now);
+    g.armed(now, Armed::Followed, false, true);
     g.claim_started();
     g.claimed(now, 4, 0, true);
     assert_eq!(g.step(now, true, true, true), Step::Arm);
@@ -75,7 +75,7 @@ fn silent_publishers_are_looked_for_again() {
     g.claim_started();
     g.claimed(now, 4, 0, true);
     g.arming(1);
-    g.armed(now, Armed::Silent, false);
+    g.armed(now, Armed::Silent, false, false);
     g.claim_started();
     g.claimed(now, 4, 0, true);
     let Step::At(at) = g.step(now, true, true, true) else { panic!("must look again") };
@@ -87,7 +87,7 @@ fn silent_publishers_are_looked_for_again() {
 fn a_full_claim_lets_go_and_lingers() {
     let now = Instant::now();
     let mut g = asleep(now);
-    g.woken(now);
+    g.woken(now, true);
     g.claim_started();
     assert!(g.claimed(now, 4, 4, true), "let go");
     assert_eq!(g.step(now, true, true, true), Step::Claim);
@@ -103,7 +103,7 @@ fn a_full_claim_lets_go_and_lingers() {
 fn a_failed_claim_is_repeated_after_a_pause() {
     let now = Instant::now();
     let mut g = asleep(now);
-    g.woken(now);
+    g.woken(now, true);
     g.claim_started();
     g.claim_failed(now);
     let Step::At(at) = g.step(now, true, true, true) else { panic!("must wait") };
@@ -117,7 +117,7 @@ fn queued(now: Instant, follows: bool) -> Gate {
         g.claim_started();
         g.claimed(now, 4, 0, true);
         g.arming(1);
-        g.armed(now, Armed::Queued, follows);
+        g.armed(now, Armed::Queued, false, follows);
     }
     g.claim_started();
     g.claimed(now, 4, 0, true);
@@ -131,7 +131,7 @@ fn a_wake_while_queueing_arms_anew_if_another_key_is_followed() {
     let now = Instant::now();
     for (follows, then) in [(true, Step::Arm), (false, Step::At(now + Duration::from_millis(QUEUED_MS_MAX)))] {
         let mut g = queued(now, follows);
-        g.woken(now);
+        g.told(now);
         g.claim_started();
         g.claimed(now, 4, 0, true);
         assert_eq!(g.step(now, true, true, true), then, "follows: {follows}");
@@ -148,8 +148,37 @@ fn after_a_turn_the_looks_are_frequent_again() {
     g.claimed(now, 4, 0, true);
     assert_eq!(g.step(now, true, true, true), Step::Arm);
     g.arming(2);
-    g.armed(now, Armed::Silent, false);
+    g.armed(now, Armed::Silent, false, false);
     g.claim_started();
     g.claimed(now, 4, 0, true);
     assert_eq!(g.step(now, true, true, true), Step::At(now + Duration::from_millis(SILENT_MS)));
+}
+
+/// Fear (W12): who was told and is then refused does not hand over what it cannot take, since another is sentinel, who may not
+/// serve the lane; or who sleeps behind a sentinel wakes others for nothing.
+#[test]
+fn a_follower_is_on_duty_until_it_sleeps() {
+    let now = Instant::now();
+    for full in [false, true] {
+        let mut g = Gate::default();
+        g.claim_started();
+        g.claimed(now, 4, 0, true);
+        g.arming(1);
+        g.armed(now, Armed::Followed, false, true);
+        g.claim_started();
+        assert_eq!(g.claimed(now, 4, if full { 4 } else { 3 }, true), full);
+        assert_eq!(g.hand_over(), (full, true), "full: {full}");
+        assert_eq!(g.hand_over(), (false, false), "once");
+    }
+}
+
+/// Fear (W12): a claim that failed hid rows from those who sleep, and its runtime stops without a word.
+#[test]
+fn a_failed_claim_is_handed_over() {
+    let now = Instant::now();
+    let mut g = asleep(now);
+    g.hand_over();
+    g.claim_started();
+    g.claim_failed(now);
+    assert_eq!(g.hand_over(), (true, true));
 }
