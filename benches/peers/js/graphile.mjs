@@ -17,6 +17,8 @@ export const system = {
   // One pool with as many connections as there are producers.
   async senders(url, number) {
     const pool = new pg.Pool({ connectionString: url, max: number, min: number });
+    pool.on("error", console.error);
+    pool.on("connect", (client) => client.on("error", console.error));
     const open = await Promise.all(Array.from({ length: number }, () => pool.connect()));
     open.forEach((client) => client.release());
     const utils = await makeWorkerUtils({ pgPool: pool, logger });
@@ -38,7 +40,7 @@ export const system = {
 
   async work(url, load, seen) {
     return run({
-      preset: { worker: { connectionString: url, logger, ...(load === "idle" ? idle : drain) } },
+      preset: { worker: { connectionString: url, logger, ...(load === "drain" ? drain : idle) } },
       noHandleSignals: true,
       taskList: { ball: async (payload) => seen.start(payload) },
     });

@@ -83,7 +83,7 @@ async function fill({ url, messages, bytes, batch, limit_s }) {
 
 async function single({ url, connections, seconds }) {
   const seen = new Seen(0);
-  const worker = await system.work(url, "idle", seen);
+  const worker = await system.work(url, "enqueue", seen);
   const senders = await system.senders(url, connections);
   try {
     let messages = 0;

@@ -7,14 +7,16 @@ use pgflow::devpg::{DevPg, StopMode};
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::{peer::Peer, wait};
+use crate::{peer::Peer, results::percentile, wait};
 
 /// Of every database that is made, and dropped, here.
 const PREFIX: &str = "pgflow_compare_";
 /// Set as a database's comment: what lacks it is not ours to drop.
-const MARK: &str = "made by pgflow's compare, may be dropped";
+const MARK: &str = "made by the compare program of pgflow, may be dropped";
 /// How long connections may take to be gone.
 const GONE_LIMIT: Duration = Duration::from_secs(20);
+/// Commits of which the middle one counts.
+const COMMITS: usize = 11;
 /// The server's settings when it is started here; all else stays as Postgres has it, durable.
 pub(crate) const SETTINGS: [(&str, &str); 3] =
     [("shared_buffers", "1GB"), ("max_wal_size", "4GB"), ("max_connections", "200")];
@@ -111,6 +113,19 @@ impl Arena {
         Ok(Written { wal_bytes: row.get(0), commits: row.get(1) })
     }
 
+    /// Microseconds of a small commit, the middle of a few: what the disk makes of everybody's figures at this moment.
+    pub(crate) async fn commit_us(&self) -> Result<i64> {
+        let mut samples = Vec::with_capacity(COMMITS);
+        for _ in 0..COMMITS {
+            let begun = Instant::now();
+            let sql = "SELECT pg_logical_emit_message(true, 'compare', 'a commit')";
+            self.admin.query_one(sql, &[]).await.context("commit")?;
+            samples.push(i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX));
+        }
+        samples.sort_unstable();
+        Ok(percentile(&samples, 50))
+    }
+
     /// Drops what was made, and stops the server if it was started here.
     pub(crate) async fn close(self, peers: &[Box<dyn Peer>]) -> Result<()> {
         for peer in peers {
@@ -125,7 +140,8 @@ impl Arena {
 
     fn url_of(&self, database: &str) -> Result<String> {
         // Everything up to the path, and what comes after it.
-        let scheme = self.url.find("://").map(|at| at + 3).ok_or_else(|| anyhow!("the database's address is no URL"))?;
+        let scheme =
+            self.url.find("://").map(|at| at + 3).ok_or_else(|| anyhow!("the database's address is no URL"))?;
         let path = self.url[scheme..].find('/').map_or(self.url.len(), |at| scheme + at);
         let query = self.url.find('?').unwrap_or(self.url.len());
         Ok(format!("{}/{database}{}", &self.url[..path.min(query)], &self.url[query..]))
@@ -134,7 +150,8 @@ impl Arena {
 
 /// A durable server that all systems reach alike: by TCP, since not each of their drivers takes the address of a socket.
 fn start() -> Result<(DevPg, String)> {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).context("find a free port")?;
+    let free =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).context("find a free port")?;
     let mut builder = DevPg::builder().port(Some(free.port()));
     for (name, value) in SETTINGS {
         builder = builder.setting(name, value);

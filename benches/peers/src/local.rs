@@ -103,7 +103,7 @@ impl<S: System> Peer for Local<S> {
 
     async fn single(&mut self, url: &str, connections: usize, time: Duration) -> Result<Sent> {
         let seen = Seen::backlog(0);
-        let worker = S::work(url, Load::Idle, seen.clone()).await.context("start its worker")?;
+        let worker = S::work(url, Load::Enqueue, seen.clone()).await.context("start its worker")?;
         let senders = S::senders(url, connections).await.context("connect its producers")?;
         let sent = at_once::<S>(senders, time).await;
         let handled = seen.handled().calls;

@@ -15,7 +15,10 @@ mod report;
 mod results;
 mod seen;
 
-use std::time::{Duration, Instant};
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
@@ -33,8 +36,17 @@ use crate::{
 const HUNG: Duration = Duration::from_secs(300);
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let options = Options::parse();
+async fn main() -> ExitCode {
+    match compare(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("compare: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn compare(options: Options) -> Result<()> {
     let mut peers = peers::all();
     if !options.only.is_empty() {
         peers.retain(|peer| options.only.iter().any(|part| peer.about().name.contains(part.as_str())));
@@ -65,7 +77,8 @@ async fn main() -> Result<()> {
 
 async fn rounds(arena: &mut Arena, peers: &mut [Box<dyn Peer>], options: &Options) -> Results {
     let begun = Instant::now();
-    let mut results = Results { systems: peers.iter().map(|peer| peer.about().clone()).collect(), ..Results::default() };
+    let mut results =
+        Results { systems: peers.iter().map(|peer| peer.about().clone()).collect(), ..Results::default() };
     let mut hung = Vec::new();
     let variants: Vec<Variant> = options.measures.iter().flat_map(|kind| measure::turns(*kind, options)).collect();
     for round in 1..=options.rounds {
@@ -77,6 +90,10 @@ async fn rounds(arena: &mut Arena, peers: &mut [Box<dyn Peer>], options: &Option
                 let quiet_s = Duration::try_from_secs_f64(options.quiet_s).unwrap_or_default();
                 results.turns += 1;
                 results.busy_turns += usize::from(!machine::quiet(quiet_s).await);
+                match arena.commit_us().await {
+                    Ok(commit_us) => results.commit_us.push(commit_us),
+                    Err(e) => eprintln!("before the turn of {}: {e:#}", peer.about().name),
+                }
                 let turn = measure::take(arena, peer.as_mut(), *variant, options);
                 let turn = match tokio::time::timeout(HUNG, turn).await {
                     Ok(turn) => turn,

@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 10.0)]
     pub(crate) cap_s: f64,
     /// Seconds to wait before a turn for a machine that is idle.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 1.0)]
     pub(crate) quiet_s: f64,
     /// The folder for RESULTS.md, results.svg and results.json; default: none are written.
     #[arg(long)]

@@ -19,6 +19,8 @@ pub(crate) struct About {
     pub(crate) role: Role,
     /// Settings of its worker when it waits for single messages.
     pub(crate) idle: &'static str,
+    /// What differs while many enqueue at once.
+    pub(crate) enqueue: &'static str,
     /// Settings of its worker when it works off a backlog.
     pub(crate) drain: &'static str,
     /// By what it takes many messages at once.
@@ -53,6 +55,8 @@ pub(crate) enum Role {
 pub(crate) enum Load {
     /// One message now and then.
     Idle,
+    /// Messages by many connections at once, each a transaction of its own: that it enqueues fast, rather than wakes at once.
+    Enqueue,
     /// A backlog.
     Drain,
 }

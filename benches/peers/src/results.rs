@@ -89,6 +89,8 @@ pub(crate) struct Results {
     /// Turns, and those of them that began while the machine was busy with other things.
     pub(crate) turns: usize,
     pub(crate) busy_turns: usize,
+    /// Microseconds of a small commit before each turn.
+    pub(crate) commit_us: Vec<i64>,
     pub(crate) seconds: f64,
 }
 

@@ -38,6 +38,7 @@ impl System for Apalis {
             language: "Rust",
             role: Role::Rival,
             idle: "concurrency 4, pubsub, lock_tasks(false)",
+            enqueue: "the same",
             drain: "concurrency 1,000, batch 5,000, pubsub, lock_tasks(false), parallelize(tokio::spawn)",
             bulk: "push_tasks",
             history: "kept: done jobs stay in the table",
@@ -75,7 +76,7 @@ impl System for Apalis {
         let config = Config::default().queue(QUEUE).lock_tasks(false);
         let context = WorkerContext::new("compare");
         let at_once = match load {
-            Load::Idle => 4,
+            Load::Idle | Load::Enqueue => 4,
             Load::Drain => AT_ONCE,
         };
         let config = if load == Load::Drain { config.batch_size(FETCHED) } else { config };
@@ -109,9 +110,7 @@ async fn handle(ball: Ball, seen: Data<Arc<Seen>>) -> Result<(), BoxDynError> {
 }
 
 async fn push(connection: &mut PgConnection, balls: Vec<Ball>) -> Result<()> {
-    let tasks: Vec<PgTask> = balls
-        .iter()
-        .map(|ball| Ok(TaskBuilder::new(serde_json::to_vec(ball)?).build()))
-        .collect::<Result<_>>()?;
+    let tasks: Vec<PgTask> =
+        balls.iter().map(|ball| Ok(TaskBuilder::new(serde_json::to_vec(ball)?).build())).collect::<Result<_>>()?;
     Ok(push_tasks(connection, QUEUE, tasks).await?)
 }

@@ -49,6 +49,7 @@ impl System for Awa {
             language: "Rust",
             role: Role::Rival,
             idle: "4 workers, NOTIFY, no deadline",
+            enqueue: "the same",
             drain: "512 workers, 24 connections, no deadline",
             bulk: "QueueStorage::enqueue_params_copy",
             history: "kept: until its segments rotate out, dead letters apart",
@@ -84,7 +85,11 @@ impl System for Awa {
         let jobs: Vec<InsertParams> = balls
             .iter()
             .map(|ball| {
-                Ok(InsertParams { kind: AwaBall::kind().to_owned(), args: serde_json::to_value(ball)?, opts: options() })
+                Ok(InsertParams {
+                    kind: AwaBall::kind().to_owned(),
+                    args: serde_json::to_value(ball)?,
+                    opts: options(),
+                })
             })
             .collect::<Result<_>>()?;
         sender.store.enqueue_params_copy(&sender.pool, &jobs).await?;
@@ -100,7 +105,7 @@ impl System for Awa {
 
     async fn work(url: &str, load: Load, seen: Arc<Seen>) -> Result<Self::Worker> {
         let (connections, workers) = match load {
-            Load::Idle => (10, 4),
+            Load::Idle | Load::Enqueue => (10, 4),
             Load::Drain => (24, 512),
         };
         let pool = pool(url, connections).await?;

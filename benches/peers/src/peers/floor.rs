@@ -61,6 +61,7 @@ impl System for Floor {
             language: "Rust",
             role: Role::Floor,
             idle: "INSERT with pg_notify; LISTEN; claim of 1",
+            enqueue: "the same",
             drain: "2 connections: claim of 500, then delete",
             bulk: "INSERT from unnest",
             history: "none",
@@ -105,7 +106,7 @@ impl System for Floor {
 
     async fn work(url: &str, load: Load, seen: Arc<Seen>) -> Result<Self::Worker> {
         let (readers, most) = match load {
-            Load::Idle => (1, 1),
+            Load::Idle | Load::Enqueue => (1, 1),
             Load::Drain => (READERS, CLAIMED),
         };
         let woken = Arc::new(Notify::new());

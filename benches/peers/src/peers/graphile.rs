@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use graphile_worker::{
-    Database, IntoTaskHandlerResult, JobSpec, LocalQueueConfig, Schema, TaskHandler, Worker, WorkerContext, WorkerOptions,
-    WorkerUtils,
+    Database, IntoTaskHandlerResult, JobSpec, LocalQueueConfig, Schema, TaskHandler, Worker, WorkerContext,
+    WorkerOptions, WorkerUtils,
 };
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
@@ -58,6 +58,7 @@ impl System for Graphile {
             language: "Rust",
             role: Role::Rival,
             idle: "concurrency 4, NOTIFY, no local queue",
+            enqueue: "the same",
             drain: "concurrency 64, local queue 1,000 × 2, completions batched for 5 ms, 20 connections",
             bulk: "add_jobs",
             history: "none: a finished job is deleted",
@@ -101,7 +102,7 @@ impl System for Graphile {
     }
 
     async fn work(url: &str, load: Load, seen: Arc<Seen>) -> Result<Self::Worker> {
-        let pool = pool(url, if load == Load::Idle { 8 } else { 20 }).await?;
+        let pool = pool(url, if load == Load::Drain { 20 } else { 8 }).await?;
         let options = WorkerOptions::default()
             .schema(SCHEMA)
             .define_job::<Ball>()
@@ -109,7 +110,7 @@ impl System for Graphile {
             .pg_pool(pool.clone())
             .listen_os_shutdown_signals(false);
         let options = match load {
-            Load::Idle => options.concurrency(4),
+            Load::Idle | Load::Enqueue => options.concurrency(4),
             Load::Drain => options
                 .concurrency(64)
                 .local_queue(LocalQueueConfig::default().with_size(1_000).with_queue_count(2))

@@ -33,12 +33,15 @@ impl System for Pgflow {
             language: "Rust",
             role: Role::Pgflow,
             idle: "4 workers; publisher of another program",
+            enqueue: "the same",
             drain: "32 workers",
             bulk: "publish_many",
             history: "kept: done messages for 7 days, dead letters for 30",
             killed: "none lost; tried again when its lease or its connection is gone",
-            unfinished: Some("SELECT (SELECT count(*) FROM pgflow_ready) + (SELECT count(*) FROM pgflow_active) \
-                         + (SELECT count(*) FROM pgflow_scheduled) + (SELECT count(*) FROM pgflow_parked) + (SELECT count(*) FROM pgflow_dlq)"),
+            unfinished: Some(
+                "SELECT (SELECT count(*) FROM pgflow_ready) + (SELECT count(*) FROM pgflow_active) \
+                         + (SELECT count(*) FROM pgflow_scheduled) + (SELECT count(*) FROM pgflow_parked) + (SELECT count(*) FROM pgflow_dlq)",
+            ),
             wal_messages: None,
         }
     }
@@ -74,7 +77,7 @@ impl System for Pgflow {
 
     async fn work(url: &str, load: Load, seen: Arc<Seen>) -> Result<Self::Worker> {
         let workers = match load {
-            Load::Idle => 4,
+            Load::Idle | Load::Enqueue => 4,
             Load::Drain => 32,
         };
         let queue = Queue::new(QUEUE).workers(workers);

@@ -23,6 +23,8 @@ const READERS: u32 = 4;
 const READ: i32 = 500;
 /// Messages of a read when they come one by one.
 const READ_IDLE: i32 = 4;
+/// Without one, every transaction that sends updates the same row, and takes the server's one lock of notifications.
+const THROTTLE: Duration = Duration::from_millis(250);
 /// Between two looks without a notification.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -51,6 +53,7 @@ impl System for Pgmq {
             language: "Rust",
             role: Role::Library,
             idle: "hand-written worker: enable_notify_insert without throttle, LISTEN, read_batch 4, delete_batch",
+            enqueue: "notifications throttled to one in 250 ms (its default), read_batch 500",
             drain: "hand-written worker: 4 connections, read_batch and delete_batch of 500",
             bulk: "send_batch",
             history: "none: deleted here (archive_batch would keep it)",
@@ -98,12 +101,17 @@ impl System for Pgmq {
     async fn work(url: &str, load: Load, seen: Arc<Seen>) -> Result<Self::Worker> {
         let (readers, most) = match load {
             Load::Idle => (1, READ_IDLE),
+            Load::Enqueue => (1, READ),
             Load::Drain => (READERS, READ),
         };
         // One more for the listener of each.
         let pool = pool(url, 2 * readers).await?;
         let queue = PGMQueueExt::new_with_pool(pool.clone()).await;
-        let listeners = try_join_all((0..readers).map(|_| queue.queue_insert_listener(QUEUE))).await.context("listen")?;
+        if load == Load::Enqueue {
+            queue.update_notify_insert(QUEUE, THROTTLE).await.context("throttle notifications")?;
+        }
+        let listeners =
+            try_join_all((0..readers).map(|_| queue.queue_insert_listener(QUEUE))).await.context("listen")?;
         let (stop, stopping) = watch::channel(false);
         let readers = listeners
             .into_iter()

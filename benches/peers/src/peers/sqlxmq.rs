@@ -2,11 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use serde::Deserialize;
+use anyhow::{Context as _, Result, anyhow};
 use sqlx08::{PgConnection, PgPool};
 use sqlxmq::{CurrentJob, JobBuilder, JobRunnerHandle, JobRunnerOptions};
-use tokio::process::Command;
 
 use crate::{
     local::System,
@@ -15,6 +13,8 @@ use crate::{
     seen::Seen,
 };
 
+/// The folder of its source.
+const CRATE: &str = "sqlxmq-0.6.0";
 const NAME: &str = "ball";
 /// Time until an unfinished job is taken again, since none is kept alive: longer than any turn, so that none is run twice.
 const BACKOFF: Duration = Duration::from_secs(60);
@@ -42,6 +42,7 @@ impl System for Sqlxmq {
             language: "Rust",
             role: Role::Rival,
             idle: "concurrency 4..8, NOTIFY, keep_alive off",
+            enqueue: "the same",
             drain: "concurrency 100..400, 16 connections, keep_alive off",
             bulk: "mq_insert with an array (SQL: no function in Rust)",
             history: "none: a finished job is deleted",
@@ -52,12 +53,15 @@ impl System for Sqlxmq {
     }
 
     async fn setup(url: &str) -> Result<()> {
-        let scripts = migrations().await.context("find its migrations, which the crate does not run itself")?;
+        let scripts = migrations().context("find its migrations, which the crate does not run itself")?;
         let mut one = connections(url, 1).await?;
         let connection = one.first_mut().ok_or_else(|| anyhow!("no connection"))?;
         for script in scripts {
             let sql = std::fs::read_to_string(&script).with_context(|| format!("read {}", script.display()))?;
-            sqlx08::raw_sql(&sql).execute(&mut *connection).await.with_context(|| format!("run {}", script.display()))?;
+            sqlx08::raw_sql(&sql)
+                .execute(&mut *connection)
+                .await
+                .with_context(|| format!("run {}", script.display()))?;
         }
         close(one).await
     }
@@ -85,7 +89,7 @@ impl System for Sqlxmq {
 
     async fn work(url: &str, load: Load, seen: Arc<Seen>) -> Result<Self::Worker> {
         let (connections, least, most) = match load {
-            Load::Idle => (8, 4, 8),
+            Load::Idle | Load::Enqueue => (8, 4, 8),
             Load::Drain => (16, 100, 400),
         };
         let pool = pool(url, connections).await?;
@@ -120,26 +124,14 @@ async fn handle(mut job: CurrentJob, seen: Arc<Seen>) {
 }
 
 /// The scripts in the crate's source, in their order.
-async fn migrations() -> Result<Vec<PathBuf>> {
-    #[derive(Deserialize)]
-    struct Metadata {
-        packages: Vec<Package>,
-    }
-    #[derive(Deserialize)]
-    struct Package {
-        name: String,
-        manifest_path: PathBuf,
-    }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let arguments = ["metadata", "--format-version=1", "--locked", "--offline", "--manifest-path", manifest];
-    let output = Command::new(cargo).args(arguments).output().await.context("run cargo metadata")?;
-    if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).context("read cargo metadata's answer")?;
-    let package = metadata.packages.into_iter().find(|p| p.name == "sqlxmq").ok_or_else(|| anyhow!("no such package"))?;
-    let folder = package.manifest_path.with_file_name("migrations");
+fn migrations() -> Result<Vec<PathBuf>> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).context("find cargo's folder")?;
+    let sources = home.join("registry/src");
+    let registries = std::fs::read_dir(&sources).with_context(|| format!("list {}", sources.display()))?;
+    let mut folders = registries.flatten().map(|entry| entry.path().join(CRATE).join("migrations"));
+    let folder =
+        folders.find(|folder| folder.is_dir()).with_context(|| format!("no {CRATE} in {}", sources.display()))?;
     let mut scripts = Vec::new();
     for entry in std::fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
         let path = entry?.path();

@@ -42,6 +42,7 @@ impl System for Underway {
             language: "Rust",
             role: Role::Rival,
             idle: "concurrency 4, NOTIFY",
+            enqueue: "the same",
             drain: "concurrency 16, 20 connections",
             bulk: "enqueue_multi",
             history: "kept: for 14 days, then deleted by a loop the user starts",
@@ -85,7 +86,7 @@ impl System for Underway {
 
     async fn work(url: &str, load: Load, seen: Arc<Seen>) -> Result<Self::Worker> {
         let (connections, at_once) = match load {
-            Load::Idle => (8, 4),
+            Load::Idle | Load::Enqueue => (8, 4),
             Load::Drain => (20, 16),
         };
         let pool = pool(url, connections).await?;

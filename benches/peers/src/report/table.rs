@@ -6,7 +6,7 @@ use crate::{
     machine::Machine,
     options::Options,
     peer::{About, Role},
-    results::{Measure, Results},
+    results::{Measure, Results, percentile},
 };
 
 /// The whole page.
@@ -14,7 +14,7 @@ pub(super) fn markdown(results: &Results, machine: &Machine, options: &Options, 
     let mut page = format!(
         "# pgflow beside its rivals\n\n\
          Written by `make compare` on {}; not by hand. Only ratios carry over to another machine.\n\n\
-         ![each system's share of the best]({chart})\n\n",
+         ![a panel for each measure, a bar for each system]({chart})\n\n",
         machine.date
     );
     figures(&mut page, results);
@@ -70,13 +70,17 @@ fn ratio(results: &Results, measure: Measure, among: fn(&About) -> bool) -> Stri
 fn where_measured(page: &mut String, results: &Results, machine: &Machine, options: &Options, values: &str) {
     let settings: Vec<String> = machine.settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     let gaps: Vec<String> = options.gaps.iter().map(u64::to_string).collect();
+    let mut commit_us = results.commit_us.clone();
+    commit_us.sort_unstable();
+    let commit_ms = |percent| percentile(&commit_us, percent) as f64 / 1_000.0;
     // Writing to a String cannot fail.
     let _ = write!(
         page,
         "## Where and how\n\n\
          - {}, {} cores that clients and server share, {} GiB, {}; PostgreSQL {}: {}.\n\
          - {} rounds, every system in turn in each (A B C … A B C …), every turn in a database made anew, after a checkpoint; {:.0} s \
-         in all. {} of {} turns began while less than nine tenths of the machine were idle for {} s. Every value: [{values}]({values}).\n\
+         in all. {} of {} turns began while less than nine tenths of the machine were idle for {} s. A small commit took {:.2} ms before the middle turn, {:.2} before the \
+         slowest. Every value: [{values}]({values}).\n\
          - All by TCP to this machine. Payload: JSON of about 100 bytes, for the log 300.\n\
          - Latency: from the call that enqueues to the handler's first line, {} messages one at a time, the next one {} ms after the \
          last one's start; producer and worker in one process, on connections of their own. pgflow's publisher is that of another \
@@ -99,6 +103,8 @@ fn where_measured(page: &mut String, results: &Results, machine: &Machine, optio
         results.busy_turns,
         results.turns,
         options.quiet_s,
+        commit_ms(50),
+        commit_ms(100),
         options.samples,
         gaps.join(", "),
         options.messages,
@@ -111,11 +117,11 @@ fn where_measured(page: &mut String, results: &Results, machine: &Machine, optio
 
 fn systems(page: &mut String, results: &Results) {
     page.push_str("## The systems\n\n");
-    let heads = ["in", "handled messages", "of a worker killed", "idle", "backlog", "bulk"];
+    let heads = ["in", "handled messages", "of a worker killed", "idle", "while many enqueue", "backlog", "bulk"];
     row(page, "system", &heads.map(str::to_owned));
     row(page, "---", &vec!["---".to_owned(); heads.len()]);
     for about in &results.systems {
-        let cells = [about.language, about.history, about.killed, about.idle, about.drain, about.bulk];
+        let cells = [about.language, about.history, about.killed, about.idle, about.enqueue, about.drain, about.bulk];
         row(page, about.name, &cells.map(str::to_owned));
     }
     page.push('\n');
