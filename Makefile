@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs
+.PHONY: help setup demo test lint docs compare
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,3 +23,8 @@ lint: ## Format and clippy, warnings are errors
 
 docs: ## The API's documentation, warnings are errors
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --all-features
+
+# COMPARE='--rounds 3 --only pgflow,pgmq' and the like; all flags: COMPARE=--help
+compare: setup ## pgflow beside its rivals on one durable Postgres; writes benches/RESULTS.md (about 25 minutes)
+	cd benches/peers/js && npm ci --no-audit --no-fund || echo "compare: npm has not installed the rivals in JavaScript; their rows will say so"
+	$(CARGO) run --release --locked --manifest-path benches/peers/Cargo.toml -- --out benches $(COMPARE)
