@@ -67,6 +67,11 @@ impl Arena {
         self.url_of(&database)
     }
 
+    /// Drops the turn's database, so that no autovacuum of it takes part in the turns of others.
+    pub(crate) async fn done(&self, peer: &dyn Peer) -> Result<()> {
+        self.drop_database(&database(peer.about().name)).await
+    }
+
     async fn create(&self, database: &str, template: &str) -> Result<()> {
         self.drop_database(database).await?;
         let sql = format!("CREATE DATABASE {database} TEMPLATE {template}");

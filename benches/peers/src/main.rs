@@ -56,26 +56,31 @@ async fn compare(options: Options) -> Result<()> {
     }
     let mut arena = Arena::open(options.database_url.clone()).await?;
     let machine = Machine::ask(&arena.admin).await?;
-    let results = tokio::select! {
-        results = rounds(&mut arena, &mut peers, &options) => Ok(results),
-        interrupted = tokio::signal::ctrl_c() => Err(interrupted),
+    let measured = tokio::select! {
+        results = rounds(&mut arena, &mut peers, &options, &machine) => results,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.context("wait for an interrupt").and_then(|()| bail!("interrupted in the midst of a round"))
+        }
     };
     for peer in &mut peers {
         if let Err(e) = peer.end().await {
             eprintln!("{}: {e:#}", peer.about().name);
         }
     }
-    arena.close(&peers).await?;
-    match results {
-        Ok(results) => report::write(&results, &machine, &options),
-        Err(e) => {
-            e.context("wait for an interrupt")?;
-            bail!("interrupted: nothing was written")
-        }
-    }
+    let closed = arena.close(&peers).await;
+    // First what took so long.
+    let results = measured?;
+    report::print(&results, &machine, &options)?;
+    closed
 }
 
-async fn rounds(arena: &mut Arena, peers: &mut [Box<dyn Peer>], options: &Options) -> Results {
+/// After each round all that is known is written, so that a run that is cut short leaves the rounds before.
+async fn rounds(
+    arena: &mut Arena,
+    peers: &mut [Box<dyn Peer>],
+    options: &Options,
+    machine: &Machine,
+) -> Result<Results> {
     let begun = Instant::now();
     let mut results =
         Results { systems: peers.iter().map(|peer| peer.about().clone()).collect(), ..Results::default() };
@@ -106,12 +111,17 @@ async fn rounds(arena: &mut Arena, peers: &mut [Box<dyn Peer>], options: &Option
                     // Whatever it left running must not take part in the turns of others.
                     let _ = tokio::time::timeout(HUNG, peer.stop()).await;
                 }
+                if let Err(e) = arena.done(peer.as_ref()).await {
+                    eprintln!("after the turn of {}: {e:#}", peer.about().name);
+                }
                 note(&mut results, round, peer.about().name, *variant, turn);
             }
         }
+        results.rounds = round;
+        results.seconds = begun.elapsed().as_secs_f64();
+        report::write(&results, machine, options)?;
     }
-    results.seconds = begun.elapsed().as_secs_f64();
-    results
+    Ok(results)
 }
 
 fn note(results: &mut Results, round: u16, system: &'static str, variant: Variant, turn: Result<Turn>) {

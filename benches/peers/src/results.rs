@@ -86,6 +86,8 @@ pub(crate) struct Results {
     pub(crate) systems: Vec<About>,
     pub(crate) values: Vec<Value>,
     pub(crate) incidents: Vec<Incident>,
+    /// Rounds that all systems went through.
+    pub(crate) rounds: u16,
     /// Turns, and those of them that began while the machine was busy with other things.
     pub(crate) turns: usize,
     pub(crate) busy_turns: usize,

@@ -15,17 +15,31 @@ const TABLE: &str = "RESULTS.md";
 const CHART: &str = "results.svg";
 const VALUES: &str = "results.json";
 
-/// Prints the table, or all values, and writes the files where a folder is given.
+/// Prints the table, or all values.
+pub(crate) fn print(results: &Results, machine: &Machine, options: &Options) -> Result<()> {
+    let text = if options.json { values(results, machine)? } else { page(results, machine, options) };
+    println!("{text}");
+    Ok(())
+}
+
+/// Writes the files, where a folder is given.
 pub(crate) fn write(results: &Results, machine: &Machine, options: &Options) -> Result<()> {
-    let values = json!({ "machine": machine, "results": results });
-    let values = serde_json::to_string_pretty(&values).context("write the values as JSON")?;
-    let table = table::markdown(results, machine, options, CHART, VALUES);
-    println!("{}", if options.json { &values } else { &table });
     let Some(folder) = &options.out else { return Ok(()) };
-    for (name, text) in [(TABLE, table), (CHART, chart::svg(results)), (VALUES, values + "\n")] {
+    let files =
+        [(TABLE, page(results, machine, options)), (CHART, chart::svg(results)), (VALUES, values(results, machine)?)];
+    for (name, text) in files {
         let path = folder.join(name);
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         eprintln!("wrote {}", path.display());
     }
     Ok(())
+}
+
+fn page(results: &Results, machine: &Machine, options: &Options) -> String {
+    table::markdown(results, machine, options, CHART, VALUES)
+}
+
+fn values(results: &Results, machine: &Machine) -> Result<String> {
+    let values = json!({ "machine": machine, "results": results });
+    Ok(serde_json::to_string_pretty(&values).context("write the values as JSON")? + "\n")
 }

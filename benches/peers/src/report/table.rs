@@ -98,7 +98,7 @@ fn where_measured(page: &mut String, results: &Results, machine: &Machine, optio
         machine.system,
         machine.server,
         settings.join(", "),
-        options.rounds,
+        results.rounds,
         results.seconds,
         results.busy_turns,
         results.turns,
@@ -132,10 +132,19 @@ fn incidents(page: &mut String, results: &Results) {
         return;
     }
     page.push_str("## What went otherwise\n\n");
+    let mut told: Vec<(&str, &str)> = Vec::new();
     for incident in &results.incidents {
+        let this = (incident.system, incident.what.as_str());
+        if told.contains(&this) {
+            continue;
+        }
+        told.push(this);
+        let same = results.incidents.iter().filter(|other| (other.system, other.what.as_str()) == this);
+        let rounds: Vec<String> = same.map(|other| other.round.to_string()).collect();
         let what = incident.what.replace('\n', " ");
         let failed = if incident.failed { "**failed:** " } else { "" };
-        let _ = writeln!(page, "- {}, round {}: {failed}{what}", incident.system, incident.round);
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "- {}, round {}: {failed}{what}", incident.system, rounds.join(", "));
     }
 }
 
