@@ -98,6 +98,19 @@ fn a_full_claim_lets_go_and_lingers() {
     assert_eq!(g.step(later, true, true, true), Step::Arm);
 }
 
+/// Fear (W5): a message that comes 4 ms after another waits for the next look; or a flood notifies with every publish.
+#[test]
+fn only_wakes_in_quick_succession_let_go() {
+    let now = Instant::now();
+    for (apart_ms, lets_go) in [(QUICK_WAKES_MS, false), (QUICK_WAKES_MS - 1, true)] {
+        let mut g = asleep(now);
+        assert!(!g.woken(now, true));
+        g.claim_started();
+        assert!(!g.claimed(now, 4, 1, true));
+        assert_eq!(g.woken(now + Duration::from_millis(apart_ms), true), lets_go, "{apart_ms} ms");
+    }
+}
+
 /// Fear: a failed claim leaves rows unlooked for, or is repeated without pause.
 #[test]
 fn a_failed_claim_is_repeated_after_a_pause() {
