@@ -31,8 +31,15 @@ async fn serving(db: &TestDb, name: &str, seen: &std::sync::Arc<Seen>) -> Runtim
     probing_queue(config(&db.url(), name), Queue::new("probe").workers(WORKERS).high_reserve(false), seen).await
 }
 
-async fn publish(runtime: &Runtime, n: std::ops::Range<i64>, act: Act) {
-    let many: Vec<Probe> = n.map(|n| Probe::act(n, act.clone())).collect();
+async fn publish(runtime: &Runtime, n: i64, act: Act) {
+    let many: Vec<Probe> = (0..n).map(|n| Probe::act(n, act.clone())).collect();
+    runtime.publisher().publish_many(&many).await.unwrap();
+}
+
+/// Quick ones for longer than a pace is remembered, and slow ones behind them, all at once: so the slow ones find some claimed ahead.
+async fn publish_quick_then_slow(runtime: &Runtime) {
+    let quick = (0..5_000).map(Probe::new);
+    let many: Vec<Probe> = quick.chain((0..100).map(|n| Probe::act(n, Act::Wait))).collect();
     runtime.publisher().publish_many(&many).await.unwrap();
 }
 
@@ -60,8 +67,7 @@ async fn what_waits_behind_slow_ones_goes_to_another_instance() {
         assert!(round < ROUNDS_MAX, "nothing was ever claimed ahead");
         slow.close();
         // Alone, so that it finds its pace before it comes to the slow ones.
-        publish(&a, 0..2_000, Act::Done).await;
-        publish(&a, 0..100, Act::Wait).await;
+        publish_quick_then_slow(&a).await;
         eventually(SOON, || async { slow.running() == WORKERS }).await;
         let b = serving(&db, "b", &quick).await;
         // Whatever "a" had claimed besides what its workers are at, "b" gets: nothing else ends while those wait.
@@ -99,7 +105,7 @@ async fn a_pause_and_a_stop_hand_back_what_waits() {
         for round in 0.. {
             assert!(round < ROUNDS_MAX, "nothing was ever claimed ahead");
             let (before, events) = (seen.count(), handed_back(&client).await);
-            publish(&a, 0..2_000, Act::Done).await;
+            publish(&a, 2_000, Act::Done).await;
             eventually(SOON, || async { seen.count() > before + 500 }).await;
             if stop {
                 a.stop(SOON).await.unwrap();
@@ -130,8 +136,7 @@ async fn high_starts_at_once_beside_what_waits() {
         assert!(round <= ROUNDS_MAX as i64, "nothing was ever claimed ahead");
         seen.close();
         let events = handed_back(&client).await;
-        publish(&a, 0..500, Act::Done).await;
-        publish(&a, 0..100, Act::Wait).await;
+        publish_quick_then_slow(&a).await;
         eventually(SOON, || async { seen.running() == WORKERS }).await;
         a.publisher().send(Probe::new(-round).out().priority(Priority::High)).await.unwrap();
         // None of those ends before the gate is opened.
