@@ -5,6 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 // Libraries may print; stdout is for answers.
 console.log = console.error;
+// A connection that fails in the background is told, but must not end the turns to come.
+process.on("uncaughtException", console.error);
 
 const { system } = await import(`./${process.argv[2]}.mjs`);
 

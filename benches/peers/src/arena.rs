@@ -69,7 +69,10 @@ impl Arena {
 
     /// Drops the turn's database, so that no autovacuum of it takes part in the turns of others.
     pub(crate) async fn done(&self, peer: &dyn Peer) -> Result<()> {
-        self.drop_database(&database(peer.about().name)).await
+        let database = database(peer.about().name);
+        // Some say that they have ended before their connections have; cut off, they take it for a failure.
+        let gone = self.gone(&database).await;
+        self.drop_database(&database).await.and(gone)
     }
 
     async fn create(&self, database: &str, template: &str) -> Result<()> {

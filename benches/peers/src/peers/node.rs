@@ -82,6 +82,10 @@ struct Answer {
 
 impl Node {
     async fn ask<T: DeserializeOwned>(&mut self, request: Value) -> Result<T> {
+        // One that died has failed one turn, not those to come.
+        if self.program.as_mut().is_some_and(|program| !matches!(program.child.try_wait(), Ok(None))) {
+            self.program = None;
+        }
         let program = match &mut self.program {
             Some(program) => program,
             none => none.insert(Program::start(self.script)?),
