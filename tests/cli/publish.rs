@@ -29,6 +29,7 @@ async fn every_option_arrives() {
     run(&url, &["publish", "mail", "--delay", "1h", "--file", file.to_str().expect("UTF-8")]).ok();
     std::fs::remove_file(file).expect("it is ours");
     run_with(&url, &["publish", "mail", "--file", "-", "--headers", "{\"trace\": 7}"], "[1]").ok();
+    run_with(&url, &["publish", "mail", "-"], "[2]").ok();
     let client = db.client().await;
     let rows = query_text(
         &client,
@@ -40,6 +41,7 @@ async fn every_option_arrives() {
         r#"typed|0|k|east|pending|{"type": "typed"}"#,
         r#"mail|0|scheduled|{"from": "file"}"#,
         r#"mail|0|pending|[1]|{"trace": 7}"#,
+        "mail|0|pending|[2]",
     ];
     assert_eq!(rows, expected);
 }

@@ -187,7 +187,7 @@ pub(crate) enum QueueCommand {
 #[derive(Debug, Args)]
 pub(crate) struct Publish {
     pub(crate) queue: String,
-    /// The payload, JSON; without it and without --file it is read from stdin
+    /// The payload, JSON; as -, or without it and without --file, it is read from stdin
     #[arg(conflicts_with_all = ["file", "ndjson"])]
     pub(crate) payload: Option<String>,
     /// What the message is; handlers are chosen by it [default: the payload's "type", else the queue's name]

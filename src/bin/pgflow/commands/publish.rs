@@ -43,7 +43,7 @@ fn published<'a>(receipt: Receipt, queue_name: &'a str, kind: &'a str) -> Publis
 
 /// The one payload.
 fn payload(publish: &Publish) -> Result<String, Fault> {
-    if let Some(text) = &publish.payload {
+    if let Some(text) = publish.payload.as_ref().filter(|text| *text != "-") {
         return Ok(text.clone());
     }
     let mut text = String::new();
