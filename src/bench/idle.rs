@@ -13,6 +13,8 @@ use crate::{Admin, AnyHandler, Context, Error, Failure, Result, connect};
 
 /// A backend that falls idle reports what it has counted within 10 s: the start's statements are not ours.
 const COUNTED_AFTER: Duration = Duration::from_secs(12);
+/// One heartbeat at the least has seen what waits.
+const SEEN_AFTER: Duration = Duration::from_secs(2);
 /// Ticks of a second in `/proc/self/stat`: 100 on every architecture that Linux shows to programs.
 const TICKS_PER_S: f64 = 100.0;
 
@@ -60,8 +62,7 @@ async fn measure(url: &str, arena: &Arena, options: &IdleOptions) -> Result<Vec<
         let admin = Admin::connect(&arena.config).await?;
         admin.pause_queue(QUEUE).await?;
         drain::fill(arena, &Shape::PLAIN, options.pending).await?;
-        // One heartbeat that sees them, at the least.
-        sleep(Duration::from_secs(2)).await;
+        sleep(SEEN_AFTER).await;
         rss_pending.push(Round::new(Amount::cost(rss_mib()?), Amount::cost(loaded)));
         runtime.stop(STOP).await?;
         admin.resume_queue(QUEUE).await?;
