@@ -25,6 +25,16 @@ const FLOOR_BATCH: i32 = 256;
 const EFFECT: &str = "INSERT INTO {schema}.bench_effects DEFAULT VALUES";
 const FLOOR_EFFECT: &str = "INSERT INTO {floor}.bench_effects DEFAULT VALUES";
 
+/// How the floor sends a message's four statements.
+#[derive(Clone, Copy)]
+pub(super) enum Sent {
+    /// All together, as nobody can who looks at an answer.
+    AtOnce,
+    /// BEGIN, the effect, and settle with COMMIT, each after the answer to the one before, as a handler must: one that sent its
+    /// effect behind a BEGIN that failed would have it committed by itself.
+    InTurn,
+}
+
 /// Makes the tables that the effects go to.
 pub(super) async fn prepare(arena: &Arena) -> Result<()> {
     let at = "at timestamptz NOT NULL DEFAULT clock_timestamp()";
@@ -52,7 +62,7 @@ pub(super) async fn own(arena: &Arena, workers: usize, messages: usize) -> Resul
 }
 
 /// Seconds until the floor has done the same: one connection claims batches, the others take message by message.
-pub(super) async fn floor(arena: &Arena, workers: usize, messages: usize) -> Result<f64> {
+pub(super) async fn floor(arena: &Arena, workers: usize, messages: usize, sent: Sent) -> Result<f64> {
     let (floor, effect) = (&arena.floor, filled(FLOOR_EFFECT));
     let claimer = floor.connect(false).await?;
     let connections = try_join_all((0..workers.min(CONNECTIONS_MAX)).map(|_| floor.connect(false))).await?;
@@ -69,7 +79,10 @@ pub(super) async fn floor(arena: &Arena, workers: usize, messages: usize) -> Res
     let (begun, settled) = (Instant::now(), AtomicUsize::new(0));
     try_join_all(connections.iter().map(async |c| {
         while let Some(claimed) = next().await? {
-            floor.settle_with(c, &effect, claimed).await?;
+            match sent {
+                Sent::AtOnce => floor.settle_with(c, &effect, claimed).await?,
+                Sent::InTurn => floor.settle_after(c, &effect, claimed).await?,
+            }
             settled.fetch_add(1, Ordering::Relaxed);
         }
         Ok::<_, Error>(())

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use futures_util::future::try_join4;
+use futures_util::future::{try_join, try_join4};
 use tokio_postgres::{
     Client, Row, Statement,
     binary_copy::BinaryCopyInWriter,
@@ -145,16 +145,22 @@ impl Floor {
         Ok(())
     }
 
-    /// Settles a claimed message as done in one transaction with this statement.
-    ///
-    /// Two round trips: what can be sent without an answer is, in this order; only COMMIT needs to know that the claim was ours.
+    /// Settles a claimed message as done in one transaction with this statement, all sent at once.
     pub(super) async fn settle_with(&self, c: &Prepared, statement: &str, (id, token): (i64, i64)) -> Result<()> {
         let keys: [&(dyn ToSql + Sync); 4] = [&id, &token, &None::<i32>, &None::<&str>];
-        let begin = c.client.batch_execute("BEGIN");
-        let effect = c.client.batch_execute(statement);
+        let (begin, effect) = (c.client.batch_execute("BEGIN"), c.client.batch_execute(statement));
         let settled = c.client.query(&c.settle_one, &keys);
-        // All at once: who settles what is not its own is told by the server, which then rolls back.
+        // Who settles what is not its own is told by the server, which then rolls back.
         try_join4(begin, effect, settled, c.client.batch_execute("COMMIT")).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// The same in three round trips: what does not depend on an answer is sent with what comes before it.
+    pub(super) async fn settle_after(&self, c: &Prepared, statement: &str, (id, token): (i64, i64)) -> Result<()> {
+        c.client.batch_execute("BEGIN").await.map_err(failed)?;
+        c.client.batch_execute(statement).await.map_err(failed)?;
+        let keys: [&(dyn ToSql + Sync); 4] = [&id, &token, &None::<i32>, &None::<&str>];
+        try_join(c.client.query(&c.settle_one, &keys), c.client.batch_execute("COMMIT")).await.map_err(failed)?;
         Ok(())
     }
 }

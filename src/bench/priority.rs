@@ -42,8 +42,9 @@ impl Default for PriorityOptions {
 /// Measures from an urgent message's publish to its handler's start.
 ///
 /// `high_at_rest`: nothing else is there. `high_under_load`: so many normal messages wait, all workers are busy, and publishers send
-/// more. The floor of both is that of [`super::latency`], at rest. `high_under_load_to_rest`: the busy instance beside the idle one
-/// of the same round, which stands in the floor's place.
+/// more. The floor of both is that of [`super::latency`]; under load the same publishers send meanwhile, which the processors and the
+/// log are shared with. `high_under_load_to_rest`: the busy instance beside the idle one of the same round, which stands in the
+/// floor's place.
 ///
 /// # Errors
 /// When the database fails, or a message takes over 20 s.
@@ -60,16 +61,16 @@ async fn measure(arena: &Arena, options: &PriorityOptions) -> Result<Vec<Figure>
         let idle =
             served(arena, options, async |starts| paced(&urgent, starts, (options.samples, GAP), Priority::High).await)
                 .await?;
+        let mut raw = Raw::open(arena).await?;
+        let busy_floor = flooded(&normal, options, raw.paced(options.samples, GAP)).await?;
+        arena.empty().await?;
         drain::fill(arena, &Shape::PLAIN, options.pending).await?;
         let busy = served(arena, options, async |starts| {
-            tokio::select! {
-                turn = paced(&urgent, starts, (options.samples, GAP), Priority::High) => turn,
-                broken = flood(&normal, options.publishers) => Err(broken),
-            }
+            flooded(&normal, options, paced(&urgent, starts, (options.samples, GAP), Priority::High)).await
         })
         .await?;
         rest.push(Round::new(idle.from_call, floor.from_call));
-        load.push(Round::new(busy.from_call, floor.from_call));
+        load.push(Round::new(busy.from_call, busy_floor.from_call));
         beside.push(Round::new(busy.from_call, idle.from_call));
         arena.empty().await?;
     }
@@ -109,6 +110,18 @@ impl AnyHandler for Busy {
             tokio::time::sleep(self.handling).await;
         }
         Ok(())
+    }
+}
+
+/// Measures while publishers send normal messages.
+async fn flooded<T>(
+    normal: &Publisher,
+    options: &PriorityOptions,
+    measure: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        measured = measure => measured,
+        broken = flood(normal, options.publishers) => Err(broken),
     }
 }
 

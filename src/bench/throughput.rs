@@ -3,7 +3,7 @@
 use super::{
     arena::Arena,
     drain::{self, Shape},
-    exactly_once,
+    exactly_once::{self, Sent},
     report::{Amount, Figure, Report, Round},
 };
 use crate::{Error, Result};
@@ -46,7 +46,8 @@ impl Default for ThroughputOptions {
 ///
 /// `drain_exactly_once`: a fifth of the messages, and each handler inserts a row through its [`crate::Context::transaction`]. The floor:
 /// one connection claims 256 at a time; others, as many as our handlers have, take BEGIN, the same insert, settle and COMMIT for
-/// each message, all sent at once.
+/// each message, all sent at once. `drain_exactly_once_in_turn`: once more, beside a floor that waits for the answers to BEGIN and to
+/// the insert, as a handler must.
 ///
 /// # Errors
 /// A number that is 0; when the database fails, or a turn takes over ten minutes.
@@ -62,7 +63,8 @@ async fn measure(arena: &Arena, options: &ThroughputOptions) -> Result<Vec<Figur
     exactly_once::prepare(arena).await?;
     let turns = turns(options);
     let mut drained: Vec<Vec<Round>> = vec![Vec::new(); turns.len()];
-    let mut exactly_once = Vec::new();
+    let once = [("drain_exactly_once", Sent::AtOnce), ("drain_exactly_once_in_turn", Sent::InTurn)];
+    let mut exactly_once = once.map(|_| Vec::new());
     for n in 0..options.rounds {
         for ((_, shape), rounds) in turns.iter().zip(&mut drained) {
             let messages = options.messages.min((TURN_BYTES_MAX / shape.bytes).max(1));
@@ -70,12 +72,14 @@ async fn measure(arena: &Arena, options: &ThroughputOptions) -> Result<Vec<Figur
             rounds.push(beside(arena, n, shape, messages, own, || drain::floor(arena, shape, messages)).await?);
         }
         let messages = options.messages.div_ceil(EXACTLY_ONCE_PART);
-        let own = || exactly_once::own(arena, options.workers, messages);
-        let floor = || exactly_once::floor(arena, options.workers, messages);
-        exactly_once.push(beside(arena, n, &Shape::PLAIN, messages, own, floor).await?);
+        for ((_, sent), rounds) in once.into_iter().zip(&mut exactly_once) {
+            let own = || exactly_once::own(arena, options.workers, messages);
+            let floor = || exactly_once::floor(arena, options.workers, messages, sent);
+            rounds.push(beside(arena, n, &Shape::PLAIN, messages, own, floor).await?);
+        }
     }
-    let names = turns.into_iter().map(|(name, _)| name).chain(["drain_exactly_once".to_owned()]);
-    let rounds = drained.into_iter().chain([exactly_once]);
+    let names = turns.into_iter().map(|(name, _)| name).chain(once.map(|(name, _)| name.to_owned()));
+    let rounds = drained.into_iter().chain(exactly_once);
     Ok(names.zip(rounds).map(|(name, rounds)| Figure::new(name, rounds)).collect())
 }
 

@@ -147,6 +147,7 @@ impl State {
         let durable = q.facts.max_retries == 0 || self.wary_until.is_some_and(|until| Instant::now() < until);
         let (queue_id, name) = (q.facts.queue_id, q.name.clone());
         let (store, pool, myself) = (self.wiring.store.clone(), pool.clone(), myself.clone());
+        tracing::trace!(target: "pgflow::claim", queue = %name, asked, "claim begins");
         tokio::spawn(async move {
             let begun = Instant::now();
             let rows = std::panic::AssertUnwindSafe(async {
@@ -185,6 +186,7 @@ impl State {
         let deliveries = match rows {
             Ok(rows) => {
                 let got = rows.len();
+                tracing::trace!(target: "pgflow::claim", queue = %self.queues[queue].name, got, "claim answered");
                 if self.gate(queue, group).claimed(now, asked, got, complete) {
                     self.release(queue, group);
                 }

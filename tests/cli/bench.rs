@@ -30,6 +30,7 @@ const MEASURES: &[(&str, Figures)] = &[
                 "drain_queues_3",
                 "drain_bytes_4096",
                 "drain_exactly_once",
+                "drain_exactly_once_in_turn",
             ],
         )],
     ),
