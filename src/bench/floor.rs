@@ -1,6 +1,6 @@
 //! The floor's program: the same SQL on a copy of the tables without triggers, by tokio-postgres and nothing else.
 
-use std::pin::pin;
+use std::{pin::pin, time::SystemTime};
 
 use futures_util::future::{try_join, try_join4};
 use tokio_postgres::{
@@ -101,16 +101,27 @@ impl Floor {
     /// Publishes many messages in one transaction.
     pub(super) async fn copy(&self, c: &Prepared, out: &[Outgoing]) -> Result<()> {
         let sql = format!(
-            "COPY \"{}\".pgflow_ready (lane_id, message_id, kind, version, codec, body, headers, source) FROM STDIN BINARY",
+            "COPY \"{}\".pgflow_ready (lane_id, created_at, message_id, kind, version, codec, body, headers, source) FROM STDIN BINARY",
             self.store.schema
         );
-        let types = [Type::INT4, Type::UUID, Type::TEXT, Type::INT4, Type::INT2, Type::BYTEA, Type::JSONB, Type::TEXT];
+        let types = [
+            Type::INT4,
+            Type::TIMESTAMPTZ,
+            Type::UUID,
+            Type::TEXT,
+            Type::INT4,
+            Type::INT2,
+            Type::BYTEA,
+            Type::JSONB,
+            Type::TEXT,
+        ];
         let sink = c.client.copy_in(&sql).await.map_err(failed)?;
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+        let now = SystemTime::now();
         for m in out {
             let (version, codec) = (i32::from(m.version), m.codec as i16);
-            let row: [&(dyn ToSql + Sync); 8] =
-                [&self.way.lane, &m.message_id, &m.kind, &version, &codec, &m.body, &m.headers, &SOURCE];
+            let row: [&(dyn ToSql + Sync); 9] =
+                [&self.way.lane, &now, &m.message_id, &m.kind, &version, &codec, &m.body, &m.headers, &SOURCE];
             writer.as_mut().write(&row).await.map_err(failed)?;
         }
         writer.finish().await.map_err(failed)?;

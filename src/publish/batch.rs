@@ -84,9 +84,9 @@ impl Publisher {
             let put = store.put_many(tx, ways, batch, source).await?;
             return Ok(put.map(|p| p.into_iter().map(|(id, message_id)| Receipt { id, message_id }).collect()));
         }
-        let Some(seqs) = store.draw_seqs(tx, ways).await? else { return Ok(None) };
-        store.copy_ready(tx, ways, &seqs, batch, source).await?;
-        Ok(Some(seqs.iter().zip(batch).map(|(&id, m)| Receipt { id, message_id: m.message_id }).collect()))
+        let Some(drawn) = store.draw_seqs(tx, ways).await? else { return Ok(None) };
+        store.copy_ready(tx, ways, &drawn, batch, source).await?;
+        Ok(Some(drawn.iter().zip(batch).map(|(&(id, _), m)| Receipt { id, message_id: m.message_id }).collect()))
     }
 
     /// Publishes one copy to every live instance that serves the message's queue, in one transaction.

@@ -1,6 +1,6 @@
 //! Publishing many rows at once: a COPY for plain ones, a function for the others, a copy each for a broadcast.
 
-use std::pin::pin;
+use std::{pin::pin, time::SystemTime};
 
 use deadpool_postgres::Transaction;
 use tokio_postgres::{
@@ -28,8 +28,21 @@ pub(crate) struct Copied {
     pub(crate) lane: i32,
 }
 
-const COPY_READY: [Type; 9] =
-    [Type::INT4, Type::INT8, Type::UUID, Type::TEXT, Type::INT4, Type::INT2, Type::BYTEA, Type::JSONB, Type::TEXT];
+/// A message's place, and when it was drawn by the server's clock.
+pub(crate) type Drawn = (i64, SystemTime);
+
+const COPY_READY: [Type; 10] = [
+    Type::INT4,
+    Type::INT8,
+    Type::TIMESTAMPTZ,
+    Type::UUID,
+    Type::TEXT,
+    Type::INT4,
+    Type::INT2,
+    Type::BYTEA,
+    Type::JSONB,
+    Type::TEXT,
+];
 
 fn fail(e: tokio_postgres::Error) -> Error {
     Error::database("publish a batch", e)
@@ -37,7 +50,7 @@ fn fail(e: tokio_postgres::Error) -> Error {
 
 impl Store {
     /// Draws as many rising seqs as there are ways. None: one of the lanes is closed.
-    pub(crate) async fn draw_seqs(&self, tx: &Transaction<'_>, ways: &[Way]) -> Result<Option<Vec<i64>>> {
+    pub(crate) async fn draw_seqs(&self, tx: &Transaction<'_>, ways: &[Way]) -> Result<Option<Vec<Drawn>>> {
         let count = i32::try_from(ways.len()).map_err(|e| Error::input("publish a batch", e.to_string()))?;
         let mut lanes: Vec<i32> = ways.iter().map(|w| w.lane).collect();
         lanes.sort_unstable();
@@ -45,7 +58,7 @@ impl Store {
         tx.batch_execute(&self.sql.lock_ready).await.map_err(fail)?;
         let statement = tx.prepare_cached(&self.sql.draw_seqs).await.map_err(fail)?;
         let rows = tx.query(&statement, &[&count, &lanes]).await.map_err(fail)?;
-        Ok((rows.len() == ways.len()).then(|| rows.iter().map(|r| r.get(0)).collect()))
+        Ok((rows.len() == ways.len()).then(|| rows.iter().map(|r| (r.get(0), r.get(1))).collect()))
     }
 
     /// Writes plain messages under seqs drawn before.
@@ -53,17 +66,18 @@ impl Store {
         &self,
         tx: &Transaction<'_>,
         ways: &[Way],
-        seqs: &[i64],
+        drawn: &[Drawn],
         out: &[Outgoing],
         source: &str,
     ) -> Result<()> {
         let statement = tx.prepare_cached(&self.sql.copy_ready).await.map_err(fail)?;
         let sink = tx.copy_in(&statement).await.map_err(fail)?;
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &COPY_READY));
-        for ((way, seq), m) in ways.iter().zip(seqs).zip(out) {
-            let row: [&(dyn ToSql + Sync); 9] = [
+        for ((way, (seq, now)), m) in ways.iter().zip(drawn).zip(out) {
+            let row: [&(dyn ToSql + Sync); 10] = [
                 &way.lane,
                 seq,
+                now,
                 &m.message_id,
                 &m.kind,
                 &m.version_code(),
