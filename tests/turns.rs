@@ -188,3 +188,37 @@ async fn a_stop_while_queueing_tells_the_followers() {
     assert_eq!(backend(&admin).await, None, "a turn was left in the queue");
     follower.stop(SOON).await.unwrap();
 }
+
+/// Fear: where many publish, each for a moment, the key is silent all the time, and a turn has them all notify, one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_queues_behind_many_short_publishers() {
+    /// How long each stays open, and for how long there is always one: turns are judged after a second.
+    const OPEN: Duration = Duration::from_millis(40);
+    const BUSY: Duration = Duration::from_secs(3);
+    let db = TestDb::new().await;
+    let (seen, admin) = (Seen::new(), db.client().await);
+    Admin::connect(&config(&db.url(), "admin")).await.unwrap().create_queue(Queue::new("probe")).await.unwrap();
+    let publishers = [db.client().await, db.client().await];
+    publishers[0].batch_execute("BEGIN").await.unwrap();
+    put(&publishers[0], 0).await;
+    let runtime = probing(config(&db.url(), "a"), 2, &seen).await;
+    let heard = notifications(&db, &admin).await;
+    let begun = tokio::time::Instant::now();
+    let mut last = 0;
+    while begun.elapsed() < BUSY {
+        // The next one before this one ends: somebody is always silent.
+        let (this, next) = (&publishers[last as usize % 2], &publishers[(last + 1) as usize % 2]);
+        next.batch_execute("BEGIN").await.unwrap();
+        put(next, last + 1).await;
+        tokio::time::sleep(OPEN).await;
+        this.batch_execute("COMMIT").await.unwrap();
+        last += 1;
+    }
+    publishers[last as usize % 2].batch_execute("COMMIT").await.unwrap();
+    for n in 0..=last {
+        eventually(SOON, || async { seen.started(n).is_some() }).await;
+    }
+    assert_eq!(heard.load(Ordering::SeqCst), 0, "publishers were made to notify");
+    assert_eq!(runtime.found_by_heartbeat(), 0, "a wake was lost");
+    runtime.stop(SOON).await.unwrap();
+}

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Listener, State, limited};
+use super::{Listener, State, limited, turns::SILENT_MS_BEFORE_TURN};
 use crate::{
     Result, dispatch,
     dispatch::WAKE_KEYS,
@@ -20,7 +20,7 @@ impl Listener {
     pub(super) async fn arm(&self, number: u64, keys: &[i32], lanes: &[i32], state: &mut State) -> Result<()> {
         let Some(session) = state.session.as_ref().filter(|_| state.holds) else { return Ok(()) };
         let mut answers = Vec::with_capacity(keys.len());
-        let mut missing = Vec::new();
+        let (mut missing, mut lasting) = (Vec::new(), Vec::new());
         for key in keys.iter().copied() {
             // An advisory lock counts its takers: one that we hold (a takeover came between) must not be taken twice.
             if state.held.contains(&key) {
@@ -44,7 +44,9 @@ impl Listener {
                 if answer != Armed::Held {
                     state.enlisted.extend(unlisted.iter().filter(|l| *l % WAKE_KEYS == key));
                 }
-                state.turns.answered(key, answer, now);
+                if state.turns.answered(key, answer, now) {
+                    lasting.push(key);
+                }
                 answers.push((key, answer));
             }
             state.held.extend(&armed);
@@ -52,6 +54,15 @@ impl Listener {
             self.ignore(&followed, state).await?;
         }
         self.wiring.dispatcher.signal(dispatch::Msg::Armed(number, answers));
+        self.queue_for(lasting, state).await
+    }
+
+    /// Queues for those of the keys that one publisher keeps silent (W6).
+    async fn queue_for(&self, lasting: Vec<i32>, state: &mut State) -> Result<()> {
+        let Some(session) = state.session.as_ref().filter(|_| !lasting.is_empty()) else { return Ok(()) };
+        let open = session.open_publishers(&self.wiring.store, &lasting, SILENT_MS_BEFORE_TURN);
+        let open = limited("open publishers", open).await?;
+        state.turns.due(lasting, &open, Instant::now());
         Ok(())
     }
 

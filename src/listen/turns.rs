@@ -25,8 +25,8 @@ use crate::{
     store::{Armed, Store, Turn},
 };
 
-/// How long a key must have been found silent before we queue for it, in ms.
-const SILENT_MS_BEFORE_TURN: u64 = 1_000;
+/// How long a key must have been found silent, and one publisher's transaction be open, before we queue for it, in ms.
+pub(super) const SILENT_MS_BEFORE_TURN: u64 = 1_000;
 /// Without an answer for so long, a key's silence counts anew, in ms.
 const SILENCE_GAP_MS: u64 = 500;
 /// How long a turn waits, in ms. It holds a snapshot, as the publisher does that it waits for.
@@ -88,11 +88,11 @@ impl Turns {
         self.running.get(&key).is_some_and(|turn| turn.waits)
     }
 
-    /// The server's answer for a key. A silence that has lasted becomes a turn, if there is room for one.
-    pub(super) fn answered(&mut self, key: i32, answer: Armed, now: Instant) {
+    /// The server's answer for a key. True: its silence has lasted, and there is room for a turn, if one publisher is the cause.
+    pub(super) fn answered(&mut self, key: i32, answer: Armed, now: Instant) -> bool {
         if answer != Armed::Silent {
             self.silent.remove(&key);
-            return;
+            return false;
         }
         let (since, last) = self.silent.entry(key).or_insert((now, now));
         if now - *last > Duration::from_millis(SILENCE_GAP_MS) {
@@ -100,8 +100,18 @@ impl Turns {
         }
         *last = now;
         let lasted = now - *since >= Duration::from_millis(SILENT_MS_BEFORE_TURN);
-        if lasted && self.running.len() < TURNS_MAX && !self.running.contains_key(&key) {
-            self.begin(key);
+        lasted && self.running.len() < TURNS_MAX && !self.running.contains_key(&key)
+    }
+
+    /// One publisher keeps some of the lasting keys silent, of the others many short ones do: to queue behind those would have all
+    /// that come meanwhile notify, one by one, and we look often anyway.
+    pub(super) fn due(&mut self, lasting: Vec<i32>, open: &[i32], now: Instant) {
+        for key in lasting {
+            if !open.contains(&key) {
+                self.silent.insert(key, (now, now));
+            } else if self.running.len() < TURNS_MAX {
+                self.begin(key);
+            }
         }
     }
 

@@ -90,6 +90,7 @@ queries!(
     new_session,
     next_due,
     notify_ctl,
+    open_publishers,
     orphans,
     park_undecodable,
     pause_queue,

@@ -157,6 +157,13 @@ impl Session {
         Ok(told.map_err(|e| Error::database("listener: hand over", e))?.iter().map(|row| row.get(1)).collect())
     }
 
+    /// W6: which of the keys are kept silent by one publisher, open for so long.
+    pub(crate) async fn open_publishers(&self, store: &Store, keys: &[i32], open_ms: u64) -> Result<Vec<i32>> {
+        let open_ms = i64::try_from(open_ms).unwrap_or(i64::MAX);
+        let rows = self.client.query(&store.sql.open_publishers, &[&keys, &open_ms]).await;
+        Ok(rows.map_err(|e| Error::database("listener: open publishers", e))?.iter().map(|r| r.get(0)).collect())
+    }
+
     /// Announces lanes to their sentinels.
     pub(crate) async fn announce(&self, store: &Store, lanes: &[i32]) -> Result<()> {
         let done = self.client.query(&store.sql.announce, &[&lanes]).await;
