@@ -199,6 +199,13 @@ impl Scene {
     }
 }
 
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // A test that fails would otherwise wait for its blocked threads.
+        self.open();
+    }
+}
+
 /// Fear: a worker that is killed in the midst of a series takes what was claimed ahead along; or its handler, back late, settles
 /// what has failed already, or goes on with what is others'.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
