@@ -92,7 +92,7 @@ impl Scene {
         self.signal_walwriter("-STOP").await;
     }
 
-    /// What was not brought to the disk is lost, as in a crash of the whole machine.
+    /// Ends every process of the server but the first. What was in their memory alone is lost.
     async fn crash(&mut self) {
         self.signal_walwriter("-KILL").await;
         eventually(SOON, || async { self.client.is_closed() }).await;

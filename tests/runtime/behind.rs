@@ -6,7 +6,7 @@ use support::query_text;
 /// As `settle.rs` has it: most outcomes that may wait.
 const WAITING_MAX: usize = 512;
 /// What is claimed at most then: those, what two flushes hold, what is under way in one claim, and what was claimed ahead.
-const CLAIMED_MAX: usize = WAITING_MAX + 4 * 256;
+const CLAIMED_MAX: usize = WAITING_MAX + 5 * 256;
 
 /// Fear: handlers get ahead of what is written without limit, and a kill has all of that run again; or an urgent message waits for
 /// the disk with the rest; or nothing is claimed any more once the outcomes are written.
