@@ -1,15 +1,21 @@
 //! What a user writes: a handler per message type, and what it may know and do while it runs.
 
-use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+mod failure;
+mod registry;
+
+use std::{future::Future, sync::Arc};
 
 use deadpool_postgres::{Object, Pool};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use self::failure::Failure;
+pub(crate) use self::failure::Verdict;
+pub(crate) use self::registry::{Borrowed, Erased, Factory, Judgement, Registry};
 use crate::{
     Error, Result,
-    codec::{Codec, Encoded},
+    codec::Codec,
     message::{Message, Priority},
     publish::Publisher,
 };
@@ -40,83 +46,6 @@ pub trait Handler: Send + 'static {
 pub trait AnyHandler: Send + 'static {
     /// Handles one message, found in [`Context::incoming`].
     fn handle(&mut self, cx: &mut Context<'_>) -> impl Future<Output = Result<(), Failure>> + Send;
-}
-
-/// A verdict other than done. Its text is kept with the message, cut at 4 KiB.
-#[derive(Debug)]
-pub struct Failure(pub(crate) Verdict);
-
-#[derive(Debug)]
-pub(crate) enum Verdict {
-    Retry { error: String, delay: Option<Duration> },
-    Snooze { delay: Duration },
-    Dead { error: String },
-}
-
-impl Failure {
-    /// Try again after the queue's backoff; counts as a try.
-    pub fn retry(error: impl fmt::Display) -> Self {
-        Self(Verdict::Retry { error: error.to_string(), delay: None })
-    }
-
-    /// Try again after this delay, in whole milliseconds, without jitter; counts as a try.
-    pub fn retry_in(delay: Duration, error: impl fmt::Display) -> Self {
-        Self(Verdict::Retry { error: error.to_string(), delay: Some(delay) })
-    }
-
-    /// Come back after this delay, in whole milliseconds; does not count as a try, so it may go on for ever.
-    pub fn snooze(delay: Duration) -> Self {
-        Self(Verdict::Snooze { delay })
-    }
-
-    /// Can never succeed: into the DLQ at once.
-    pub fn dead(error: impl fmt::Display) -> Self {
-        Self(Verdict::Dead { error: error.to_string() })
-    }
-
-    /// Why; empty for a snooze.
-    pub fn error(&self) -> &str {
-        match &self.0 {
-            Verdict::Retry { error, .. } | Verdict::Dead { error } => error,
-            Verdict::Snooze { .. } => "",
-        }
-    }
-
-    /// Whether trying again is of no use.
-    pub fn is_dead(&self) -> bool {
-        matches!(self.0, Verdict::Dead { .. })
-    }
-
-    /// Whether it is no failed try, but comes back later.
-    pub fn is_snooze(&self) -> bool {
-        matches!(self.0, Verdict::Snooze { .. })
-    }
-
-    /// The delay that it asks for; none where the queue's backoff holds, or nothing is tried again.
-    pub fn delay(&self) -> Option<Duration> {
-        match self.0 {
-            Verdict::Retry { delay, .. } => delay,
-            Verdict::Snooze { delay } => Some(delay),
-            Verdict::Dead { .. } => None,
-        }
-    }
-}
-
-/// `?` on an error means retry. (`Failure` itself is no `Error`, so that this can cover every error type.)
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(s) = source {
-            let s_text = s.to_string();
-            if !text.contains(&s_text) {
-                text.push_str(": ");
-                text.push_str(&s_text);
-            }
-            source = s.source();
-        }
-        Self::retry(text)
-    }
 }
 
 /// A message as it arrived.
@@ -260,108 +189,5 @@ impl Drop for OpenTransaction {
         if let Some(object) = self.0.take() {
             drop(Object::take(object));
         }
-    }
-}
-
-/// What a call of a handler ended with.
-pub(crate) enum Judgement {
-    Done,
-    Failed(Failure),
-    /// Another instance may be able to decode it.
-    Undecodable(String),
-    /// Nobody can: the error kind and why.
-    Malformed(&'static str, String),
-}
-
-type Called<'a> = Pin<Box<dyn Future<Output = Judgement> + Send + 'a>>;
-
-/// A handler whose message type is no longer visible.
-pub(crate) trait Erased: Send {
-    fn call<'a>(&'a mut self, cx: &'a mut Context<'_>) -> Called<'a>;
-}
-
-struct Typed<H>(H);
-
-impl<H: Handler> Erased for Typed<H> {
-    fn call<'a>(&'a mut self, cx: &'a mut Context<'_>) -> Called<'a> {
-        Box::pin(handle(&mut self.0, cx))
-    }
-}
-
-/// A typed handler that stays its caller's.
-pub(crate) struct Borrowed<'h, H>(pub(crate) &'h mut H);
-
-impl<H: Handler> Erased for Borrowed<'_, H> {
-    fn call<'a>(&'a mut self, cx: &'a mut Context<'_>) -> Called<'a> {
-        Box::pin(handle(self.0, cx))
-    }
-}
-
-/// Decode, validate, handle.
-async fn handle<H: Handler>(handler: &mut H, cx: &mut Context<'_>) -> Judgement {
-    let incoming = cx.incoming();
-    let encoded = Encoded { version: incoming.version, codec: incoming.codec, body: &incoming.body };
-    let message = match <H::Message as Message>::decode(encoded) {
-        Ok(message) => message,
-        Err(e) if e.is_unsupported() => return Judgement::Undecodable(e.to_string()),
-        Err(e) => return Judgement::Malformed("invalid_format", format!("invalid_format: {e}")),
-    };
-    if let Err(why) = message.validate() {
-        return Judgement::Malformed("invalid_message", why);
-    }
-    handler.handle(message, cx).await.map_or_else(Judgement::Failed, |()| Judgement::Done)
-}
-
-struct Any<H>(H);
-
-impl<H: AnyHandler> Erased for Any<H> {
-    fn call<'a>(&'a mut self, cx: &'a mut Context<'_>) -> Called<'a> {
-        Box::pin(async move { self.0.handle(cx).await.map_or_else(Judgement::Failed, |()| Judgement::Done) })
-    }
-}
-
-/// Builds a worker's own handler.
-pub(crate) type Factory = Arc<dyn Fn() -> Box<dyn Erased> + Send + Sync>;
-
-/// Which handlers a queue has.
-#[derive(Clone, Default)]
-pub(crate) struct Registry {
-    by_kind: HashMap<&'static str, (u16, Factory)>,
-    any: Option<Factory>,
-}
-
-impl Registry {
-    pub(crate) fn add<H: Handler>(&mut self, build: impl Fn() -> H + Send + Sync + 'static) -> Result<()> {
-        let kind = <H::Message as Message>::KIND;
-        let factory: Factory = Arc::new(move || Box::new(Typed(build())));
-        match self.by_kind.insert(kind, (H::Message::VERSION, factory)) {
-            None => Ok(()),
-            Some(_) => Err(Error::config(
-                format!("queue \"{}\"", <H::Message as Message>::QUEUE),
-                format!("two handlers for kind \"{kind}\""),
-            )),
-        }
-    }
-
-    pub(crate) fn add_any<H: AnyHandler>(&mut self, build: impl Fn() -> H + Send + Sync + 'static) {
-        self.any = Some(Arc::new(move || Box::new(Any(build()))));
-    }
-
-    pub(crate) fn find(&self, kind: &str) -> Option<&Factory> {
-        self.by_kind.get(kind).map(|(_, f)| f).or(self.any.as_ref())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_kind.is_empty() && self.any.is_none()
-    }
-
-    /// `{"kind": newest version}`, as an instance advertises it.
-    pub(crate) fn decodes(&self) -> serde_json::Value {
-        let mut map: serde_json::Map<String, serde_json::Value> =
-            self.by_kind.iter().map(|(kind, (version, _))| ((*kind).to_owned(), (*version).into())).collect();
-        if self.any.is_some() {
-            map.insert("*".into(), u16::MAX.into());
-        }
-        map.into()
     }
 }

@@ -257,6 +257,13 @@ impl Settler {
         behind
     }
 
+    /// What waits to be written.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> Vec<(i64, Outcome)> {
+        let backlog = self.backlog();
+        backlog.free.iter().chain(&backlog.keyed).map(|p| (p.claimed.id, p.outcome.clone())).collect()
+    }
+
     fn take_batch(&self, lane: Lane) -> Vec<Pending> {
         let mut backlog = self.backlog();
         let waiting = backlog.lane(lane);

@@ -1,6 +1,9 @@
 //! The sweeper: what no wake announces. Rescue of dead instances' messages (every instance), due rows, messages that
 //! nobody can take, retention (the leader). It acts on what the heartbeat found, so that idle costs nothing more.
 
+mod due;
+mod upkeep;
+
 use std::{
     collections::HashSet,
     sync::Arc,
@@ -10,6 +13,7 @@ use std::{
 use deadpool_postgres::{Object, Pool};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
+use self::upkeep::Bury;
 use crate::{
     Error, Result,
     address::Address,
@@ -216,63 +220,6 @@ impl Sweeper {
         if keys.is_empty() { Ok(()) } else { self.wiring.store.release_keys(c, &queues, &keys).await }
     }
 
-    /// A row was scheduled that may fall due before the timer.
-    async fn due(&self, myself: &ActorRef<Msg>, state: &mut State) -> Result<()> {
-        if !state.leads {
-            return Ok(());
-        }
-        let c = self.connection().await?;
-        if let Some(due_ms) = self.wiring.store.next_due(&c).await? {
-            drop(c);
-            self.set_timer(myself, due_ms, state).await?;
-        }
-        Ok(())
-    }
-
-    /// Promotes at once what is due, else sets the timer when it is due before a heartbeat would tell again.
-    async fn set_timer(&self, myself: &ActorRef<Msg>, due_ms: f64, state: &mut State) -> Result<()> {
-        if due_ms <= 0.0 {
-            return self.promote(myself, state).await;
-        }
-        if due_ms > 2.0 * self.wiring.config.heartbeat_ms as f64 {
-            return Ok(());
-        }
-        let wait = Duration::from_secs_f64(due_ms / 1_000.0);
-        let at = Instant::now() + wait;
-        if state.due_at.is_none_or(|earlier| at < earlier) {
-            state.due_at = Some(at);
-            // Rounded up: a timer that fires a fraction too early would find nothing.
-            myself.send_after(wait + Duration::from_millis(1), || Msg::DueNow);
-        }
-        Ok(())
-    }
-
-    async fn promote(&self, myself: &ActorRef<Msg>, state: &mut State) -> Result<()> {
-        if !state.leads {
-            return Ok(());
-        }
-        let next = async {
-            let c = self.connection().await?;
-            while self.wiring.store.promote(&c, SWEEP_BATCH_MAX).await? >= SWEEP_BATCH_MAX as u64 {}
-            self.wiring.store.next_due(&c).await
-        };
-        match next.await {
-            Ok(Some(due_ms)) => {
-                let wait = Duration::from_secs_f64(due_ms.max(0.0) / 1_000.0) + Duration::from_millis(1);
-                if wait <= 2 * self.wiring.config.heartbeat() {
-                    state.due_at = Some(Instant::now() + wait);
-                    myself.send_after(wait, || Msg::DueNow);
-                }
-                Ok(())
-            }
-            Ok(None) => Ok(()),
-            Err(e) => {
-                myself.send_after(Duration::from_millis(PROMOTE_RETRY_MS), || Msg::DueNow);
-                Err(e)
-            }
-        }
-    }
-
     fn doubt(&self, myself: &ActorRef<Msg>, state: &mut State) {
         if std::mem::replace(&mut state.orphans_asked, true) {
             state.doubted_since = true;
@@ -297,63 +244,4 @@ impl Sweeper {
         }
         Ok(())
     }
-
-    async fn bury(&self, what: Bury) -> Result<()> {
-        let w = &self.wiring;
-        let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-        let mut c = self.connection().await?;
-        let tx = c.transaction().await.map_err(|e| Error::database("bury", e))?;
-        let judged = match what {
-            Bury::Undecodable => w.store.bury_undecodable(&tx, ms(w.config.unknown_grace_ms)).await?,
-            Bury::AddresseeGone => {
-                w.store.bury_addressee_gone(&tx, ms(w.config.addressee_ttl_ms), SWEEP_BATCH_MAX).await?
-            }
-            Bury::DeletedQueue => w.store.bury_deleted_queue(&tx, SWEEP_BATCH_MAX).await?,
-        };
-        self.release(&tx, &judged).await?;
-        tx.commit().await.map_err(|e| Error::database("bury: COMMIT", e))
-    }
-
-    /// Duties that can wait some minutes.
-    async fn slow(&self) {
-        // One that fails must not keep the others from being done.
-        logged(self.bury(Bury::AddresseeGone).await);
-        logged(self.bury(Bury::DeletedQueue).await);
-        logged(self.stranded().await);
-        logged(self.take_back_readdressed().await);
-        logged(self.retention().await);
-    }
-
-    /// What was readdressed to an instance that stopped.
-    async fn take_back_readdressed(&self) -> Result<()> {
-        let c = self.connection().await?;
-        self.wiring.store.take_back_readdressed(&c, SWEEP_BATCH_MAX).await
-    }
-
-    async fn stranded(&self) -> Result<()> {
-        let w = &self.wiring;
-        let c = self.connection().await?;
-        let sessions = w.store.stranded(&c, w.session).await?;
-        drop(c);
-        for session in sessions {
-            self.rescue(session, Ended::Died).await?;
-        }
-        Ok(())
-    }
-
-    async fn retention(&self) -> Result<()> {
-        let w = &self.wiring;
-        let c = self.connection().await?;
-        let (history, dead, dedup) = (w.config.history_days, w.config.dead_days, w.config.dedup_days);
-        w.store.retention(&c, dead.into(), dedup.into()).await?;
-        w.store.ensure_partitions(&c).await?;
-        w.store.drop_partitions(&c, history.into(), dead.into()).await
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Bury {
-    Undecodable,
-    AddresseeGone,
-    DeletedQueue,
 }

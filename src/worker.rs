@@ -6,6 +6,8 @@
 
 mod run;
 mod series;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::Arc,

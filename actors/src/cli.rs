@@ -133,7 +133,8 @@ enum Command {
     Demo(demo::Options),
     /// Measure the documented targets under proposals that are submitted all at once
     ///
-    /// On an embedded Postgres (durable, fsync on), or on an empty database that is named; the latter keeps what is measured
+    /// On an embedded Postgres (durable, fsync on), or on an empty database that is named. That one keeps the tables of pgflow and of the
+    /// system, with all proposals and messages of the bench: name one that can be dropped afterwards
     Bench(bench::Options),
     /// Everything that happened to a proposal, in order of time
     Trace {

@@ -116,10 +116,8 @@ pub(crate) async fn prepare(config: &Config, settings: Settings, options: Instan
 }
 
 /// Serves its queues.
-pub(crate) async fn serve(mut config: Config, own: &Arc<Own>, transport: &Transport) -> pgflow::Result<Runtime> {
-    config.alert_bytes = config.alert_bytes.or(own.settings.bytes_max);
-    let queues = OnQueues { builder: Runtime::builder(config), transport: transport.clone() };
-    register(queues, own).builder.start().await
+pub(crate) async fn serve(config: Config, own: &Arc<Own>, transport: &Transport) -> pgflow::Result<Runtime> {
+    OnQueues::serve(config, &own.settings, transport, |queues| register(queues, own)).await
 }
 
 /// Takes in what was learned before, and has what waits sent. To be called when it takes messages already: so a profile that is

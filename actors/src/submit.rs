@@ -13,7 +13,7 @@ use crate::events::{PROPOSAL_SUBMITTED, tell};
 use crate::json::Object;
 use crate::messages::{Envelope, PatternDiscovered, Payload, ProposalForConsensus, decode_value};
 use crate::producers::instance::send_proposals;
-use crate::producers::{in_order, send, together};
+use crate::producers::{all, in_order, send, together};
 use crate::profile::Profile;
 use crate::score::{Scoring, priority};
 use crate::store::{self, NewProposal};
@@ -97,7 +97,7 @@ pub async fn submit(transport: &Transport, client: &mut Client, instance: &str, 
         // The word to the instance does not wait for the rows: they come together or not at all.
         let rows = async {
             for some in proposals.chunks(UNDER_WAY_MAX) {
-                in_order(some.iter().map(|new| insert(&tx, new))).await.into_iter().collect::<Result<()>>()?;
+                all(in_order(some.iter().map(|new| insert(&tx, new))).await)?;
             }
             Ok::<_, anyhow::Error>(())
         };

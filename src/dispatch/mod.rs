@@ -5,12 +5,14 @@
 //! Invariant: no more rows are claimed than workers were offered, but for a few normal ones ahead of quick workers (`ahead`);
 //! high before normal before low; the keys of a group with demand are armed unless the group is being looked at.
 
+mod claim;
 mod credits;
 mod gate;
 mod hold;
 mod keys;
 mod low;
 mod plan;
+mod protocol;
 mod queues;
 #[cfg(test)]
 mod tests;
@@ -30,21 +32,16 @@ use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(crate) use self::plan::Group;
+pub(crate) use self::protocol::{Doubt, Msg, Origin, ToListener};
 pub(crate) use self::woken::{Counters, WokenLanes};
-use self::{
-    credits::{Credits, Spent},
-    gate::Gate,
-    hold::Hold,
-    low::LowWater,
-    plan::Lanes,
-};
+use self::{credits::Credits, gate::Gate, hold::Hold, low::LowWater, plan::Lanes};
 use crate::{
     Result,
     address::{Address, Outlet},
     ahead::Shelf,
     pool::{self, Demand, Kind},
     settle::Settler,
-    store::{Armed, Beat, Mode, QueueFacts, Row, Store},
+    store::{Mode, QueueFacts, Store},
 };
 
 /// A lane's wake key: lock, channel and armed bit are per key (so that a bulk insert over many lanes cannot exhaust the lock table).
@@ -59,99 +56,6 @@ const WARY_MS: u64 = 60_000;
 const DEATH_BEATS: u32 = 2;
 /// How long after a heartbeat saw rows in a lane that we sleep on a wake for them may still arrive, in ms.
 const LATE_WAKE_MS: u64 = 100;
-
-/// Sent down to the listener, by a type of this file.
-#[derive(Debug)]
-pub(crate) enum ToListener {
-    /// Become sentinel of these keys if possible (W1), for the sake of these lanes; the answer carries the number.
-    Arm { number: u64, keys: Vec<i32>, lanes: Vec<i32> },
-    /// Let these keys go, and our places on the lists of these lanes; tell one follower of each lane on the keys, and, `on_duty`, of
-    /// these lanes (W3, W12).
-    HandOver { keys: Vec<i32>, lanes: Vec<i32>, on_duty: bool },
-    /// Let these keys go; we look at these lanes by ourselves, so tell one follower of each other lane on the keys (W5).
-    Linger { keys: Vec<i32>, lanes: Vec<i32> },
-    /// Publishers announced these lanes, and we have no use for it: tell one follower of each whose sentinel we are (W12).
-    Relay(Vec<i32>),
-    /// Do the heartbeat now, with what we follow and sleep on (W8).
-    Beat { followed: Vec<i32>, slept_on: Vec<i32> },
-    /// The sentinel of these keys sleeps past what is announced to it: hear their publishers ourselves.
-    Distrust(Vec<i32>),
-    /// Announce these lanes: rows that a failed claim had locked are there again, and no insert tells.
-    Announce(Vec<i32>),
-    /// The dispatcher starts anew and knows nothing: let everything go and report as after a reconnect.
-    Hello,
-}
-
-/// Sent up to the sweeper: a claim's answer was lost, rows may be claimed that nobody answers for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Doubt;
-
-/// Why rows were found, when it was not a wake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    Normal,
-    /// Taken over from a sentinel that died.
-    Takeover,
-    /// Seen by the heartbeat though nobody was notified: a lost wake. Must not happen.
-    Heartbeat,
-}
-
-/// The dispatcher's protocol.
-pub(crate) enum Msg {
-    /// A pool offers idle workers, or starts anew.
-    Demand(Demand),
-    /// Some lanes were notified: see the shared flags.
-    Woken,
-    /// This process published into a lane (W11).
-    Nudged(i32),
-    /// The listener answers the arm request of this number.
-    Armed(u64, Vec<(i32, Armed)>),
-    /// A turn in this key's lock queue is over (W6): arm anew.
-    Turned(i32),
-    /// The listener is connected anew: nothing is armed, everything must be looked at (W7). Whether its connection is a
-    /// session, which can hold a lock and be notified (W10).
-    ListenerReady { session: bool },
-    /// The listener lost its connection: no claims until it is back.
-    ListenerLost,
-    /// Time for a heartbeat: say what we follow and sleep on.
-    BeatDue,
-    /// What the heartbeat found.
-    Beat(Beat),
-    /// A claim ended.
-    Claimed(Claimed),
-    /// A gate's time has come.
-    Look(usize),
-    /// What was claimed ahead runs low.
-    RunsLow(usize),
-    /// So many outcomes waited to be written that nothing was claimed; now they are fewer.
-    CaughtUp,
-    /// A claim had failed a while ago: by now the server has rolled it back, if it had not heard before.
-    Unclaimed { queue: usize, group: Group },
-    /// Is the wake that the heartbeat missed still missing?
-    Suspect { queue: usize, group: Group, events: u64 },
-    /// Messages came back to their old places (hand-back, rescue), which may be below a low-water mark.
-    PlacesReused,
-    /// A fence of the low-water marks ended.
-    Fenced(low::Fenced),
-    /// Queues were paused, resumed, made or deleted: read them again (ctl channel).
-    QueuesChanged,
-    /// What they are now.
-    Queues(u64, Result<(Mode, Vec<QueueFacts>)>),
-    /// Stop claiming; what was delivered runs on, what a claim under way still answers is handed back.
-    Stop(tokio::sync::oneshot::Sender<()>),
-}
-
-/// How a claim ended.
-pub(crate) struct Claimed {
-    queue: usize,
-    group: Group,
-    spent: Spent,
-    /// The most it could answer.
-    asked: usize,
-    complete: bool,
-    origin: Origin,
-    rows: Result<Vec<Row>>,
-}
 
 /// What one queue has of its own.
 #[derive(Clone)]

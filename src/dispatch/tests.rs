@@ -7,7 +7,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{
-    Claimed, Credits, Demand, Doubt, Group, Msg, Origin, QueueFacts, Served, State, Store, ToListener, Wiring,
+    Credits, Demand, Doubt, Group, Msg, Origin, QueueFacts, Served, State, Store, ToListener, Wiring, protocol::Claimed,
 };
 use crate::{
     address::Address,

@@ -46,7 +46,7 @@ impl Desk {
     }
 
     /// Gives it back when the series was given up.
-    fn lay(&self, delivery: Delivery) -> Option<Delivery> {
+    pub(super) fn lay(&self, delivery: Delivery) -> Option<Delivery> {
         let mut lying = self.lock();
         if lying.given_up {
             return Some(delivery);
@@ -65,7 +65,7 @@ impl Desk {
     }
 
     /// For the task whose handler has returned.
-    fn take(&self) -> Option<(Delivery, Duration)> {
+    pub(super) fn take(&self) -> Option<(Delivery, Duration)> {
         self.lock().delivery.take().map(|(delivery, since)| (delivery, since.elapsed()))
     }
 

@@ -4,6 +4,8 @@
 mod support;
 
 mod answers;
+mod behind;
+mod keyed;
 mod outcomes;
 mod priority;
 mod versions;

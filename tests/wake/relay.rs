@@ -34,6 +34,20 @@ async fn publisher(db: &TestDb) -> pgflow::Publisher {
     pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap()
 }
 
+/// Lets those go that wait, and has later ones wait again.
+async fn all_end(seen: &Seen) {
+    seen.open();
+    eventually(SOON, || async { seen.running() == 0 }).await;
+    seen.close();
+}
+
+async fn stop_well(all: Vec<Runtime>) {
+    no_wake_lost(&all.iter().collect::<Vec<_>>(), false);
+    for r in all {
+        r.stop(SOON).await.unwrap();
+    }
+}
+
 /// Fear: a sentinel whose last worker is taken lets its key go, and those who slept because of it sleep on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_saturated_sentinel_hands_over_to_the_next() {
@@ -46,14 +60,9 @@ async fn a_saturated_sentinel_hands_over_to_the_next() {
             publisher.publish(&Probe::act(n, Act::Wait)).await.unwrap();
             eventually(SOON, || async { seen.started(n).is_some() }).await;
         }
-        seen.open();
-        eventually(SOON, || async { seen.running() == 0 }).await;
-        seen.close();
+        all_end(&seen).await;
     }
-    no_wake_lost(&all.iter().collect::<Vec<_>>(), false);
-    for r in all {
-        r.stop(SOON).await.unwrap();
-    }
+    stop_well(all).await;
 }
 
 /// Fear: one is told of a burst, takes what it can, and leaves the rest to nobody.
@@ -69,14 +78,9 @@ async fn a_burst_is_told_on_until_all_have_their_share() {
             .await
             .unwrap();
         eventually(SOON, || async { seen.running() == 12 }).await;
-        seen.open();
-        eventually(SOON, || async { seen.running() == 0 }).await;
-        seen.close();
+        all_end(&seen).await;
     }
-    no_wake_lost(&all.iter().collect::<Vec<_>>(), false);
-    for r in all {
-        r.stop(SOON).await.unwrap();
-    }
+    stop_well(all).await;
 }
 
 /// Fear: the sentinel of a key has no use for one of its lanes, and keeps to itself what is announced for it.
@@ -97,10 +101,7 @@ async fn a_sentinel_passes_on_what_is_addressed_to_another() {
         eventually(SOON, || async { seen.started(n).is_some() }).await;
     }
     assert!(sentinel(&client, "a", None).await, "it was to be passed on");
-    no_wake_lost(&all.iter().collect::<Vec<_>>(), false);
-    for r in all {
-        r.stop(SOON).await.unwrap();
-    }
+    stop_well(all).await;
 }
 
 /// Fear: the only one who hears publishers loses its connection, and what they say meanwhile waits for a heartbeat.
@@ -118,10 +119,7 @@ async fn a_sentinel_whose_backend_is_ended_looks_for_what_it_missed() {
         publisher.publish(&Probe::new(n)).await.unwrap();
         eventually(SOON, || async { seen.started(n).is_some() }).await;
     }
-    no_wake_lost(&all.iter().collect::<Vec<_>>(), false);
-    for r in all {
-        r.stop(SOON).await.unwrap();
-    }
+    stop_well(all).await;
 }
 
 /// Fear: a sentinel that is frozen or cut off hears for nobody, and every message waits for a heartbeat until it is found dead.

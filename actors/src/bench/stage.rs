@@ -102,13 +102,15 @@ impl Stage {
         self.children.all_run()
     }
 
-    /// Stops everything and removes the folder.
+    /// Stops everything, and removes the folder and the floor's tables.
     pub(crate) async fn end(mut self) -> Result<()> {
         self.children.stop().await;
+        let dropped = self.client.batch_execute(sql!("bench_drop_floor_tables")).await;
         if let Some(server) = self.server {
             tokio::task::spawn_blocking(move || server.stop(StopMode::Immediate)).await??;
         }
-        fs::remove_dir_all(&self.folder).with_context(|| format!("remove {}", self.folder.display()))
+        fs::remove_dir_all(&self.folder).with_context(|| format!("remove {}", self.folder.display()))?;
+        dropped.context("drop the floor's tables")
     }
 }
 

@@ -5,11 +5,11 @@ pub(crate) mod instance;
 
 use std::time::Duration;
 
-use pgflow::{Builder, Failure, Handler, Incoming, Queue};
+use pgflow::{Builder, Config, Failure, Handler, Incoming, Queue, Runtime};
 use tokio_postgres::Client;
 
 use crate::messages::Payload;
-use crate::settings::RETRY_DELAY_MAX;
+use crate::settings::{RETRY_DELAY_MAX, Settings};
 use crate::transport::Transport;
 use crate::wire::Wire;
 
@@ -97,8 +97,22 @@ pub(crate) trait Register: Sized {
 
 /// pgflow's queues.
 pub(crate) struct OnQueues {
-    pub(crate) builder: Builder,
-    pub(crate) transport: Transport,
+    builder: Builder,
+    transport: Transport,
+}
+
+impl OnQueues {
+    /// Serves the queues of a role, whose consumers `register` names.
+    pub(crate) async fn serve(
+        mut config: Config,
+        settings: &Settings,
+        transport: &Transport,
+        register: impl FnOnce(Self) -> Self,
+    ) -> pgflow::Result<Runtime> {
+        config.alert_bytes = config.alert_bytes.or(settings.bytes_max);
+        let queues = Self { builder: Runtime::builder(config), transport: transport.clone() };
+        register(queues).builder.start().await
+    }
 }
 
 impl Register for OnQueues {

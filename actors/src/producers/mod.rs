@@ -7,10 +7,12 @@
 pub mod central;
 pub mod instance;
 
+use std::error::Error as StdError;
 use std::task::Poll;
 
 use pgflow::Receipt;
 use tokio_postgres::GenericClient;
+use tokio_postgres::error::{DbError, SqlState};
 use uuid::Uuid;
 
 use crate::events::{PUBLISH_FAILED, tell};
@@ -69,7 +71,7 @@ where
     let about: Vec<Option<Uuid>> = payloads.iter().map(Payload::proposal).collect();
     let sends = payloads.into_iter().map(|payload| publish(transport, client, payload, |out| out));
     let receipts: Vec<Option<Receipt>> = if transport.may_overlap() {
-        in_order(sends).await.into_iter().collect::<Result<_>>()?
+        all(in_order(sends).await)?
     } else {
         let mut receipts = Vec::new();
         for send in sends {
@@ -123,17 +125,59 @@ where
     Ok(Copies { copies, receipts: receipts.unwrap_or_default() })
 }
 
+/// An error of one of several statements that were on their way at once.
+pub(crate) trait Aftermath {
+    /// Whether it says no more than that another had aborted the transaction: the other's is the cause.
+    fn is_aftermath(&self) -> bool;
+}
+
+impl Aftermath for PublishError {
+    fn is_aftermath(&self) -> bool {
+        met_an_aborted_transaction(self)
+    }
+}
+
+impl Aftermath for anyhow::Error {
+    fn is_aftermath(&self) -> bool {
+        met_an_aborted_transaction(self.as_ref())
+    }
+}
+
+fn met_an_aborted_transaction(error: &(dyn StdError + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| (*error).source())
+        .filter_map(|error| error.downcast_ref::<DbError>())
+        .any(|error| *error.code() == SqlState::IN_FAILED_SQL_TRANSACTION)
+}
+
+/// What all answered, or the cause of their failing.
+pub(crate) fn all<T, E: Aftermath>(answers: Vec<Result<T, E>>) -> Result<Vec<T>, E> {
+    let (mut values, mut failed) = (Vec::with_capacity(answers.len()), None);
+    for answer in answers {
+        match answer {
+            Ok(value) => values.push(value),
+            Err(error) if failed.as_ref().is_none_or(E::is_aftermath) => failed = Some(error),
+            Err(_) => {}
+        }
+    }
+    failed.map_or(Ok(values), Err)
+}
+
 /// Both, without waiting for the one before the other is on its way, where sends may overlap.
 pub(crate) async fn together<A, B, E>(
     transport: &Transport,
     one: impl Future<Output = Result<A, E>>,
     other: impl Future<Output = Result<B, E>>,
-) -> Result<(A, B), E> {
+) -> Result<(A, B), E>
+where
+    E: Aftermath,
+{
     if !transport.may_overlap() {
         return Ok((one.await?, other.await?));
     }
-    let (one, other) = tokio::join!(one, other);
-    Ok((one?, other?))
+    match tokio::join!(one, other) {
+        (Err(one), Err(other)) => Err(if one.is_aftermath() { other } else { one }),
+        (one, other) => Ok((one?, other?)),
+    }
 }
 
 /// Starts all, in this order, and waits for all. What each sends first is on the connection in this order, which the server

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::TestDb;
+use crate::support::{TestDb, query_text};
 
 /// Fear: who reads the figures by their names finds none, or a bench fills a database that is in use.
 #[tokio::test(flavor = "multi_thread")]
@@ -43,4 +43,6 @@ async fn a_bench_names_its_figures_and_fills_only_an_empty_database() {
     assert!(report["machine"]["fsync"].is_string());
     let refused = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && refused.contains("give it an empty one"), "{refused}");
+    let floor = "SELECT relname FROM pg_class WHERE relname LIKE 'bench%'";
+    assert!(query_text(&db.client().await, floor).await.is_empty(), "what only the bench has use for is gone");
 }

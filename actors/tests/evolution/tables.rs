@@ -25,6 +25,32 @@ async fn init_is_harmless_twice_and_at_once() {
     assert_eq!(query_text(&db.client().await, "SELECT count(*) FROM pgflow_queues").await, ["17"]);
 }
 
+/// Fear: of statements that are on their way at once, the error reported is that of one that met the aborted transaction, and nobody
+/// learns why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_that_fails_says_the_cause() {
+    let stage = Stage::new(1, calm).await;
+    let mut client = stage.db.client().await;
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'the cause'; END $$;";
+    client.batch_execute(refuse).await.unwrap();
+    // More than are on their way at once, so that some come after either.
+    let lines =
+        || (0..150).map(|n| read_line(&proposal(&format!("{n}.txt"), "x\n").to_string(), "s1").unwrap()).collect();
+    for table in ["pgflow_ready", "evolution_proposals"] {
+        client
+            .batch_execute(&format!(
+                "CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()"
+            ))
+            .await
+            .unwrap();
+        let failed = submit(&stage.transport, &mut client, "s1", lines()).await.unwrap_err();
+        assert!(format!("{failed:#}").contains("the cause"), "{table}: {failed:#}");
+        client.batch_execute(&format!("DROP TRIGGER refuse ON {table}")).await.unwrap();
+    }
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_proposals").await, "0");
+    stage.end().await;
+}
+
 /// Fear: a file with one bad line is submitted by half, or a proposal twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submission_is_all_or_nothing() {

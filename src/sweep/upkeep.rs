@@ -1,0 +1,66 @@
+//! The leader's duties that can wait: burials, sessions that left messages behind, retention.
+
+use super::{SWEEP_BATCH_MAX, Sweeper, logged};
+use crate::{Error, Result, store::Ended};
+
+/// What nobody will take any more.
+#[derive(Clone, Copy)]
+pub(super) enum Bury {
+    Undecodable,
+    AddresseeGone,
+    DeletedQueue,
+}
+
+impl Sweeper {
+    pub(super) async fn bury(&self, what: Bury) -> Result<()> {
+        let w = &self.wiring;
+        let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let mut c = self.connection().await?;
+        let tx = c.transaction().await.map_err(|e| Error::database("bury", e))?;
+        let judged = match what {
+            Bury::Undecodable => w.store.bury_undecodable(&tx, ms(w.config.unknown_grace_ms)).await?,
+            Bury::AddresseeGone => {
+                w.store.bury_addressee_gone(&tx, ms(w.config.addressee_ttl_ms), SWEEP_BATCH_MAX).await?
+            }
+            Bury::DeletedQueue => w.store.bury_deleted_queue(&tx, SWEEP_BATCH_MAX).await?,
+        };
+        self.release(&tx, &judged).await?;
+        tx.commit().await.map_err(|e| Error::database("bury: COMMIT", e))
+    }
+
+    /// Duties that can wait some minutes.
+    pub(super) async fn slow(&self) {
+        // One that fails must not keep the others from being done.
+        logged(self.bury(Bury::AddresseeGone).await);
+        logged(self.bury(Bury::DeletedQueue).await);
+        logged(self.stranded().await);
+        logged(self.take_back_readdressed().await);
+        logged(self.retention().await);
+    }
+
+    /// What was readdressed to an instance that stopped.
+    async fn take_back_readdressed(&self) -> Result<()> {
+        let c = self.connection().await?;
+        self.wiring.store.take_back_readdressed(&c, SWEEP_BATCH_MAX).await
+    }
+
+    async fn stranded(&self) -> Result<()> {
+        let w = &self.wiring;
+        let c = self.connection().await?;
+        let sessions = w.store.stranded(&c, w.session).await?;
+        drop(c);
+        for session in sessions {
+            self.rescue(session, Ended::Died).await?;
+        }
+        Ok(())
+    }
+
+    async fn retention(&self) -> Result<()> {
+        let w = &self.wiring;
+        let c = self.connection().await?;
+        let (history, dead, dedup) = (w.config.history_days, w.config.dead_days, w.config.dedup_days);
+        w.store.retention(&c, dead.into(), dedup.into()).await?;
+        w.store.ensure_partitions(&c).await?;
+        w.store.drop_partitions(&c, history.into(), dead.into()).await
+    }
+}
