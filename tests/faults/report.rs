@@ -1,0 +1,125 @@
+//! The table of cells: a file that keeps the newest row of each (cell, seed, Postgres), in order.
+
+use std::{collections::BTreeMap, path::Path, sync::Mutex};
+
+use super::{
+    check::{Facts, Violation},
+    history::Event,
+};
+
+const HEAD: &str = "\
+# Fault matrix
+
+Written by `make faults`; each row is the newest run of its cell, seed and Postgres version. A cell is traffic (plain, transactional, keyed,
+delayed, deduplicated, retried and refused messages of three priorities), a fault under it, calm, a drain, and the checker's verdict from
+every process's history and the database's tables. Lost, doubled and reordered count broken invariants; `unknown` are publishes whose
+answer was lost. Recovery: the median and the longest time from a kill to the message running elsewhere, from a restarted server's first accept to
+the first message running, from the end of a listener's backend to listening again. Two shared cores, a debug build.
+
+| cell | fault | seed | Postgres | messages | unknown | faults | lost | doubled | reordered | recovery, median / longest | drained in | verdict |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
+";
+
+const TAIL: &str = "
+Not built: the spool's cells (F5 with a spool, F11 torn tail, flipped bit, deleted segment: there is no spool yet) and F17 (a rolling
+upgrade: there is no older release yet).
+";
+
+/// How long things took to come back, in µs.
+#[derive(Default)]
+pub struct Recovery {
+    pub rescued: Vec<i64>,
+    pub restarted: Vec<i64>,
+    pub listening: Vec<i64>,
+}
+
+impl Recovery {
+    pub fn of(facts: &Facts) -> Self {
+        let mut all = Self::default();
+        let lines = &facts.lines;
+        for (i, line) in lines.iter().enumerate() {
+            match &line.event {
+                Event::Fault { what, on: Some(name) } if what == "kill" => all.rescued.extend(rescues(&lines[..i], &lines[i..], name)),
+                Event::Fault { what, on: Some(name) } if what == "end listener" => {
+                    let up = |l: &&super::history::Line| l.by == *name && l.event == Event::Listening { up: true };
+                    all.listening.extend(lines[i..].iter().find(up).map(|l| l.at - line.at));
+                }
+                Event::Accepts => {
+                    let start = lines[i..].iter().find(|l| matches!(l.event, Event::Start { .. }));
+                    all.restarted.extend(start.map(|l| l.at - line.at));
+                }
+                _ => {}
+            }
+        }
+        all
+    }
+
+    fn shown(&self) -> String {
+        let mut parts = Vec::new();
+        for (what, times) in [("rescue", &self.rescued), ("restart", &self.restarted), ("listener", &self.listening)] {
+            let mut times = times.clone();
+            times.sort_unstable();
+            if let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) {
+                parts.push(format!("{what} {:.2} / {:.2} s", *median as f64 / 1e6, *longest as f64 / 1e6));
+            }
+        }
+        if parts.is_empty() { "–".into() } else { parts.join("; ") }
+    }
+}
+
+/// Of what ran in the killed process: when it ran elsewhere.
+fn rescues(before: &[super::history::Line], after: &[super::history::Line], name: &str) -> Vec<i64> {
+    let mut running = std::collections::HashMap::new();
+    for line in before.iter().filter(|l| l.by == name) {
+        match line.event {
+            Event::Start { uid, run, .. } => drop(running.insert(run, uid)),
+            Event::Finish { run, .. } => drop(running.remove(&run)),
+            _ => {}
+        }
+    }
+    let killed = after[0].at;
+    let again = |uid: i64| after.iter().find(|l| l.by != name && matches!(l.event, Event::Start { uid: u, .. } if u == uid));
+    running.into_values().filter_map(|uid| again(uid).map(|l| l.at - killed)).collect()
+}
+
+/// Puts a cell's row into the file that `PGFLOW_FAULTS_REPORT` names.
+pub fn add(path: &Path, cell: &str, fault: &str, major: u16, facts: &Facts, broken: &[Violation], drained_s: f64) {
+    let count = |of: &[&str]| broken.iter().filter(|v| of.contains(&v.invariant)).count();
+    let events = |is: fn(&Event) -> bool| facts.lines.iter().filter(|l| is(&l.event)).count();
+    let row = format!(
+        "| {} | {} | {} | {} | {} | {} | {:.1} s | {} |",
+        facts.dump.rows.len(),
+        events(|e| matches!(e, Event::Info { .. })),
+        events(|e| matches!(e, Event::Fault { .. })),
+        count(&["I1"]),
+        count(&["I3", "I4"]),
+        count(&["I7"]),
+        drained_s,
+        if broken.is_empty() { "passed".into() } else { format!("**{} broken**", broken.len()) },
+    );
+    // The recovery stands before the drain's time.
+    let (left, right) = row.rsplit_once(" s |").map(|(l, r)| l.rsplit_once(" | ").map(|(l, t)| (l, format!("{t} s |{r}"))).expect("cells")).expect("cells");
+    let row = format!("{left} | {} | {right}", Recovery::of(facts).shown());
+    put(path, &format!("| {cell} | {fault} | {} | {major} ", facts.seed), &row);
+}
+
+/// A cell that did not run here, and why.
+pub fn skip(path: &Path, cell: &str, fault: &str, seed: u64, major: u16, why: &str) {
+    put(path, &format!("| {cell} | {fault} | {seed} | {major} "), &format!("| – | – | – | – | – | – | – | – | skipped: {why} |"));
+}
+
+fn put(path: &Path, key: &str, row: &str) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let old = std::fs::read_to_string(path).unwrap_or_default();
+    let sorted = |key: &str| {
+        let cells: Vec<&str> = key.split('|').map(str::trim).collect();
+        let digits: String = cells[1].chars().filter(char::is_ascii_digit).collect();
+        (digits.parse::<u32>().unwrap_or(0), cells[1].to_owned(), cells[4].to_owned(), cells[3].parse::<u64>().unwrap_or(0))
+    };
+    let rows = old.lines().filter(|line| line.starts_with("| F"));
+    let mut all: BTreeMap<_, String> = rows.map(|line| (sorted(line), line.to_owned())).collect();
+    all.insert(sorted(key), format!("{key}{row}"));
+    let body: String = all.into_values().map(|line| line + "\n").collect();
+    std::fs::write(path, format!("{HEAD}{body}{TAIL}")).expect("the report is written");
+}
