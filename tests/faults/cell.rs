@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,9 @@ use crate::support::{TestDb, cluster, connect, eventually, query_text};
 const DRAIN: Duration = Duration::from_secs(90);
 const START: Duration = Duration::from_secs(60);
 
+/// A task of its own for the uids of what is sent to one instance.
+const TO_ONE: i64 = 700;
+
 /// What the environment asks for.
 pub struct Asked {
     pub seed: u64,
@@ -47,10 +50,18 @@ pub fn asked(cell: &str) -> Option<Asked> {
     }
     let number = |name: &str| var(name).map(|v| v.parse().unwrap_or_else(|e| panic!("PGFLOW_FAULTS_{name}={v}: {e}")));
     Some(Asked {
-        seed: var("SEED").map_or(1, |v| v.parse().unwrap_or_else(|e| panic!("PGFLOW_FAULTS_SEED={v}: {e}"))),
+        seed: ROUNDS.load(Ordering::Relaxed)
+            + var("SEED").map_or(1, |v| v.parse().unwrap_or_else(|e| panic!("PGFLOW_FAULTS_SEED={v}: {e}"))),
         seconds: number("SECONDS").unwrap_or(4.0),
         report: var("REPORT").map(PathBuf::from),
     })
+}
+
+/// How many rounds of the swizzle there were: each has a seed of its own.
+static ROUNDS: AtomicU64 = AtomicU64::new(0);
+
+pub fn next_seed() {
+    ROUNDS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A folder of the test's own.
@@ -101,7 +112,12 @@ impl Cell {
     }
 
     /// On a server of its own.
-    pub async fn own(name: &'static str, fault: &'static str, durable: bool, settings: &[(&str, &str)]) -> Option<Self> {
+    pub async fn own(
+        name: &'static str,
+        fault: &'static str,
+        durable: bool,
+        settings: &[(&str, &str)],
+    ) -> Option<Self> {
         let asked = asked(name)?;
         let mut builder = DevPg::builder().durable(durable).setting("max_connections", "200");
         for (name, value) in settings {
@@ -258,6 +274,15 @@ impl Cell {
         self.journal.note(outcome(uid, self.publisher().await.send(out).await));
     }
 
+    /// A message for one instance alone.
+    pub async fn send_to(&self, instance: &str, n: i64) {
+        let (uid, act) = (TO_ONE * 1_000_000 + n, Act::Effect);
+        let invoke = Event::Invoke { uid, queue: LOAD.into(), priority: 0, key: None, act, delay_ms: 0 };
+        self.journal.durable(invoke).await;
+        let out = Outgoing::new(&Load::new(uid, act, 5)).expect("it encodes").target(instance);
+        self.journal.note(outcome(uid, self.publisher().await.send(out).await));
+    }
+
     /// All messages in one statement.
     pub async fn snapshot(&self) {
         let Ok(client) = pgflow::connect(&self.direct_url(), "faults snapshot").await else { return };
@@ -293,9 +318,13 @@ impl Cell {
         let dump = Dump::take(&client).await;
         let facts = Facts { seed: self.asked.seed, lines: history::read(&self.dir), dump, limits: self.limits };
         let broken = check(&facts);
+        // Without traffic, or without a fault under it, a verdict says nothing.
+        assert!(facts.dump.rows.len() > 200, "{}: hardly any traffic", self.name);
+        assert!(facts.lines.iter().any(|l| matches!(l.event, Event::Fault { .. })), "{}: no fault", self.name);
         if let Some(path) = &self.asked.report {
             report::add(path, self.name, self.fault, self.major(), &facts, &broken, drained_s);
         }
+        println!("{}: {}", self.name, report::summary(&facts, drained_s));
         let shown: Vec<String> = broken.iter().take(20).map(ToString::to_string).collect();
         let (name, dir) = (self.name, self.dir.display());
         assert!(broken.is_empty(), "{name}: {} broken, histories in {dir}:\n{}", broken.len(), shown.join("\n"));
@@ -307,7 +336,8 @@ impl Cell {
     async fn burst(&self) {
         let publisher = self.publisher().await;
         for n in 0..100_i64 {
-            let (uid, priority) = (PROBE_TASK * 1_000_000 + 1_000 + n, if n % 25 == 24 { Priority::High } else { Priority::Low });
+            let (uid, priority) =
+                (PROBE_TASK * 1_000_000 + 1_000 + n, if n % 25 == 24 { Priority::High } else { Priority::Low });
             self.send(&publisher, uid, priority).await;
         }
     }

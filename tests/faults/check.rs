@@ -53,7 +53,6 @@ impl fmt::Display for Violation {
 pub struct Sent {
     pub queue: String,
     pub class: i16,
-    pub key: Option<String>,
     pub act: Act,
     pub delay_ms: u64,
     pub ok: Option<i64>,
@@ -97,10 +96,9 @@ impl<'a> Case<'a> {
         let mut calm_at = i64::MAX;
         for line in &facts.lines {
             match &line.event {
-                Event::Invoke { uid, queue, priority, key, act, delay_ms } => {
-                    let (queue, key) = (queue.clone(), key.clone());
-                    let (class, act, delay_ms) = (*priority, *act, *delay_ms);
-                    sent.insert(*uid, Sent { queue, class, key, act, delay_ms, ok: None, info: false, failed: false });
+                Event::Invoke { uid, queue, priority, act, delay_ms, .. } => {
+                    let (queue, class, act, delay_ms) = (queue.clone(), *priority, *act, *delay_ms);
+                    sent.insert(*uid, Sent { queue, class, act, delay_ms, ok: None, info: false, failed: false });
                 }
                 Event::Ok { uid, id } => drop(sent.get_mut(uid).map(|s| s.ok = Some(*id))),
                 Event::Info { uid, .. } => drop(sent.get_mut(uid).map(|s| s.info = true)),
@@ -149,8 +147,12 @@ impl<'a> Case<'a> {
 
 /// I1: what was acknowledged is there.
 fn i1_lost(case: &mut Case<'_>) {
-    let lost: Vec<i64> =
-        case.sent.iter().filter(|(uid, s)| s.ok.is_some() && !case.by_uid.contains_key(uid)).map(|(uid, _)| *uid).collect();
+    let lost: Vec<i64> = case
+        .sent
+        .iter()
+        .filter(|(uid, s)| s.ok.is_some() && !case.by_uid.contains_key(uid))
+        .map(|(uid, _)| *uid)
+        .collect();
     for uid in lost {
         case.broken("I1", format!("uid {uid} was acknowledged, and is nowhere"));
     }
@@ -201,7 +203,9 @@ fn i4_conservation(case: &mut Case<'_>) {
         *places.entry(row.id).or_default() += 1;
     }
     bad.extend(places.iter().filter(|(_, n)| **n > 1).map(|(id, n)| format!("id {id} is in {n} places")));
-    bad.extend(case.by_uid.iter().filter(|(_, r)| r.len() > 1).map(|(uid, r)| format!("uid {uid} is {} messages", r.len())));
+    bad.extend(
+        case.by_uid.iter().filter(|(_, r)| r.len() > 1).map(|(uid, r)| format!("uid {uid} is {} messages", r.len())),
+    );
     for text in bad {
         case.broken("I4", text);
     }
@@ -219,11 +223,16 @@ fn i5_tokens(case: &mut Case<'_>) {
     }
     let dump = &case.facts.dump;
     for effect in &dump.effects {
-        let Some(row) = case.by_uid.get(&effect.uid).and_then(|rows| rows.iter().find(|r| r.status == "done")) else { continue };
+        let Some(row) = case.by_uid.get(&effect.uid).and_then(|rows| rows.iter().find(|r| r.status == "done")) else {
+            continue;
+        };
         let by = row.session.and_then(|s| dump.instances.get(&s));
         if effect.attempt != row.attempt || by != Some(&effect.instance) {
             let (attempt, instance) = (effect.attempt, &effect.instance);
-            bad.push(format!("uid {}: effect of try {attempt} by {instance}, done by try {} of {by:?}", effect.uid, row.attempt));
+            bad.push(format!(
+                "uid {}: effect of try {attempt} by {instance}, done by try {} of {by:?}",
+                effect.uid, row.attempt
+            ));
         }
     }
     for text in bad {

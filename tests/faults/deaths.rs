@@ -61,7 +61,9 @@ async fn f3_an_instance_stopped_past_its_lease() {
 /// Fear: a poisonous message takes its worker, its queue or every instance with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn f15_poison() {
-    let Some(mut cell) = Cell::shared("F15", "panic, hang, blocked thread, abort, 10 MB, no JSON").await else { return };
+    let Some(mut cell) = Cell::shared("F15", "panic, hang, blocked thread, abort, 10 MB, no JSON").await else {
+        return;
+    };
     cell.start(3).await;
     let poison = [Act::Panic, Act::Hang, Act::Abort, Act::Spin, Act::Panic];
     for (n, act) in (0..).zip(poison) {

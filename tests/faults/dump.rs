@@ -69,9 +69,12 @@ impl Dump {
     pub async fn take(client: &Client) -> Self {
         let us = "CREATE FUNCTION pg_temp.us(t timestamptz) RETURNS bigint LANGUAGE sql AS 'SELECT (extract(epoch FROM t) * 1000000)::bigint'";
         client.batch_execute(us).await.expect("a function");
-        let query = async |sql: &str| client.query(&sql.replace("us(", "pg_temp.us("), &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        let query = async |sql: &str| {
+            client.query(&sql.replace("us(", "pg_temp.us("), &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"))
+        };
         let rows = query(ROWS).await;
-        let tries = query("SELECT id, us(at), event, attempt, token, us(claimed_at) FROM pgflow_attempts ORDER BY at").await;
+        let tries =
+            query("SELECT id, us(at), event, attempt, token, us(claimed_at) FROM pgflow_attempts ORDER BY at").await;
         let effects = query("SELECT uid, attempt, run, instance FROM fx").await;
         let instances = query("SELECT session_id, name FROM pgflow_instances").await;
         Self {
@@ -94,7 +97,14 @@ impl Dump {
                 .collect(),
             tries: tries
                 .iter()
-                .map(|r| Try { id: r.get(0), at: r.get(1), event: r.get(2), attempt: r.get(3), token: r.get(4), claimed_at: r.get(5) })
+                .map(|r| Try {
+                    id: r.get(0),
+                    at: r.get(1),
+                    event: r.get(2),
+                    attempt: r.get(3),
+                    token: r.get(4),
+                    claimed_at: r.get(5),
+                })
                 .collect(),
             effects: effects
                 .iter()

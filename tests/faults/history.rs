@@ -121,8 +121,10 @@ fn write_all(mut file: File, waiting: &mpsc::Receiver<(String, Option<oneshot::S
 /// Every line of every history in the folder, in the order of time.
 pub fn read(dir: &Path) -> Vec<Line> {
     let entries = std::fs::read_dir(dir).expect("the histories");
-    let files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "jsonl")).collect();
-    let mut lines: Vec<Line> = files.iter().flat_map(|f| parse(&std::fs::read_to_string(f).expect("a history"))).collect();
+    let files: Vec<PathBuf> =
+        entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "jsonl")).collect();
+    let mut lines: Vec<Line> =
+        files.iter().flat_map(|f| parse(&std::fs::read_to_string(f).expect("a history"))).collect();
     lines.sort_by_key(|line| line.at);
     lines
 }

@@ -15,15 +15,19 @@ mod support;
 mod cell;
 mod check;
 mod deaths;
+mod disk;
 mod dump;
+mod failover;
 mod history;
 mod mutants;
 mod network;
 mod order;
+mod pressure;
 mod process;
 mod proxy;
 mod report;
 mod server;
+mod swizzle;
 mod traffic;
 
 /// Not a test by itself: without its environment it ends at once.

@@ -101,7 +101,13 @@ fn row_of(facts: &mut Facts, uid: i64) -> &mut Row {
 fn swap_starts(facts: &mut Facts, one: i64, two: i64) {
     for line in &mut facts.lines {
         if let Event::Start { uid, .. } = &mut line.event {
-            *uid = if *uid == one { two } else if *uid == two { one } else { *uid };
+            *uid = if *uid == one {
+                two
+            } else if *uid == two {
+                one
+            } else {
+                *uid
+            };
         }
     }
 }

@@ -81,7 +81,8 @@ fn keys(case: &Case<'_>) -> Vec<String> {
 /// I8: after the faults a high message waits for nobody.
 pub fn i8_priority(case: &mut Case<'_>) {
     let limit = case.facts.limits.high_ms;
-    let quiet = |r: &&Row| r.class == 10 && r.queue == LOAD && r.attempt == 1 && r.key.is_none() && r.created_at > case.calm_at;
+    let quiet =
+        |r: &&Row| r.class == 10 && r.queue == LOAD && r.attempt == 1 && r.key.is_none() && r.created_at > case.calm_at;
     let waits: Vec<(i64, i64)> = case
         .facts
         .dump

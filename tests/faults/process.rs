@@ -60,10 +60,17 @@ pub async fn run() {
     std::process::exit(0);
 }
 
-async fn serve(config: Config, workers: usize, fifo: bool, journal: &Journal, stop: tokio::sync::oneshot::Receiver<()>) {
+async fn serve(
+    config: Config,
+    workers: usize,
+    fifo: bool,
+    journal: &Journal,
+    stop: tokio::sync::oneshot::Receiver<()>,
+) {
     let runtime = loop {
         let (one, two) = (journal.clone(), journal.clone());
-        let mut builder = Runtime::builder(config.clone()).queue(queue(LOAD, workers)).handler(move || Worker(one.clone()));
+        let mut builder =
+            Runtime::builder(config.clone()).queue(queue(LOAD, workers)).handler(move || Worker(one.clone()));
         if fifo {
             builder = builder.queue(queue(FIFO, 1)).handler(move || FifoWorker(Worker(two.clone())));
         }

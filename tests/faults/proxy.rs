@@ -162,9 +162,9 @@ impl Line<'_> {
                 tokio::time::sleep(Duration::from_millis(held)).await;
             }
             let rate = w.bytes_per_s.load(Relaxed);
-            if rate > 0 {
+            if let Some(ms) = (n as u64 * 1_000).checked_div(rate) {
                 w.done.fetch_add(1, Relaxed);
-                tokio::time::sleep(Duration::from_millis(n as u64 * 1_000 / rate)).await;
+                tokio::time::sleep(Duration::from_millis(ms)).await;
             }
             calm(w).await;
             if to.write_all(bytes).await.is_err() {

@@ -39,7 +39,9 @@ impl Recovery {
         let lines = &facts.lines;
         for (i, line) in lines.iter().enumerate() {
             match &line.event {
-                Event::Fault { what, on: Some(name) } if what == "kill" => all.rescued.extend(rescues(&lines[..i], &lines[i..], name)),
+                Event::Fault { what, on: Some(name) } if what == "kill" => {
+                    all.rescued.extend(rescues(&lines[..i], &lines[i..], name));
+                }
                 Event::Fault { what, on: Some(name) } if what == "end listener" => {
                     let up = |l: &&super::history::Line| l.by == *name && l.event == Event::Listening { up: true };
                     all.listening.extend(lines[i..].iter().find(up).map(|l| l.at - line.at));
@@ -78,34 +80,48 @@ fn rescues(before: &[super::history::Line], after: &[super::history::Line], name
         }
     }
     let killed = after[0].at;
-    let again = |uid: i64| after.iter().find(|l| l.by != name && matches!(l.event, Event::Start { uid: u, .. } if u == uid));
+    let again =
+        |uid: i64| after.iter().find(|l| l.by != name && matches!(l.event, Event::Start { uid: u, .. } if u == uid));
     running.into_values().filter_map(|uid| again(uid).map(|l| l.at - killed)).collect()
+}
+
+fn events(facts: &Facts, is: fn(&Event) -> bool) -> usize {
+    facts.lines.iter().filter(|l| is(&l.event)).count()
+}
+
+/// A cell in one line, for who watches it run.
+pub fn summary(facts: &Facts, drained_s: f64) -> String {
+    let (messages, effects, tries) = (facts.dump.rows.len(), facts.dump.effects.len(), facts.dump.tries.len());
+    let (unknown, refused) =
+        (events(facts, |e| matches!(e, Event::Info { .. })), events(facts, |e| matches!(e, Event::Fail { .. })));
+    let (faults, recovery) = (events(facts, |e| matches!(e, Event::Fault { .. })), Recovery::of(facts).shown());
+    format!(
+        "{messages} messages, {effects} effects, {tries} tries that did not finish, {unknown} unknown, {refused} refused or rolled back, \
+         {faults} faults, recovery {recovery}, drained in {drained_s:.1} s"
+    )
 }
 
 /// Puts a cell's row into the file that `PGFLOW_FAULTS_REPORT` names.
 pub fn add(path: &Path, cell: &str, fault: &str, major: u16, facts: &Facts, broken: &[Violation], drained_s: f64) {
     let count = |of: &[&str]| broken.iter().filter(|v| of.contains(&v.invariant)).count();
-    let events = |is: fn(&Event) -> bool| facts.lines.iter().filter(|l| is(&l.event)).count();
+    let (unknown, faults) =
+        (events(facts, |e| matches!(e, Event::Info { .. })), events(facts, |e| matches!(e, Event::Fault { .. })));
+    let (lost, doubled, reordered) = (count(&["I1"]), count(&["I3", "I4"]), count(&["I7"]));
+    let (messages, recovery) = (facts.dump.rows.len(), Recovery::of(facts).shown());
+    let verdict = if broken.is_empty() { "passed".into() } else { format!("**{} broken**", broken.len()) };
     let row = format!(
-        "| {} | {} | {} | {} | {} | {} | {:.1} s | {} |",
-        facts.dump.rows.len(),
-        events(|e| matches!(e, Event::Info { .. })),
-        events(|e| matches!(e, Event::Fault { .. })),
-        count(&["I1"]),
-        count(&["I3", "I4"]),
-        count(&["I7"]),
-        drained_s,
-        if broken.is_empty() { "passed".into() } else { format!("**{} broken**", broken.len()) },
+        "| {messages} | {unknown} | {faults} | {lost} | {doubled} | {reordered} | {recovery} | {drained_s:.1} s | {verdict} |"
     );
-    // The recovery stands before the drain's time.
-    let (left, right) = row.rsplit_once(" s |").map(|(l, r)| l.rsplit_once(" | ").map(|(l, t)| (l, format!("{t} s |{r}"))).expect("cells")).expect("cells");
-    let row = format!("{left} | {} | {right}", Recovery::of(facts).shown());
     put(path, &format!("| {cell} | {fault} | {} | {major} ", facts.seed), &row);
 }
 
 /// A cell that did not run here, and why.
 pub fn skip(path: &Path, cell: &str, fault: &str, seed: u64, major: u16, why: &str) {
-    put(path, &format!("| {cell} | {fault} | {seed} | {major} "), &format!("| – | – | – | – | – | – | – | – | skipped: {why} |"));
+    put(
+        path,
+        &format!("| {cell} | {fault} | {seed} | {major} "),
+        &format!("| – | – | – | – | – | – | – | – | skipped: {why} |"),
+    );
 }
 
 fn put(path: &Path, key: &str, row: &str) {
@@ -115,7 +131,12 @@ fn put(path: &Path, key: &str, row: &str) {
     let sorted = |key: &str| {
         let cells: Vec<&str> = key.split('|').map(str::trim).collect();
         let digits: String = cells[1].chars().filter(char::is_ascii_digit).collect();
-        (digits.parse::<u32>().unwrap_or(0), cells[1].to_owned(), cells[4].to_owned(), cells[3].parse::<u64>().unwrap_or(0))
+        (
+            digits.parse::<u32>().unwrap_or(0),
+            cells[1].to_owned(),
+            cells[4].to_owned(),
+            cells[3].parse::<u64>().unwrap_or(0),
+        )
     };
     let rows = old.lines().filter(|line| line.starts_with("| F"));
     let mut all: BTreeMap<_, String> = rows.map(|line| (sorted(line), line.to_owned())).collect();

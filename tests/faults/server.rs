@@ -18,14 +18,19 @@ const LISTENING_US_MAX: i64 = 4_000_000;
 /// Fear: ended backends leave a claim, a settle or a wake behind that nobody answers for.
 #[tokio::test(flavor = "multi_thread")]
 async fn f4_backends_terminated() {
-    let Some(mut cell) = Cell::shared("F4", "pg_terminate_backend 10 times a second, random ones and listeners").await else { return };
+    let Some(mut cell) = Cell::shared("F4", "pg_terminate_backend 10 times a second, random ones and listeners").await
+    else {
+        return;
+    };
     cell.start(3).await;
     let sql = cell.client().await;
     while cell.loading() {
         let listener = cell.rng.random_bool(0.3);
         if listener {
             let name = cell.instances.choose(&mut cell.rng).expect("three").name.clone();
-            let end = format!("SELECT pg_terminate_backend(listener_pid) FROM pgflow_instances WHERE name = '{name}' AND ended_at IS NULL");
+            let end = format!(
+                "SELECT pg_terminate_backend(listener_pid) FROM pgflow_instances WHERE name = '{name}' AND ended_at IS NULL"
+            );
             cell.note("end listener", Some(&name));
             let _ = sql.simple_query(&end).await;
         } else {
@@ -105,7 +110,9 @@ async fn f6_fast_and_smart_stops() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f14_connections_exhausted() {
     let settings = [("max_connections", "45"), ("superuser_reserved_connections", "3")];
-    let Some(mut cell) = Cell::own("F14", "max_connections reached, small pools", false, &settings).await else { return };
+    let Some(mut cell) = Cell::own("F14", "max_connections reached, small pools", false, &settings).await else {
+        return;
+    };
     cell.connections = 2;
     cell.start(3).await;
     let sql = cell.client().await;

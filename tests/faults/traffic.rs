@@ -149,7 +149,9 @@ enum Way {
     /// With a dedup key, again and again until it is known to be there.
     Until,
     /// In a transaction that commits, or does not.
-    Within { commit: bool },
+    Within {
+        commit: bool,
+    },
 }
 
 impl Publishers {
@@ -184,7 +186,8 @@ impl Publishers {
                 Way::Within { commit } => within(&self.url, &mut own, &publisher, &journal, uid, out, commit).await,
             }
             // Now and then long enough that workers fall asleep: then a wake has to reach them.
-            let think = if rng.random_bool(0.03) { 250 } else { rng.random_range(self.think_ms / 2..=self.think_ms * 2) };
+            let think =
+                if rng.random_bool(0.03) { 250 } else { rng.random_range(self.think_ms / 2..=self.think_ms * 2) };
             tokio::time::sleep(Duration::from_millis(think)).await;
         }
     }
