@@ -14,6 +14,7 @@ use crate::{
     Error, Result,
     address::Address,
     config::Config,
+    connect::{ANSWER_MS_MAX, bounded},
     listen::Signal,
     settle::{Claimed, Outcome, Settler},
     store::{Beat, Ended, Judged, Store},
@@ -25,10 +26,14 @@ const SWEEP_BATCH_MAX: i32 = 1_000;
 const RESCUE_CONFIRM_MS: u64 = 600;
 /// The slow duties' interval, in ms.
 const SLOW_MS: u64 = 600_000;
+/// Longest that a duty of many batches may take, in ms; a later heartbeat goes on with it.
+const DUTY_MS_MAX: u64 = 60_000;
 /// How old an active row of ours that nobody answers for must be, in ms: longer than a claim's answer may take.
 const ORPHAN_AGE_MS: i64 = 2_000;
 /// How long after a doubt orphans are looked for, in ms.
 const ORPHAN_CHECK_MS: u64 = 2_500;
+/// How long after a look that followed a doubt there is another one, in ms.
+const AFTER_DOUBT_MS: u64 = 60_000;
 /// Wait before a promotion that failed is tried again, in ms.
 const PROMOTE_RETRY_MS: u64 = 500;
 
@@ -71,6 +76,8 @@ pub(crate) struct State {
     orphans_asked: bool,
     /// A doubt has come since that look was asked for, which may be too early for it.
     doubted_since: bool,
+    /// Whether the look that is due follows a doubt: another one will follow it.
+    doubts: bool,
     /// When orphans are looked for again without a doubt: an answer may be lost later than a doubt looks.
     orphans_at: Instant,
     /// Sessions found dead, to be looked at again before they are rescued.
@@ -92,6 +99,7 @@ impl Actor for Sweeper {
             slow_at: now,
             orphans_asked: false,
             doubted_since: false,
+            doubts: false,
             orphans_at: now + Duration::from_millis(SLOW_MS),
             suspects: HashSet::new(),
         })
@@ -111,18 +119,21 @@ impl Actor for Sweeper {
                 self.promote(&myself, state).await
             }
             Msg::Doubt => {
+                state.doubts = true;
                 self.doubt(&myself, state);
                 Ok(())
             }
             Msg::Rescue(session) => {
                 state.suspects.remove(&session);
-                self.rescue(session, Ended::Died).await
+                bounded("rescue", DUTY_MS_MAX, self.rescue(session, Ended::Died)).await
             }
             Msg::Orphans => {
                 state.orphans_asked = false;
-                state.orphans_at = Instant::now() + Duration::from_millis(SLOW_MS);
+                // What hung on the way may still arrive, and be carried out, when the network is well again.
+                let next_ms = if std::mem::take(&mut state.doubts) { AFTER_DOUBT_MS } else { SLOW_MS };
+                state.orphans_at = Instant::now() + Duration::from_millis(next_ms);
                 let again = std::mem::take(&mut state.doubted_since);
-                let done = self.orphans().await;
+                let done = bounded("look for orphans", ANSWER_MS_MAX, self.orphans()).await;
                 if done.is_err() || again {
                     self.doubt(&myself, state);
                 }
@@ -160,7 +171,7 @@ impl Sweeper {
         }
         // The same after a long outage: nobody could beat.
         for session in beat.expired.iter().filter(|s| settled_in && !beat.gone.contains(s)) {
-            logged(self.rescue(*session, Ended::LeaseOver).await);
+            logged(bounded("rescue", DUTY_MS_MAX, self.rescue(*session, Ended::LeaseOver)).await);
         }
         if state.orphans_at <= Instant::now() {
             self.doubt(myself, state);
@@ -173,8 +184,8 @@ impl Sweeper {
         }
         if beat.undecodable {
             let c = self.connection().await?;
-            self.wiring.store.readdress(&c, SWEEP_BATCH_MAX).await?;
-            self.bury(Bury::Undecodable).await?;
+            bounded("readdress", ANSWER_MS_MAX, self.wiring.store.readdress(&c, SWEEP_BATCH_MAX)).await?;
+            bounded("bury", ANSWER_MS_MAX, self.bury(Bury::Undecodable)).await?;
         }
         if state.slow_at <= Instant::now() {
             state.slow_at = Instant::now() + Duration::from_millis(SLOW_MS);
@@ -222,7 +233,7 @@ impl Sweeper {
             return Ok(());
         }
         let c = self.connection().await?;
-        if let Some(due_ms) = self.wiring.store.next_due(&c).await? {
+        if let Some(due_ms) = bounded("next due", ANSWER_MS_MAX, self.wiring.store.next_due(&c)).await? {
             drop(c);
             self.set_timer(myself, due_ms, state).await?;
         }
@@ -256,7 +267,7 @@ impl Sweeper {
             while self.wiring.store.promote(&c, SWEEP_BATCH_MAX).await? >= SWEEP_BATCH_MAX as u64 {}
             self.wiring.store.next_due(&c).await
         };
-        match next.await {
+        match bounded("promote", DUTY_MS_MAX, next).await {
             Ok(Some(due_ms)) => {
                 let wait = Duration::from_secs_f64(due_ms.max(0.0) / 1_000.0) + Duration::from_millis(1);
                 if wait <= 2 * self.wiring.config.heartbeat() {
@@ -317,11 +328,11 @@ impl Sweeper {
     /// Duties that can wait some minutes.
     async fn slow(&self) {
         // One that fails must not keep the others from being done.
-        logged(self.bury(Bury::AddresseeGone).await);
-        logged(self.bury(Bury::DeletedQueue).await);
-        logged(self.stranded().await);
-        logged(self.take_back_readdressed().await);
-        logged(self.retention().await);
+        logged(bounded("sweep", DUTY_MS_MAX, self.bury(Bury::AddresseeGone)).await);
+        logged(bounded("sweep", DUTY_MS_MAX, self.bury(Bury::DeletedQueue)).await);
+        logged(bounded("sweep", DUTY_MS_MAX, self.stranded()).await);
+        logged(bounded("sweep", DUTY_MS_MAX, self.take_back_readdressed()).await);
+        logged(bounded("sweep", DUTY_MS_MAX, self.retention()).await);
     }
 
     /// What was readdressed to an instance that stopped.
