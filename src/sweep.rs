@@ -42,8 +42,8 @@ const PROMOTE_RETRY_MS: u64 = 500;
 pub(crate) enum Msg {
     /// The listener reports.
     Signal(Signal),
-    /// The timer for the next due row fired.
-    DueNow,
+    /// The timer of this time fired: rows are due. One that an earlier timer has replaced means nothing.
+    DueNow(Instant),
     /// Rows may be active in our name that nobody here answers for.
     Doubt,
     /// Look for them now.
@@ -114,10 +114,11 @@ impl Actor for Sweeper {
             }
             Msg::Signal(Signal::Due) => self.due(&myself, state).await,
             Msg::Signal(Signal::Beat(beat)) => self.beat(&myself, &beat, state).await,
-            Msg::DueNow => {
+            Msg::DueNow(at) if state.due_at == Some(at) => {
                 state.due_at = None;
                 self.promote(&myself, state).await
             }
+            Msg::DueNow(_) => Ok(()),
             Msg::Doubt => {
                 state.doubts = true;
                 self.doubt(&myself, state);
@@ -148,6 +149,15 @@ impl Actor for Sweeper {
 fn logged(done: Result<()>) {
     if let Err(e) = done {
         tracing::warn!(target: "pgflow::sweep", error = %e, "sweep failed, a later heartbeat tries again");
+    }
+}
+
+/// One timer at a time, the earliest asked for: each heartbeat that finds rows due, and each failure, would else add one of its own.
+fn wake_at(myself: &ActorRef<Msg>, wait: Duration, state: &mut State) {
+    let at = Instant::now() + wait;
+    if state.due_at.is_none_or(|earlier| at < earlier) {
+        state.due_at = Some(at);
+        myself.send_after(wait, move || Msg::DueNow(at));
     }
 }
 
@@ -248,13 +258,8 @@ impl Sweeper {
         if due_ms > 2.0 * self.wiring.config.heartbeat_ms as f64 {
             return Ok(());
         }
-        let wait = Duration::from_secs_f64(due_ms / 1_000.0);
-        let at = Instant::now() + wait;
-        if state.due_at.is_none_or(|earlier| at < earlier) {
-            state.due_at = Some(at);
-            // Rounded up: a timer that fires a fraction too early would find nothing.
-            myself.send_after(wait + Duration::from_millis(1), || Msg::DueNow);
-        }
+        // Rounded up: a timer that fires a fraction too early would find nothing.
+        wake_at(myself, Duration::from_secs_f64(due_ms / 1_000.0) + Duration::from_millis(1), state);
         Ok(())
     }
 
@@ -271,14 +276,13 @@ impl Sweeper {
             Ok(Some(due_ms)) => {
                 let wait = Duration::from_secs_f64(due_ms.max(0.0) / 1_000.0) + Duration::from_millis(1);
                 if wait <= 2 * self.wiring.config.heartbeat() {
-                    state.due_at = Some(Instant::now() + wait);
-                    myself.send_after(wait, || Msg::DueNow);
+                    wake_at(myself, wait, state);
                 }
                 Ok(())
             }
             Ok(None) => Ok(()),
             Err(e) => {
-                myself.send_after(Duration::from_millis(PROMOTE_RETRY_MS), || Msg::DueNow);
+                wake_at(myself, Duration::from_millis(PROMOTE_RETRY_MS), state);
                 Err(e)
             }
         }
