@@ -5,18 +5,17 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use pgflow::{Config, Outgoing, Priority, Publisher, devpg::DevPg};
+use pgflow::{Outgoing, devpg::DevPg};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio_postgres::Client;
 
 use super::{
-    check::{Facts, Limits, check},
-    dump::{Dump, EFFECTS},
-    history::{self, Event, Journal},
-    order::PROBE_TASK,
+    check::Limits,
+    dump::EFFECTS,
+    history::{Event, Journal},
     process::{Process, Role, Spec},
     proxy::Proxy,
     report,
@@ -24,8 +23,6 @@ use super::{
 };
 use crate::support::{TestDb, cluster, connect, eventually, query_text};
 
-/// The longest that a drain may take, once all is quiet.
-const DRAIN: Duration = Duration::from_secs(90);
 const START: Duration = Duration::from_secs(60);
 
 /// A task of its own for the uids of what is sent to one instance.
@@ -55,6 +52,14 @@ pub fn asked(cell: &str) -> Option<Asked> {
         seconds: number("SECONDS").unwrap_or(4.0),
         report: var("REPORT").map(PathBuf::from),
     })
+}
+
+/// The cell cannot run here: the table says why.
+pub fn skip(asked: &Asked, cell: &str, fault: &str, why: &str) {
+    println!("{cell} skipped: {why}");
+    if let Some(path) = &asked.report {
+        report::skip(path, cell, fault, asked.seed, cluster().major(), why);
+    }
 }
 
 /// How many rounds of the swizzle there were: each has a seed of its own.
@@ -288,94 +293,6 @@ impl Cell {
         let Ok(client) = pgflow::connect(&self.direct_url(), "faults snapshot").await else { return };
         if let Ok(row) = client.query_one("SELECT count(*), count(DISTINCT id) FROM pgflow_messages", &[]).await {
             self.journal.note(Event::Snapshot { rows: row.get(0), ids: row.get(1) });
-        }
-    }
-
-    /// The end of every cell: no fault any more, all that was sent is handled, the verdict.
-    pub async fn finish(mut self) -> Facts {
-        eventually(START + Duration::from_secs_f64(self.asked.seconds), || {
-            let loading = self.loading();
-            async move { !loading }
-        })
-        .await;
-        self.journal.durable(Event::Calm).await;
-        let calm = Instant::now();
-        let client = self.client().await;
-        self.burst().await;
-        self.drained(&client).await;
-        let drained_s = calm.elapsed().as_secs_f64();
-        self.snapshot().await;
-        self.probe(&client).await;
-        for instance in &mut self.instances {
-            instance.ask_to_stop();
-        }
-        eventually(START, || {
-            let ended = self.instances.iter_mut().all(Process::has_ended);
-            async move { ended }
-        })
-        .await;
-        self.journal.flush().await;
-        let dump = Dump::take(&client).await;
-        let facts = Facts { seed: self.asked.seed, lines: history::read(&self.dir), dump, limits: self.limits };
-        let broken = check(&facts);
-        // Without traffic, or without a fault under it, a verdict says nothing.
-        assert!(facts.dump.rows.len() > 200, "{}: hardly any traffic", self.name);
-        assert!(facts.lines.iter().any(|l| matches!(l.event, Event::Fault { .. })), "{}: no fault", self.name);
-        if let Some(path) = &self.asked.report {
-            report::add(path, self.name, self.fault, self.major(), &facts, &broken, drained_s);
-        }
-        println!("{}: {}", self.name, report::summary(&facts, drained_s));
-        let shown: Vec<String> = broken.iter().take(20).map(ToString::to_string).collect();
-        let (name, dir) = (self.name, self.dir.display());
-        assert!(broken.is_empty(), "{name}: {} broken, histories in {dir}:\n{}", broken.len(), shown.join("\n"));
-        std::fs::remove_dir_all(&self.dir).expect("the histories go");
-        facts
-    }
-
-    /// A backlog, and high messages behind it: those overtake.
-    async fn burst(&self) {
-        let publisher = self.publisher().await;
-        for n in 0..100_i64 {
-            let (uid, priority) =
-                (PROBE_TASK * 1_000_000 + 1_000 + n, if n % 25 == 24 { Priority::High } else { Priority::Low });
-            self.send(&publisher, uid, priority).await;
-        }
-    }
-
-    /// One by one, each when all is idle: a lost wake would show.
-    async fn probe(&self, client: &Client) {
-        let publisher = self.publisher().await;
-        for n in 0..3 {
-            self.send(&publisher, PROBE_TASK * 1_000_000 + n, Priority::Normal).await;
-            self.drained(client).await;
-        }
-    }
-
-    async fn publisher(&self) -> Publisher {
-        Publisher::connect(&Config::new(self.direct_url()).instance("cell")).await.unwrap_or_else(|e| panic!("{e}"))
-    }
-
-    async fn send(&self, publisher: &Publisher, uid: i64, priority: Priority) {
-        let (act, class) = (Act::Effect, priority.class());
-        let invoke = Event::Invoke { uid, queue: LOAD.into(), priority: class, key: None, act, delay_ms: 0 };
-        self.journal.durable(invoke).await;
-        let out = Outgoing::new(&Load::new(uid, act, 5)).expect("it encodes").priority(priority);
-        self.journal.note(outcome(uid, publisher.send(out).await));
-    }
-
-    async fn drained(&self, client: &Client) {
-        let waiting = "SELECT status || ' ' || count(*) FROM pgflow_messages WHERE status NOT IN ('done', 'dead', 'cancelled') GROUP BY status";
-        let end = Instant::now() + DRAIN;
-        loop {
-            let left = query_text(client, waiting).await;
-            if left.is_empty() {
-                return;
-            }
-            // Broken liveness: the verdict then names what is left.
-            if Instant::now() > end {
-                return eprintln!("{} seed {}: not drained: {left:?}", self.name, self.asked.seed);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fs::File, io::Write as _, path::Path, process::Command};
 use pgflow::devpg::{DevPg, StopMode};
 
 use super::{
-    cell::{Cell, Server, asked, folder, run},
+    cell::{Cell, Server, asked, folder, run, skip},
     history::Event,
 };
 use crate::support::migrated;
@@ -49,25 +49,14 @@ impl Drop for SmallDisk {
 /// Fear: with no space left a message is taken and not kept, or nothing goes on when there is space again.
 #[tokio::test(flavor = "multi_thread")]
 async fn f10_a_full_disk() {
+    const FAULT: &str = "the cluster's disk is full";
     let Some(asked) = asked("F10") else { return };
     let Some(disk) = SmallDisk::mount() else {
-        let major = crate::support::cluster().major();
-        println!("F10 skipped: mounting needs root");
-        if let Some(path) = &asked.report {
-            super::report::skip(
-                path,
-                "F10",
-                "the cluster's disk is full",
-                asked.seed,
-                major,
-                "mounting a small disk needs root",
-            );
-        }
-        return;
+        return skip(&asked, "F10", FAULT, "mounting a small disk needs root");
     };
     let server = start(&disk.0).await;
     migrated(&server.url()).await;
-    let mut cell = Cell::on("F10", "the cluster's disk is full", asked, Server::Own(Some(server))).await;
+    let mut cell = Cell::on("F10", FAULT, asked, Server::Own(Some(server))).await;
     cell.start(3).await;
     cell.pause(1_000).await;
     cell.note("disk full", None);
@@ -78,13 +67,17 @@ async fn f10_a_full_disk() {
     let Server::Own(slot) = &mut cell.server else { unreachable!("its own") };
     let mut server = slot.take().expect("it is ours");
     let restarted = tokio::task::spawn_blocking(move || {
-        if !server.is_running() {
+        let ended = !server.is_running();
+        if ended {
             server.restart(StopMode::Immediate)?;
         }
-        Ok::<DevPg, pgflow::Error>(server)
+        Ok::<(DevPg, bool), pgflow::Error>((server, ended))
     });
-    *slot = Some(restarted.await.expect("no panic").unwrap_or_else(|e| panic!("{e}")));
-    cell.journal.note(Event::Accepts);
+    let (server, ended) = restarted.await.expect("no panic").unwrap_or_else(|e| panic!("{e}"));
+    *slot = Some(server);
+    if ended {
+        cell.journal.note(Event::Accepts);
+    }
     cell.finish().await;
     drop(disk);
 }

@@ -12,17 +12,21 @@ use std::{
 use pgflow::devpg::DevPg;
 
 use super::{
-    cell::{Cell, Server, asked, run},
+    cell::{Cell, Server, asked, run, skip},
     history::Event,
 };
-use crate::support::{connect, eventually, migrated, query_text};
+use crate::support::{cluster, connect, eventually, migrated, query_text};
 
 const SOON: Duration = Duration::from_secs(60);
 
 /// Fear: a failover loses what was acknowledged, or instances stay with the server that is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn f9_failover_to_a_synchronous_standby() {
+    const FAULT: &str = "primary killed, synchronous standby promoted";
     let Some(asked) = asked("F9") else { return };
+    if !cluster().bin_dir().join("pg_basebackup").exists() {
+        return skip(&asked, "F9", FAULT, "these binaries have no pg_basebackup");
+    }
     let (primary, standby) = tokio::task::spawn_blocking(pair).await.expect("no panic");
     migrated(&primary.url()).await;
     let admin = connect(&primary.url()).await;
@@ -34,8 +38,7 @@ async fn f9_failover_to_a_synchronous_standby() {
 
     let ports = (port_of(&primary).await, port_of(&standby).await);
     let (primary_pid, standby_url) = (primary.pid(), standby.url());
-    let mut cell =
-        Cell::on("F9", "primary killed, synchronous standby promoted", asked, Server::Own(Some(primary))).await;
+    let mut cell = Cell::on("F9", FAULT, asked, Server::Own(Some(primary))).await;
     cell.url = Some(format!(
         "postgresql://postgres@127.0.0.1:{},127.0.0.1:{}/postgres?target_session_attrs=read-write&sslmode=disable",
         ports.0, ports.1

@@ -18,6 +18,7 @@ mod deaths;
 mod disk;
 mod dump;
 mod failover;
+mod finish;
 mod history;
 mod mutants;
 mod network;
@@ -27,6 +28,7 @@ mod process;
 mod proxy;
 mod report;
 mod server;
+mod sockets;
 mod swizzle;
 mod traffic;
 

@@ -30,6 +30,8 @@ pub struct Weather {
     pub parted: AtomicBool,
     /// What the listener's connection is sent is no longer read.
     pub deaf_listener: AtomicBool,
+    /// New connections are reset.
+    pub refuses: AtomicBool,
     /// Connections older than this number swallow all that is sent, both ways, and say nothing.
     swallow_below: AtomicU64,
     made: AtomicU64,
@@ -82,6 +84,9 @@ enum End {
 async fn pass(client: TcpStream, socket: PathBuf, weather: Arc<Weather>) {
     let number = weather.made.fetch_add(1, Relaxed);
     calm(&weather).await;
+    if weather.refuses.load(Relaxed) {
+        return reset(client);
+    }
     let Ok(server) = UnixStream::connect(socket).await else {
         return reset(client);
     };

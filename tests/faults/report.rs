@@ -10,19 +10,36 @@ use super::{
 const HEAD: &str = "\
 # Fault matrix
 
-Written by `make faults`; each row is the newest run of its cell, seed and Postgres version. A cell is traffic (plain, transactional, keyed,
-delayed, deduplicated, retried and refused messages of three priorities), a fault under it, calm, a drain, and the checker's verdict from
-every process's history and the database's tables. Lost, doubled and reordered count broken invariants; `unknown` are publishes whose
-answer was lost. Recovery: the median and the longest time from a kill to the message running elsewhere, from a restarted server's first accept to
-the first message running, from the end of a listener's backend to listening again. Two shared cores, a debug build.
+Written by `make faults`; each row is the newest run of its cell, seed and Postgres version, on two shared cores, a debug build. A cell is
+traffic (plain, transactional, keyed, delayed, deduplicated, retried and refused messages of three priorities, from several publishers to
+three instances, each instance a process), a fault under it, calm, a drain, and the checker's verdict from every process's history and the
+database's tables ([check.rs](check.rs), [order.rs](order.rs); [mutants.rs](mutants.rs) plants what each invariant must see).
 
-| cell | fault | seed | Postgres | messages | unknown | faults | lost | doubled | reordered | recovery, median / longest | drained in | verdict |
+Lost, doubled and reordered count broken invariants (I1; I3, I4; I7), the verdict counts all; unknown are publishes whose answer was lost.
+Recovery, median / longest: rescue, from a kill to the message running elsewhere (it waits its turn there); restart, from the server's first
+accept to the first message running; listener, from the end of its backend to listening again.
+
+| cell | fault | seed | Postgres | messages | unknown | faults | lost | doubled | reordered | recovery | drained in | verdict |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 const TAIL: &str = "
-Not built: the spool's cells (F5 with a spool, F11 torn tail, flipped bit, deleted segment: there is no spool yet) and F17 (a rolling
-upgrade: there is no older release yet).
+## Not built
+
+| cell | why |
+|---|---|
+| F5 with a spool, F10 on the spool's disk, F11 (torn tail, flipped bit, deleted segment) | there is no spool yet: a publish fails while the server is away |
+| F17 rolling upgrade | there is no older release yet |
+| F9 with the old primary stopped (SIGSTOP), or an asynchronous standby | not built yet |
+| F16 full notify queue on Postgres 15 | its size is a setting from Postgres 17 on; filled there |
+
+## Found by the matrix
+
+| cell, seed | what | stays found by |
+|---|---|---|
+| F16, 1 on Postgres 18 | a notify queue that was once full stays full after its cause is gone, until somebody asks for its usage: wakes, publishes to sleeping instances and promotions failed for ever; a heartbeat asks now | `f16_a_hostile_client` |
+| F16, 1 on Postgres 18 | each heartbeat that found rows due added a chain of retries while promotions failed: 44,000 tries in 30 s | `promotions_that_fail_do_not_multiply` |
+| F7d, 1 | behind a half-open connection whose bytes something else acknowledges (a proxy, a pooler), a claim, a settle or the last statement of a stop waited for ever: the queue stood still on that instance, and a stop never returned | `f7d_half_open_connections` |
 ";
 
 /// How long things took to come back, in µs.
@@ -138,7 +155,8 @@ fn put(path: &Path, key: &str, row: &str) {
             cells[3].parse::<u64>().unwrap_or(0),
         )
     };
-    let rows = old.lines().filter(|line| line.starts_with("| F"));
+    let table = old.split("\n## ").next().unwrap_or_default();
+    let rows = table.lines().filter(|line| line.starts_with("| F"));
     let mut all: BTreeMap<_, String> = rows.map(|line| (sorted(line), line.to_owned())).collect();
     all.insert(sorted(key), format!("{key}{row}"));
     let body: String = all.into_values().map(|line| line + "\n").collect();
