@@ -166,6 +166,21 @@ pub(crate) async fn bounded<T>(phase: &str, limit_ms: u64, work: impl Future<Out
     }
 }
 
+/// The same for work that takes its connections from a pool by itself. What it had when its time was over lies in the pool again, and
+/// leads nowhere: all that lie there go.
+pub(crate) async fn bounded_on<T>(
+    pool: &Pool,
+    phase: &str,
+    limit_ms: u64,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let done = bounded(phase, limit_ms, work).await;
+    if done.as_ref().is_err_and(Error::is_timeout) {
+        pool.retain(|_, _| false);
+    }
+    done
+}
+
 /// The pool hands a broken connection out again until its socket tells: one that has just failed, or did not answer in time, is
 /// taken out of it. After the latter those that lie idle go as well: they lead the same way.
 pub(crate) fn give_back<T>(c: Object, outcome: &Result<T>) {

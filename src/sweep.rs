@@ -14,7 +14,7 @@ use crate::{
     Error, Result,
     address::Address,
     config::Config,
-    connect::{ANSWER_MS_MAX, bounded},
+    connect::{ANSWER_MS_MAX, bounded_on},
     listen::Signal,
     settle::{Claimed, Outcome, Settler},
     store::{Beat, Ended, Judged, Store},
@@ -26,7 +26,7 @@ const SWEEP_BATCH_MAX: i32 = 1_000;
 const RESCUE_CONFIRM_MS: u64 = 600;
 /// The slow duties' interval, in ms.
 const SLOW_MS: u64 = 600_000;
-/// Longest that a duty of many batches may take, in ms; a later heartbeat goes on with it.
+/// Longest that a duty which can wait may take, in ms; the next round goes on with it.
 const DUTY_MS_MAX: u64 = 60_000;
 /// How old an active row of ours that nobody answers for must be, in ms: longer than a claim's answer may take.
 const ORPHAN_AGE_MS: i64 = 2_000;
@@ -126,7 +126,7 @@ impl Actor for Sweeper {
             }
             Msg::Rescue(session) => {
                 state.suspects.remove(&session);
-                bounded("rescue", DUTY_MS_MAX, self.rescue(session, Ended::Died)).await
+                bounded_on(&self.wiring.pool, "rescue", ANSWER_MS_MAX, self.rescue(session, Ended::Died)).await
             }
             Msg::Orphans => {
                 state.orphans_asked = false;
@@ -134,7 +134,7 @@ impl Actor for Sweeper {
                 let next_ms = if std::mem::take(&mut state.doubts) { AFTER_DOUBT_MS } else { SLOW_MS };
                 state.orphans_at = Instant::now() + Duration::from_millis(next_ms);
                 let again = std::mem::take(&mut state.doubted_since);
-                let done = bounded("look for orphans", ANSWER_MS_MAX, self.orphans()).await;
+                let done = bounded_on(&self.wiring.pool, "look for orphans", ANSWER_MS_MAX, self.orphans()).await;
                 if done.is_err() || again {
                     self.doubt(&myself, state);
                 }
@@ -181,7 +181,9 @@ impl Sweeper {
         }
         // The same after a long outage: nobody could beat.
         for session in beat.expired.iter().filter(|s| settled_in && !beat.gone.contains(s)) {
-            logged(bounded("rescue", DUTY_MS_MAX, self.rescue(*session, Ended::LeaseOver)).await);
+            logged(
+                bounded_on(&self.wiring.pool, "rescue", ANSWER_MS_MAX, self.rescue(*session, Ended::LeaseOver)).await,
+            );
         }
         if state.orphans_at <= Instant::now() {
             self.doubt(myself, state);
@@ -194,8 +196,9 @@ impl Sweeper {
         }
         if beat.undecodable {
             let c = self.connection().await?;
-            bounded("readdress", ANSWER_MS_MAX, self.wiring.store.readdress(&c, SWEEP_BATCH_MAX)).await?;
-            bounded("bury", ANSWER_MS_MAX, self.bury(Bury::Undecodable)).await?;
+            bounded_on(&self.wiring.pool, "readdress", ANSWER_MS_MAX, self.wiring.store.readdress(&c, SWEEP_BATCH_MAX))
+                .await?;
+            bounded_on(&self.wiring.pool, "bury", ANSWER_MS_MAX, self.bury(Bury::Undecodable)).await?;
         }
         if state.slow_at <= Instant::now() {
             state.slow_at = Instant::now() + Duration::from_millis(SLOW_MS);
@@ -243,7 +246,9 @@ impl Sweeper {
             return Ok(());
         }
         let c = self.connection().await?;
-        if let Some(due_ms) = bounded("next due", ANSWER_MS_MAX, self.wiring.store.next_due(&c)).await? {
+        if let Some(due_ms) =
+            bounded_on(&self.wiring.pool, "next due", ANSWER_MS_MAX, self.wiring.store.next_due(&c)).await?
+        {
             drop(c);
             self.set_timer(myself, due_ms, state).await?;
         }
@@ -272,7 +277,7 @@ impl Sweeper {
             while self.wiring.store.promote(&c, SWEEP_BATCH_MAX).await? >= SWEEP_BATCH_MAX as u64 {}
             self.wiring.store.next_due(&c).await
         };
-        match bounded("promote", DUTY_MS_MAX, next).await {
+        match bounded_on(&self.wiring.pool, "promote", ANSWER_MS_MAX, next).await {
             Ok(Some(due_ms)) => {
                 let wait = Duration::from_secs_f64(due_ms.max(0.0) / 1_000.0) + Duration::from_millis(1);
                 if wait <= 2 * self.wiring.config.heartbeat() {
@@ -332,11 +337,11 @@ impl Sweeper {
     /// Duties that can wait some minutes.
     async fn slow(&self) {
         // One that fails must not keep the others from being done.
-        logged(bounded("sweep", DUTY_MS_MAX, self.bury(Bury::AddresseeGone)).await);
-        logged(bounded("sweep", DUTY_MS_MAX, self.bury(Bury::DeletedQueue)).await);
-        logged(bounded("sweep", DUTY_MS_MAX, self.stranded()).await);
-        logged(bounded("sweep", DUTY_MS_MAX, self.take_back_readdressed()).await);
-        logged(bounded("sweep", DUTY_MS_MAX, self.retention()).await);
+        logged(bounded_on(&self.wiring.pool, "sweep", DUTY_MS_MAX, self.bury(Bury::AddresseeGone)).await);
+        logged(bounded_on(&self.wiring.pool, "sweep", DUTY_MS_MAX, self.bury(Bury::DeletedQueue)).await);
+        logged(bounded_on(&self.wiring.pool, "sweep", DUTY_MS_MAX, self.stranded()).await);
+        logged(bounded_on(&self.wiring.pool, "sweep", DUTY_MS_MAX, self.take_back_readdressed()).await);
+        logged(bounded_on(&self.wiring.pool, "sweep", DUTY_MS_MAX, self.retention()).await);
     }
 
     /// What was readdressed to an instance that stopped.

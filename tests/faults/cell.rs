@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pgflow::{Outgoing, devpg::DevPg};
+use pgflow::{Config, Outgoing, Priority, Publisher, devpg::DevPg};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio_postgres::Client;
 
@@ -26,7 +26,7 @@ use crate::support::{TestDb, cluster, connect, eventually, query_text};
 const START: Duration = Duration::from_secs(60);
 
 /// A task of its own for the uids of what is sent to one instance.
-const TO_ONE: i64 = 700;
+const TO_ONE: i64 = 700_000_000;
 
 /// What the environment asks for.
 pub struct Asked {
@@ -46,9 +46,12 @@ pub fn asked(cell: &str) -> Option<Asked> {
         }
     }
     let number = |name: &str| var(name).map(|v| v.parse().unwrap_or_else(|e| panic!("PGFLOW_FAULTS_{name}={v}: {e}")));
+    // A name such as "F19 seed 2" is a seed that once found something: it stays.
+    let kept = cell.split_once(" seed ").map(|(_, seed)| seed.to_owned());
+    let seed = kept.or_else(|| var("SEED")).unwrap_or_else(|| "1".into());
+    let seed: u64 = seed.parse().unwrap_or_else(|e| panic!("PGFLOW_FAULTS_SEED={seed}: {e}"));
     Some(Asked {
-        seed: ROUNDS.load(Ordering::Relaxed)
-            + var("SEED").map_or(1, |v| v.parse().unwrap_or_else(|e| panic!("PGFLOW_FAULTS_SEED={v}: {e}"))),
+        seed: seed + ROUNDS.load(Ordering::Relaxed),
         seconds: number("SECONDS").unwrap_or(4.0),
         report: var("REPORT").map(PathBuf::from),
     })
@@ -136,7 +139,8 @@ impl Cell {
 
     pub async fn on(name: &'static str, fault: &'static str, asked: Asked, server: Server) -> Self {
         let dir = folder(name);
-        let mixed = name.bytes().fold(asked.seed, |seed, byte| seed.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
+        let plan = name.split(' ').next().unwrap_or(name);
+        let mixed = plan.bytes().fold(asked.seed, |seed, byte| seed.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
         println!("{name} {fault}: seed {}, {} s, histories in {}", asked.seed, asked.seconds, dir.display());
         let cell = Self {
             name,
@@ -270,22 +274,25 @@ impl Cell {
     }
 
     /// A message beside the traffic.
-    pub async fn send_act(&self, uid: i64, act: Act, padding: usize) {
-        let invoke = Event::Invoke { uid, queue: LOAD.into(), priority: 0, key: None, act, delay_ms: 0 };
-        self.journal.durable(invoke).await;
-        let mut message = Load::new(uid, act, 0);
-        message.padding = "x".repeat(padding);
-        let out = Outgoing::new(&message).expect("it encodes");
-        self.journal.note(outcome(uid, self.publisher().await.send(out).await));
+    pub async fn send_load(&self, load: Load, priority: Priority) {
+        let out = Outgoing::new(&load).expect("it encodes").priority(priority);
+        self.send(load.uid, load.act, priority, out).await;
     }
 
     /// A message for one instance alone.
     pub async fn send_to(&self, instance: &str, n: i64) {
-        let (uid, act) = (TO_ONE * 1_000_000 + n, Act::Effect);
-        let invoke = Event::Invoke { uid, queue: LOAD.into(), priority: 0, key: None, act, delay_ms: 0 };
+        let load = Load::new(TO_ONE + n, Act::Effect, 5);
+        let out = Outgoing::new(&load).expect("it encodes").target(instance);
+        self.send(load.uid, load.act, Priority::Normal, out).await;
+    }
+
+    async fn send(&self, uid: i64, act: Act, priority: Priority, out: Outgoing) {
+        let invoke = Event::Invoke { uid, queue: LOAD.into(), priority: priority.class(), key: None, act, delay_ms: 0 };
         self.journal.durable(invoke).await;
-        let out = Outgoing::new(&Load::new(uid, act, 5)).expect("it encodes").target(instance);
-        self.journal.note(outcome(uid, self.publisher().await.send(out).await));
+        // A publisher of the moment: whatever befell the one before it.
+        let config = Config::new(self.direct_url()).instance("cell");
+        let publisher = Publisher::connect(&config).await.unwrap_or_else(|e| panic!("{e}"));
+        self.journal.note(outcome(uid, publisher.send(out).await));
     }
 
     /// All messages in one statement.

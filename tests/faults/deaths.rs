@@ -1,7 +1,15 @@
 //! Cells in which processes die: F1, F2, F3, F15.
 
-use super::{cell::Cell, report::Recovery, traffic::Act};
-use crate::support::query_text;
+use std::time::{Duration, Instant};
+
+use pgflow::Priority;
+
+use super::{
+    cell::Cell,
+    report::Recovery,
+    traffic::{Act, Load},
+};
+use crate::support::{eventually, query_text};
 
 /// Longest time from a kill to what it interrupted running elsewhere, on a machine that has much else to do.
 const RESCUE_US_MAX: i64 = 5_000_000;
@@ -47,15 +55,29 @@ async fn f3_an_instance_stopped_past_its_lease() {
     let Some(mut cell) = Cell::shared("F3", "SIGSTOP past the lease, then SIGCONT").await else { return };
     cell.lease_ms = 10_000;
     cell.start(3).await;
-    cell.pause(1_000).await;
-    let zombie = &cell.instances[1];
-    cell.note("stop", Some(&zombie.name));
-    let mut stopped = zombie.freeze(13);
-    while !matches!(stopped.try_wait(), Ok(Some(_))) {
-        cell.pause(500).await;
-        cell.snapshot().await;
+    // Long ones: the zombie is in the middle of some when it is stopped, and another is when it wakes.
+    for n in 0..12 {
+        cell.send_load(Load::new(LONG + n, Act::Effect, 1_500), Priority::Normal).await;
     }
-    cell.finish().await;
+    let sql = cell.client().await;
+    let zombie = &cell.instances[1];
+    let long = |whose: &str| {
+        format!(
+            "SELECT count(*) > 0 FROM pgflow_active JOIN pgflow_instances USING (session_id)
+             WHERE convert_from(body, 'UTF8') LIKE '%\"hold_ms\":1500%' AND {whose}"
+        )
+    };
+    let (has, taken_over) = (long(&format!("name = '{}'", zombie.name)), long("attempt = 2"));
+    eventually(SOON, || async { query_text(&sql, &has).await == ["t"] }).await;
+    cell.note("stop", Some(&zombie.name));
+    let mut woken_at_the_latest = zombie.freeze(30);
+    eventually(SOON, || async { query_text(&sql, &taken_over).await == ["t"] }).await;
+    zombie.thaw();
+    cell.snapshot().await;
+    let facts = cell.finish().await;
+    woken_at_the_latest.kill().expect("our own shell");
+    woken_at_the_latest.wait().expect("our own shell");
+    assert!(facts.dump.tries.iter().any(|t| t.event == "process_died"), "nothing was taken over");
 }
 
 /// Fear: a poisonous message takes its worker, its queue or every instance with it.
@@ -68,10 +90,11 @@ async fn f15_poison() {
     let poison = [Act::Panic, Act::Hang, Act::Abort, Act::Spin, Act::Panic];
     for (n, act) in (0..).zip(poison) {
         cell.note("poison", None);
-        cell.send_act(POISON + n, act, 0).await;
+        cell.send_load(Load::new(POISON + n, act, 0), Priority::Normal).await;
     }
     // Over the limit of a body: refused before anything is written.
-    cell.send_act(POISON + 50, Act::Plain, 10_000_000).await;
+    let big = Load { padding: "x".repeat(10_000_000), ..Load::new(POISON + 50, Act::Plain, 0) };
+    cell.send_load(big, Priority::Normal).await;
     let sql = cell.client().await;
     for body in ["'{'", r"'\xff'::bytea"] {
         cell.note("no JSON", None);
@@ -84,9 +107,9 @@ async fn f15_poison() {
     // Whoever runs the aborting one dies: started anew, as anybody's init would.
     let dead = "SELECT (SELECT count(*) FROM pgflow_dlq WHERE error_kind = 'process_died') > 0
                 AND (SELECT count(*) FROM pgflow_dlq WHERE error_kind = 'invalid_format') = 2";
-    let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let limit = Instant::now() + SOON;
     while query_text(&sql, dead).await != ["t"] || cell.loading() {
-        assert!(std::time::Instant::now() < limit, "the poison is not in the DLQ");
+        assert!(Instant::now() < limit, "the poison is not in the DLQ");
         cell.replace_dead().await;
         cell.pause(50).await;
     }
@@ -95,3 +118,6 @@ async fn f15_poison() {
 
 /// A task of its own for the uids of what is poisonous.
 const POISON: i64 = 900_000_000;
+/// And for what takes long.
+const LONG: i64 = 600_000_000;
+const SOON: Duration = Duration::from_secs(60);

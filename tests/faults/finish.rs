@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pgflow::{Config, Outgoing, Priority, Publisher};
+use pgflow::Priority;
 use tokio_postgres::Client;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     order::PROBE_TASK,
     process::Process,
     report,
-    traffic::{Act, LOAD, Load, outcome},
+    traffic::{Act, Load},
 };
 use crate::support::{eventually, query_text};
 
@@ -65,33 +65,18 @@ impl Cell {
 
     /// A backlog, and high messages behind it: those overtake.
     async fn burst(&self) {
-        let publisher = self.publisher().await;
         for n in 0..100_i64 {
-            let (uid, priority) =
-                (PROBE_TASK * 1_000_000 + 1_000 + n, if n % 25 == 24 { Priority::High } else { Priority::Low });
-            self.send(&publisher, uid, priority).await;
+            let priority = if n % 25 == 24 { Priority::High } else { Priority::Low };
+            self.send_load(Load::new(PROBE_TASK * 1_000_000 + 1_000 + n, Act::Effect, 5), priority).await;
         }
     }
 
     /// One by one, each when all is idle: a lost wake would show.
     async fn probe(&self, client: &Client) {
-        let publisher = self.publisher().await;
         for n in 0..3 {
-            self.send(&publisher, PROBE_TASK * 1_000_000 + n, Priority::Normal).await;
+            self.send_load(Load::new(PROBE_TASK * 1_000_000 + n, Act::Effect, 5), Priority::Normal).await;
             self.drained(client).await;
         }
-    }
-
-    pub async fn publisher(&self) -> Publisher {
-        Publisher::connect(&Config::new(self.direct_url()).instance("cell")).await.unwrap_or_else(|e| panic!("{e}"))
-    }
-
-    async fn send(&self, publisher: &Publisher, uid: i64, priority: Priority) {
-        let (act, class) = (Act::Effect, priority.class());
-        let invoke = Event::Invoke { uid, queue: LOAD.into(), priority: class, key: None, act, delay_ms: 0 };
-        self.journal.durable(invoke).await;
-        let out = Outgoing::new(&Load::new(uid, act, 5)).expect("it encodes").priority(priority);
-        self.journal.note(outcome(uid, publisher.send(out).await));
     }
 
     async fn drained(&self, client: &Client) {

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     cell::Cell,
+    check::Limits,
     history::{Event, Line},
     proxy::Weather,
 };
@@ -38,6 +39,11 @@ impl Cell {
     /// On every instance; the publishers' network stays well, so that there is something to handle.
     fn on_instances(&self, set: impl Fn(&Weather)) {
         self.instances.iter().for_each(|instance| set(self.weather(&instance.name)));
+    }
+
+    /// Where connections are half open until the end: what hangs on one then is let go only when its limit is over.
+    pub fn may_hang(&mut self) {
+        self.limits = Limits { high_ms: 20_000, wake_ms: 20_000, late_ms: 20_000 };
     }
 
     fn done(&self) -> u64 {
@@ -112,6 +118,7 @@ async fn f7d_half_open_connections() {
     eventually(WORKING_AGAIN, || async { query_text(&sql, waiting).await == ["0"] }).await;
     println!("F7d: working again after {:?}", begun.elapsed());
     // Once more, and a stop instead of a wait.
+    cell.may_hang();
     cell.weather(&name).swallow_all_so_far();
     let facts = cell.finish().await;
     let from = |is: &dyn Fn(&Line) -> bool| facts.lines.iter().find(|l| is(l)).map(|l| l.at);

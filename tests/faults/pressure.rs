@@ -2,11 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use pgflow::Priority;
 use rand::RngExt as _;
 
 use super::{
     cell::{Cell, asked, skip},
     history::now_us,
+    traffic::{Act, Load},
 };
 use crate::support::query_text;
 
@@ -119,7 +121,7 @@ async fn fill_the_notify_queue(cell: &Cell) {
     let full = async { while sql.simple_query(fill).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(20), full).await.expect("the queue fills");
     for n in 0..5 {
-        cell.send_act(800_000_000 + n, super::traffic::Act::Effect, 0).await;
+        cell.send_load(Load::new(800_000_000 + n, Act::Effect, 0), Priority::Normal).await;
         cell.pause(100).await;
     }
     sleeper.batch_execute("ROLLBACK").await.expect("the sleeper goes");

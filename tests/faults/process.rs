@@ -146,6 +146,11 @@ impl Process {
         Command::new("sh").args(["-c", &script]).spawn().expect("a shell")
     }
 
+    pub fn thaw(&self) {
+        let status = Command::new("kill").args(["-CONT", &self.child.id().to_string()]).status();
+        assert!(status.is_ok_and(|s| s.success()), "{} is there", self.name);
+    }
+
     pub fn ask_to_stop(&mut self) {
         let _ = self.child.stdin.as_mut().map(|stdin| stdin.write_all(b"stop\n"));
     }
