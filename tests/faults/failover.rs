@@ -58,7 +58,9 @@ async fn f9_failover_to_a_synchronous_standby() {
         cell.snapshot().await;
     }
     cell.finish().await;
+    let root = standby.root().to_owned();
     drop(standby);
+    std::fs::remove_dir_all(root).expect("the standby's folder goes");
 }
 
 async fn port_of(server: &DevPg) -> String {
