@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs compare
+.PHONY: help setup demo test lint docs compare faults soak
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,18 @@ lint: ## Format and clippy, warnings are errors
 
 docs: ## The API's documentation, warnings are errors
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --all-features
+
+# SEED='1 2 3' by default; FAULT=F7 runs one family, FAULT=F7d one cell; SECONDS of load in each. PGFLOW_PG_BIN chooses the Postgres.
+SEED ?= 1 2 3
+SECONDS ?= 10
+faults: setup ## The fault matrix; writes tests/faults/REPORT.md (FAULT=F7, SEED=5, SECONDS=30: some of it)
+	for seed in $(SEED); do PGFLOW_FAULTS_SEED=$$seed PGFLOW_FAULTS_ONLY=$(FAULT) PGFLOW_FAULTS_SECONDS=$(SECONDS) \
+	  PGFLOW_FAULTS_REPORT=tests/faults/REPORT.md $(CARGO) test --all-features --test faults -- --nocapture ::f || exit 1; done
+
+HOURS ?= 1
+soak: setup ## Deaths, ended backends and a bad network at random for HOURS, in rounds of two minutes with a seed each
+	PGFLOW_FAULTS_HOURS=$(HOURS) PGFLOW_FAULTS_SEED=$(firstword $(SEED)) PGFLOW_FAULTS_ONLY=F19 PGFLOW_FAULTS_SECONDS=120 \
+	  $(CARGO) test --all-features --test faults -- --nocapture ::f19
 
 # COMPARE='--rounds 3 --only pgflow,pgmq' and the like; all flags: COMPARE=--help
 compare: setup ## pgflow beside its rivals on one durable Postgres; writes benches/RESULTS.md (about 25 minutes)

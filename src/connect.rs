@@ -13,7 +13,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::time::Duration;
 
-use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
@@ -32,6 +32,10 @@ const POOL_RECYCLE_LIMIT: Duration = Duration::from_secs(2);
 /// TLS, authentication and the first batch, after the socket is connected. tokio-postgres limits only the socket:
 /// a server that is stopped (SIGSTOP) still accepts, and never answers.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Longest wait for the answers to one use of a control connection, in ms. The server itself gives up after 10 s (their
+/// `statement_timeout`): one that does not even say so is gone, or something between us swallows what we send.
+pub(crate) const ANSWER_MS_MAX: u64 = 15_000;
 
 /// One address and the way to speak to it. Holds the password, and never shows it.
 #[derive(Clone)]
@@ -152,6 +156,42 @@ pub async fn connect(url: &str, application_name: &str) -> Result<Client> {
         }
     };
     Target::parse(url)?.connect(&Handle::current(), application_name, log_notice, log_close).await
+}
+
+/// Bounds the wait for answers: a half-open connection behind a proxy gives none, for ever, and no keepalive finds it.
+pub(crate) async fn bounded<T>(phase: &str, limit_ms: u64, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(Duration::from_millis(limit_ms), work).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::timeout(phase, limit_ms)),
+    }
+}
+
+/// The same for work that takes its connections from a pool by itself. What it had when its time was over lies in the pool again, and
+/// leads nowhere: all that lie there go.
+pub(crate) async fn bounded_on<T>(
+    pool: &Pool,
+    phase: &str,
+    limit_ms: u64,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let done = bounded(phase, limit_ms, work).await;
+    if done.as_ref().is_err_and(Error::is_timeout) {
+        pool.retain(|_, _| false);
+    }
+    done
+}
+
+/// The pool hands a broken connection out again until its socket tells: one that has just failed, or did not answer in time, is
+/// taken out of it. After the latter those that lie idle go as well: they lead the same way.
+pub(crate) fn give_back<T>(c: Object, outcome: &Result<T>) {
+    if outcome.as_ref().is_err_and(Error::is_timeout)
+        && let Some(pool) = Object::pool(&c)
+    {
+        pool.retain(|_, _| false);
+    }
+    if outcome.as_ref().is_err_and(Error::is_closed) {
+        drop(Object::take(c));
+    }
 }
 
 /// The pool's way to a new connection.

@@ -99,6 +99,11 @@ impl Error {
         }
     }
 
+    /// A wait of ours reached its limit.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self.0.kind, Kind::Timeout(_))
+    }
+
     /// The caller's input is at fault (unknown queue, payload too large, bad JSON): the same call fails again.
     pub fn is_input(&self) -> bool {
         match &self.0.kind {

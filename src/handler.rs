@@ -16,6 +16,7 @@ pub(crate) use self::registry::{Borrowed, Erased, Factory, Judgement, Registry};
 use crate::{
     Error, Result,
     codec::Codec,
+    connect::{ANSWER_MS_MAX, bounded},
     message::{Message, Priority},
     publish::Publisher,
 };
@@ -135,7 +136,8 @@ impl<'a> Context<'a> {
     /// The transaction whose effects happen exactly once: on `Ok` the runtime settles the message as its last
     /// statement and commits, rolling back unless the claim was still ours; otherwise it rolls back.
     /// Opened at the first call (READ COMMITTED); later calls give the same one. Never send COMMIT or ROLLBACK on it.
-    /// It holds one of the `handler_connections` to the end of the handler; a call waits at most 5 s for one.
+    /// It holds one of the `handler_connections` to the end of the handler; a call waits at most 5 s for one. A COMMIT that is not
+    /// answered within 30 s counts as failed; if it did happen, what follows from that is fenced.
     ///
     /// A handler that catches an error of this transaction must not return `Ok`: Postgres has aborted it, so the settle fails too,
     /// and the message is retried.
@@ -150,10 +152,9 @@ impl<'a> Context<'a> {
                 let object = self.lent.pool.get().await.map_err(|e| Error::pool(phase(), e))?;
                 // From here on the connection must not go back to the pool with a transaction open.
                 let open = OpenTransaction(Some(object));
-                open.client()
-                    .batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-                    .await
-                    .map_err(|e| Error::database(phase(), e))?;
+                let begin = open.client().batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED");
+                bounded(&phase(), ANSWER_MS_MAX, async { begin.await.map_err(|e| Error::database(phase(), e)) })
+                    .await?;
                 Ok(open)
             })
             .await?;

@@ -17,6 +17,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use self::alerts::{Memory, Sizes};
 use crate::{
     Error, Result,
+    connect::{ANSWER_MS_MAX, bounded_on},
     listen::Health,
     settle::Settler,
     store::Store,
@@ -97,10 +98,12 @@ impl Actor for Monitor {
         gauge!("pgflow_listening").set(f64::from(u8::from(w.health.listening())));
         gauge!("pgflow_leader").set(f64::from(u8::from(w.health.leads())));
         gauge!("pgflow_claims_unsettled").set(w.settler.ledger().len() as f64);
-        if let Err(e) = self.save_tree(&mut state.saved).await {
+        if let Err(e) =
+            bounded_on(&self.wiring.pool, "save the tree", ANSWER_MS_MAX, self.save_tree(&mut state.saved)).await
+        {
             tracing::debug!(target: "pgflow::monitor", error = %e, "the tree was not saved");
         }
-        if let Err(e) = self.sample(state).await {
+        if let Err(e) = bounded_on(&self.wiring.pool, "sample the queues", ANSWER_MS_MAX, self.sample(state)).await {
             tracing::warn!(target: "pgflow::monitor", error = %e, "the queues were not sampled: alerts may be late");
         }
         myself.send_after(Duration::from_millis(LOOK_MS), || Msg::Look);

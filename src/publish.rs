@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Config, Error, Result,
-    connect::{Target, redacted},
+    connect::{Target, give_back, redacted},
     message::{Message, Outgoing},
     store::{Store, Way},
 };
@@ -182,13 +182,6 @@ impl Publisher {
         if let Some(nudge) = &self.nudge {
             nudge(lane);
         }
-    }
-}
-
-/// The pool hands a broken connection out again until its socket tells: one that has just failed is taken out of it.
-fn give_back<T>(c: Object, outcome: &Result<T>) {
-    if outcome.as_ref().is_err_and(Error::is_closed) {
-        drop(Object::take(c));
     }
 }
 

@@ -22,7 +22,7 @@ use self::start::Start;
 use crate::{
     Config, Error, Publisher, Queue, Result,
     address::Address,
-    connect::Target,
+    connect::{Target, bounded},
     dispatch::{self, Counters},
     handler::{AnyHandler, Handler, Registry},
     listen::{self, Health},
@@ -258,7 +258,8 @@ impl Parts {
             }
             let c = self.pool.get().await.map_err(|e| Error::pool("stop", e))?;
             // Only with nothing active: else others find it dead, and rescue what it leaves.
-            self.store.end_instance(&c, self.session, Ended::Stopped).await
+            let end = self.store.end_instance(&c, self.session, Ended::Stopped);
+            bounded("stop: end the session", STOP_SETTLE_MS_MAX, end).await
         };
         let ended = ended.await;
         let (reply, released) = oneshot::channel();

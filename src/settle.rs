@@ -18,10 +18,13 @@ pub(crate) use self::flush::{Msg, SettlerActor};
 use crate::{
     Result,
     address::{Address, Outlet},
+    connect::bounded,
     handler::{Incoming, OpenTransaction},
     store::Store,
 };
 
+/// How long the COMMIT of a handler's transaction may take, in ms: longer than keepalives need to find a dead connection.
+const COMMIT_MS_MAX: u64 = 30_000;
 /// Most outcomes in one flush.
 const SETTLE_BATCH_MAX: usize = 256;
 /// While more outcomes than this wait for a flush, no normal or low messages should be claimed: handlers would go on getting ahead of
@@ -111,7 +114,8 @@ impl Delivery {
     pub(crate) async fn settle_in(mut self, transaction: OpenTransaction) -> Result<bool> {
         let Claimed { id, token, queue_id, ordering_key } = &self.claimed;
         let key = ordering_key.as_deref().map(|key| (*queue_id, key));
-        let outcome = self.settler.shared.store.settle_one_and_commit(transaction.object(), (*id, *token), key).await;
+        let commit = self.settler.shared.store.settle_one_and_commit(transaction.object(), (*id, *token), key);
+        let outcome = bounded("settle: COMMIT", COMMIT_MS_MAX, commit).await;
         self.settled = true;
         match outcome {
             Ok(ours) => {

@@ -18,6 +18,7 @@ use crate::{
     Error, Result,
     address::Address,
     config::Config,
+    connect::{ANSWER_MS_MAX, bounded_on},
     listen::Signal,
     settle::{Claimed, Outcome, Settler},
     store::{Beat, Ended, Judged, Store},
@@ -33,16 +34,16 @@ const SLOW_MS: u64 = 600_000;
 const ORPHAN_AGE_MS: i64 = 2_000;
 /// How long after a doubt orphans are looked for, in ms.
 const ORPHAN_CHECK_MS: u64 = 2_500;
-/// Wait before a promotion that failed is tried again, in ms.
-const PROMOTE_RETRY_MS: u64 = 500;
+/// How long after a look that followed a doubt there is another one, in ms.
+const AFTER_DOUBT_MS: u64 = 60_000;
 
 /// The sweeper's protocol.
 #[derive(Debug)]
 pub(crate) enum Msg {
     /// The listener reports.
     Signal(Signal),
-    /// The timer for the next due row fired.
-    DueNow,
+    /// The timer of this time fired: rows are due. One that an earlier timer has replaced means nothing.
+    DueNow(Instant),
     /// Rows may be active in our name that nobody here answers for.
     Doubt,
     /// Look for them now.
@@ -75,6 +76,8 @@ pub(crate) struct State {
     orphans_asked: bool,
     /// A doubt has come since that look was asked for, which may be too early for it.
     doubted_since: bool,
+    /// Whether the look that is due follows a doubt: another one will follow it.
+    doubts: bool,
     /// When orphans are looked for again without a doubt: an answer may be lost later than a doubt looks.
     orphans_at: Instant,
     /// Sessions found dead, to be looked at again before they are rescued.
@@ -96,6 +99,7 @@ impl Actor for Sweeper {
             slow_at: now,
             orphans_asked: false,
             doubted_since: false,
+            doubts: false,
             orphans_at: now + Duration::from_millis(SLOW_MS),
             suspects: HashSet::new(),
         })
@@ -110,23 +114,27 @@ impl Actor for Sweeper {
             }
             Msg::Signal(Signal::Due) => self.due(&myself, state).await,
             Msg::Signal(Signal::Beat(beat)) => self.beat(&myself, &beat, state).await,
-            Msg::DueNow => {
+            Msg::DueNow(at) if state.due_at == Some(at) => {
                 state.due_at = None;
                 self.promote(&myself, state).await
             }
+            Msg::DueNow(_) => Ok(()),
             Msg::Doubt => {
+                state.doubts = true;
                 self.doubt(&myself, state);
                 Ok(())
             }
             Msg::Rescue(session) => {
                 state.suspects.remove(&session);
-                self.rescue(session, Ended::Died).await
+                self.answered("rescue", self.rescue(session, Ended::Died)).await
             }
             Msg::Orphans => {
                 state.orphans_asked = false;
-                state.orphans_at = Instant::now() + Duration::from_millis(SLOW_MS);
+                // What hung on the way may still arrive, and be carried out, when the network is well again.
+                let next_ms = if std::mem::take(&mut state.doubts) { AFTER_DOUBT_MS } else { SLOW_MS };
+                state.orphans_at = Instant::now() + Duration::from_millis(next_ms);
                 let again = std::mem::take(&mut state.doubted_since);
-                let done = self.orphans().await;
+                let done = self.answered("look for orphans", self.orphans()).await;
                 if done.is_err() || again {
                     self.doubt(&myself, state);
                 }
@@ -149,6 +157,11 @@ impl Sweeper {
         self.wiring.pool.get().await.map_err(|e| Error::pool("sweep", e))
     }
 
+    /// Bounds a duty's wait for its answers: one that hangs would keep the others from being done.
+    async fn answered<T>(&self, phase: &str, duty: impl Future<Output = Result<T>>) -> Result<T> {
+        bounded_on(&self.wiring.pool, phase, ANSWER_MS_MAX, duty).await
+    }
+
     async fn beat(&self, myself: &ActorRef<Msg>, beat: &Beat, state: &mut State) -> Result<()> {
         state.leads = beat.leader;
         let grace = self.wiring.config.rescue_grace_ms;
@@ -164,7 +177,7 @@ impl Sweeper {
         }
         // The same after a long outage: nobody could beat.
         for session in beat.expired.iter().filter(|s| settled_in && !beat.gone.contains(s)) {
-            logged(self.rescue(*session, Ended::LeaseOver).await);
+            logged(self.answered("rescue", self.rescue(*session, Ended::LeaseOver)).await);
         }
         if state.orphans_at <= Instant::now() {
             self.doubt(myself, state);
@@ -177,8 +190,8 @@ impl Sweeper {
         }
         if beat.undecodable {
             let c = self.connection().await?;
-            self.wiring.store.readdress(&c, SWEEP_BATCH_MAX).await?;
-            self.bury(Bury::Undecodable).await?;
+            self.answered("readdress", self.wiring.store.readdress(&c, SWEEP_BATCH_MAX)).await?;
+            self.answered("bury", self.bury(Bury::Undecodable)).await?;
         }
         if state.slow_at <= Instant::now() {
             state.slow_at = Instant::now() + Duration::from_millis(SLOW_MS);

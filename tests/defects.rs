@@ -318,3 +318,32 @@ async fn a_stranger_with_an_old_listeners_pid_lives() {
         stranger.batch_execute("").await.unwrap();
     }
 }
+
+/// Fear: rows that are due and cannot be promoted are tried ever more often, a timer more for each heartbeat that finds them.
+#[tokio::test(flavor = "multi_thread")]
+async fn promotions_that_fail_do_not_multiply() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    client
+        .batch_execute(
+            "CREATE SEQUENCE tries;
+             CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('tries'); RAISE 'no room'; END $$;
+             SELECT pgflow_create_queue('probe');
+             SELECT pgflow_publish('probe', '{\"n\":1,\"act\":\"Done\",\"key\":null}', 'probe', delay => interval '1 ms');
+             CREATE TRIGGER refuse BEFORE INSERT ON pgflow_ready FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await
+        .unwrap();
+    let seen = Seen::new();
+    let mut c = config(&db.url(), "a");
+    c.heartbeat_ms = 100;
+    let runtime = probing_queue(c, queue(1), &seen).await;
+    let tries = async || query_text(&client, "SELECT last_value::text FROM tries").await[0].parse::<i64>().unwrap();
+    let begun = std::time::Instant::now();
+    eventually(SOON, || async { tries().await >= 80 }).await;
+    // Ten heartbeats a second find it due, and two tries again: that takes seven seconds. With a chain for each it took three.
+    assert!(begun.elapsed() > Duration::from_secs(5), "tried 80 times in {:?}", begun.elapsed());
+    client.batch_execute("DROP TRIGGER refuse ON pgflow_ready").await.unwrap();
+    eventually(SOON, || async { seen.count() == 1 }).await;
+    runtime.stop(SOON).await.unwrap();
+}

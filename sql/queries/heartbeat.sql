@@ -5,8 +5,10 @@
 -- $8 whether this is a session (W10): without one nothing may be locked beyond the statement, and we lead when nobody does.
 WITH beat AS (
   -- One that was taken for dead lives after all; one that has stopped does not.
+  -- Asking for the notify queue's usage has Postgres let go of what all have read. Nothing else does once it is full (since 13): every
+  -- commit that notifies would fail for ever, though whoever had held the queue up is gone.
   UPDATE {schema}.pgflow_instances SET heartbeat_at = clock_timestamp(), ended_at = CASE WHEN died THEN NULL ELSE ended_at END, died = false
-  WHERE session_id = $1 AND $4),
+  WHERE session_id = $1 AND $4 AND pg_notification_queue_usage() >= 0),
 tried AS MATERIALIZED (
   SELECT k, CASE WHEN pg_try_advisory_lock({space}, k) THEN 0
                  WHEN pg_try_advisory_lock_shared({space}, k) THEN CASE WHEN pg_advisory_unlock_shared({space}, k) THEN 1 ELSE 1 END

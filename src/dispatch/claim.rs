@@ -13,6 +13,7 @@ use super::{CLAIM_MAX, Doubt, Group, Msg, Origin, State, ToListener, UNCLAIMED_M
 use crate::{
     Error, Result,
     codec::Codec,
+    connect::{ANSWER_MS_MAX, bounded, give_back},
     handler::Incoming,
     pool::Kind,
     settle::{self, Delivery},
@@ -62,7 +63,9 @@ impl State {
                     session,
                     durable,
                 };
-                store.claim(&c, &claim).await
+                let rows = bounded(&format!("claim on queue \"{name}\""), ANSWER_MS_MAX, store.claim(&c, &claim)).await;
+                give_back(c, &rows);
+                rows
             })
             // Whatever happens, the dispatcher hears of it: a lost answer would stop the queue.
             .catch_unwind()

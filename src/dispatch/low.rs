@@ -16,7 +16,11 @@ use futures_util::FutureExt as _;
 use ractor::ActorRef;
 
 use super::{Msg, State};
-use crate::{Error, Result, store::Store};
+use crate::{
+    Error, Result,
+    connect::{ANSWER_MS_MAX, bounded_on},
+    store::Store,
+};
 
 /// Between two fences, in ms.
 const FENCE_EVERY_MS: u64 = 200;
@@ -151,7 +155,9 @@ impl State {
         let Some(fence) = self.low.begin(now) else { return };
         let (store, pool, myself) = (self.wiring.store.clone(), self.wiring.pool.clone(), myself.clone());
         tokio::spawn(async move {
-            let found = std::panic::AssertUnwindSafe(run(&store, &pool, &fence)).catch_unwind().await;
+            let found =
+                bounded_on(&pool, "move the low-water marks", FENCE_MS_MAX + ANSWER_MS_MAX, run(&store, &pool, &fence));
+            let found = std::panic::AssertUnwindSafe(found).catch_unwind().await;
             // Whatever happens, an answer comes: without one there would be no other fence.
             let found = found.unwrap_or_else(|_| Err(Error::state("move the low-water marks", "the fence panicked")));
             let _ = myself.cast(Msg::Fenced(Fenced { fence, found }));

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    connect::{ANSWER_MS_MAX, bounded, give_back},
     store::{Mode, QueueFacts},
 };
 
@@ -77,7 +78,10 @@ impl State {
         tokio::spawn(async move {
             let facts = async {
                 let c = pool.get().await.map_err(|e| Error::pool("read the queues", e))?;
-                Ok((store.mode(&c).await?, store.queue_facts(&c, &names, &instance).await?))
+                let read = async { Ok((store.mode(&c).await?, store.queue_facts(&c, &names, &instance).await?)) };
+                let facts = bounded("read the queues", ANSWER_MS_MAX, read).await;
+                give_back(c, &facts);
+                facts
             }
             .await;
             let _ = myself.cast(Msg::Queues(asked, facts));

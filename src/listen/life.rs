@@ -164,6 +164,10 @@ impl Listener {
         w.health.listening.store(false, Ordering::Relaxed);
         w.health.leads.store(false, Ordering::Relaxed);
         metrics::counter!("pgflow_listener_lost_total").increment(1);
+        if why.is_timeout() {
+            // What does not answer here does not there, either: the pool's idle connections are made anew.
+            w.pool.retain(|_, _| false);
+        }
         state.session = None;
         state.held.clear();
         state.turns.leave();

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use deadpool_postgres::Object;
 use uuid::Uuid;
 
-use super::{Publisher, Receipt, give_back, lanes, note};
+use super::{Publisher, Receipt, lanes, note};
 use crate::{
     Error, Result,
+    connect::give_back,
     message::{INSTANCE_BYTES_MAX, KEY_BYTES_MAX, Message, Outgoing},
     store::Way,
 };

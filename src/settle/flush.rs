@@ -9,6 +9,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use super::{Claimed, Lane, Outcome, Pending, Settler};
 use crate::{
     Error, Result,
+    connect::{ANSWER_MS_MAX, bounded, give_back},
     store::{Failed, Judged, Store},
 };
 
@@ -103,19 +104,25 @@ async fn flush(settler: &Settler, lane: Lane, mut batch: Vec<Pending>) -> bool {
     let shared = &settler.shared;
     let result = async {
         let mut c = shared.pool.get().await.map_err(|e| Error::pool("settle", e))?;
-        if batch.iter().any(|p| p.unknown) {
-            let asked: Vec<_> = batch.iter().filter(|p| p.unknown).map(|p| (p.claimed.id, p.claimed.token)).collect();
-            let found: HashSet<i64> = shared.store.find_settled(&c, &asked).await?.into_iter().collect();
-            batch.retain(|p| {
-                let answered = p.unknown && found.contains(&p.claimed.token);
-                if answered {
-                    settler.answer([p.claimed.token]);
-                }
-                !answered
-            });
-        }
-        // A delivery whose worker died is settled under the same statement as the rest.
-        commit_batch(&shared.store, &mut c, lane, &batch).await
+        let work = async {
+            if batch.iter().any(|p| p.unknown) {
+                let asked: Vec<_> =
+                    batch.iter().filter(|p| p.unknown).map(|p| (p.claimed.id, p.claimed.token)).collect();
+                let found: HashSet<i64> = shared.store.find_settled(&c, &asked).await?.into_iter().collect();
+                batch.retain(|p| {
+                    let answered = p.unknown && found.contains(&p.claimed.token);
+                    if answered {
+                        settler.answer([p.claimed.token]);
+                    }
+                    !answered
+                });
+            }
+            // A delivery whose worker died is settled under the same statement as the rest.
+            commit_batch(&shared.store, &mut c, lane, &batch).await
+        };
+        let done = bounded("settle", ANSWER_MS_MAX, work).await;
+        give_back(c, &done);
+        done
     }
     .await;
     match result {

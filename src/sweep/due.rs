@@ -4,8 +4,20 @@ use std::time::{Duration, Instant};
 
 use ractor::ActorRef;
 
-use super::{Msg, PROMOTE_RETRY_MS, SWEEP_BATCH_MAX, State, Sweeper};
+use super::{Msg, SWEEP_BATCH_MAX, State, Sweeper};
 use crate::Result;
+
+/// Wait before a promotion that failed is tried again, in ms.
+const PROMOTE_RETRY_MS: u64 = 500;
+
+/// One timer at a time, the earliest asked for: each heartbeat that finds rows due, and each failure, would else add one of its own.
+fn wake_at(myself: &ActorRef<Msg>, wait: Duration, state: &mut State) {
+    let at = Instant::now() + wait;
+    if state.due_at.is_none_or(|earlier| at < earlier) {
+        state.due_at = Some(at);
+        myself.send_after(wait, move || Msg::DueNow(at));
+    }
+}
 
 impl Sweeper {
     /// A row was scheduled that may fall due before the timer.
@@ -14,7 +26,7 @@ impl Sweeper {
             return Ok(());
         }
         let c = self.connection().await?;
-        if let Some(due_ms) = self.wiring.store.next_due(&c).await? {
+        if let Some(due_ms) = self.answered("next due", self.wiring.store.next_due(&c)).await? {
             drop(c);
             self.set_timer(myself, due_ms, state).await?;
         }
@@ -29,13 +41,8 @@ impl Sweeper {
         if due_ms > 2.0 * self.wiring.config.heartbeat_ms as f64 {
             return Ok(());
         }
-        let wait = Duration::from_secs_f64(due_ms / 1_000.0);
-        let at = Instant::now() + wait;
-        if state.due_at.is_none_or(|earlier| at < earlier) {
-            state.due_at = Some(at);
-            // Rounded up: a timer that fires a fraction too early would find nothing.
-            myself.send_after(wait + Duration::from_millis(1), || Msg::DueNow);
-        }
+        // Rounded up: a timer that fires a fraction too early would find nothing.
+        wake_at(myself, Duration::from_secs_f64(due_ms / 1_000.0) + Duration::from_millis(1), state);
         Ok(())
     }
 
@@ -48,18 +55,17 @@ impl Sweeper {
             while self.wiring.store.promote(&c, SWEEP_BATCH_MAX).await? >= SWEEP_BATCH_MAX as u64 {}
             self.wiring.store.next_due(&c).await
         };
-        match next.await {
+        match self.answered("promote", next).await {
             Ok(Some(due_ms)) => {
                 let wait = Duration::from_secs_f64(due_ms.max(0.0) / 1_000.0) + Duration::from_millis(1);
                 if wait <= 2 * self.wiring.config.heartbeat() {
-                    state.due_at = Some(Instant::now() + wait);
-                    myself.send_after(wait, || Msg::DueNow);
+                    wake_at(myself, wait, state);
                 }
                 Ok(())
             }
             Ok(None) => Ok(()),
             Err(e) => {
-                myself.send_after(Duration::from_millis(PROMOTE_RETRY_MS), || Msg::DueNow);
+                wake_at(myself, Duration::from_millis(PROMOTE_RETRY_MS), state);
                 Err(e)
             }
         }

@@ -1,7 +1,10 @@
 //! The leader's duties that can wait: burials, sessions that left messages behind, retention.
 
 use super::{SWEEP_BATCH_MAX, Sweeper, logged};
-use crate::{Error, Result, store::Ended};
+use crate::{Error, Result, connect::bounded_on, store::Ended};
+
+/// Longest that a duty which can wait may take, in ms; the next round goes on with it.
+const DUTY_MS_MAX: u64 = 60_000;
 
 /// What nobody will take any more.
 #[derive(Clone, Copy)]
@@ -31,11 +34,15 @@ impl Sweeper {
     /// Duties that can wait some minutes.
     pub(super) async fn slow(&self) {
         // One that fails must not keep the others from being done.
-        logged(self.bury(Bury::AddresseeGone).await);
-        logged(self.bury(Bury::DeletedQueue).await);
-        logged(self.stranded().await);
-        logged(self.take_back_readdressed().await);
-        logged(self.retention().await);
+        self.duty(self.bury(Bury::AddresseeGone)).await;
+        self.duty(self.bury(Bury::DeletedQueue)).await;
+        self.duty(self.stranded()).await;
+        self.duty(self.take_back_readdressed()).await;
+        self.duty(self.retention()).await;
+    }
+
+    async fn duty(&self, duty: impl Future<Output = Result<()>>) {
+        logged(bounded_on(&self.wiring.pool, "sweep", DUTY_MS_MAX, duty).await);
     }
 
     /// What was readdressed to an instance that stopped.

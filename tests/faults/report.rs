@@ -1,0 +1,165 @@
+//! The table of cells: a file that keeps the newest row of each (cell, seed, Postgres), in order.
+
+use std::{collections::BTreeMap, path::Path, sync::Mutex};
+
+use super::{
+    check::{Facts, Violation},
+    history::Event,
+};
+
+const HEAD: &str = "\
+# Fault matrix
+
+Written by `make faults`; each row is the newest run of its cell, seed and Postgres version, on two shared cores, a debug build. A cell is
+traffic (plain, transactional, keyed, delayed, deduplicated, retried and refused messages of three priorities, from several publishers to
+three instances, each instance a process), a fault under it, calm, a drain, and the checker's verdict from every process's history and the
+database's tables ([check.rs](check.rs), [order.rs](order.rs); [mutants.rs](mutants.rs) plants what each invariant must see).
+
+Lost, doubled and reordered count broken invariants (I1; I3, I4; I7), the verdict counts all; unknown are publishes whose answer was lost.
+Recovery, median / longest: rescue, from a kill to the message running elsewhere (it waits its turn there); restart, from the server's first
+accept to the first message running; listener, from the end of its backend to listening again.
+
+| cell | fault | seed | Postgres | messages | unknown | faults | lost | doubled | reordered | recovery | drained in | verdict |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
+";
+
+const TAIL: &str = "
+## Not built
+
+| cell | why |
+|---|---|
+| F5 with a spool, F10 on the spool's disk, F11 (torn tail, flipped bit, deleted segment) | there is no spool yet: a publish fails while the server is away |
+| F17 rolling upgrade | there is no older release yet |
+| F9 with the old primary stopped (SIGSTOP), or an asynchronous standby | not built yet |
+| F16 full notify queue on Postgres 15 | its size is a setting from Postgres 17 on; filled there |
+
+## Found by the matrix
+
+| cell, seed | what | stays found by |
+|---|---|---|
+| F16, 1 on Postgres 18 | a notify queue that was once full stays full after its cause is gone, until somebody asks for its usage: wakes, publishes to sleeping instances and promotions failed for ever; a heartbeat asks now | `f16_a_hostile_client` |
+| F19, 2 | a leader whose connections had become half-open, but for its listener's, tried them one after the other: nothing was promoted for three minutes | `f19_seed_2_a_leader_whose_connections_hang` |
+| F16, 1 on Postgres 18 | each heartbeat that found rows due added a chain of retries while promotions failed: 44,000 tries in 30 s | `promotions_that_fail_do_not_multiply` |
+| F7d, 1 | behind a half-open connection whose bytes something else acknowledges (a proxy, a pooler), a claim, a settle or the last statement of a stop waited for ever: the queue stood still on that instance, and a stop never returned | `f7d_half_open_connections` |
+";
+
+/// How long things took to come back, in µs.
+#[derive(Default)]
+pub struct Recovery {
+    pub rescued: Vec<i64>,
+    pub restarted: Vec<i64>,
+    pub listening: Vec<i64>,
+}
+
+impl Recovery {
+    pub fn of(facts: &Facts) -> Self {
+        let mut all = Self::default();
+        let lines = &facts.lines;
+        for (i, line) in lines.iter().enumerate() {
+            match &line.event {
+                Event::Fault { what, on: Some(name) } if what == "kill" => {
+                    all.rescued.extend(rescues(&lines[..i], &lines[i..], name));
+                }
+                Event::Fault { what, on: Some(name) } if what == "end listener" => {
+                    let up = |l: &&super::history::Line| l.by == *name && l.event == Event::Listening { up: true };
+                    all.listening.extend(lines[i..].iter().find(up).map(|l| l.at - line.at));
+                }
+                Event::Accepts => {
+                    let start = lines[i..].iter().find(|l| matches!(l.event, Event::Start { .. }));
+                    all.restarted.extend(start.map(|l| l.at - line.at));
+                }
+                _ => {}
+            }
+        }
+        all
+    }
+
+    fn shown(&self) -> String {
+        let mut parts = Vec::new();
+        for (what, times) in [("rescue", &self.rescued), ("restart", &self.restarted), ("listener", &self.listening)] {
+            let mut times = times.clone();
+            times.sort_unstable();
+            if let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) {
+                parts.push(format!("{what} {:.2} / {:.2} s", *median as f64 / 1e6, *longest as f64 / 1e6));
+            }
+        }
+        if parts.is_empty() { "–".into() } else { parts.join("; ") }
+    }
+}
+
+/// Of what ran in the killed process: when it ran elsewhere.
+fn rescues(before: &[super::history::Line], after: &[super::history::Line], name: &str) -> Vec<i64> {
+    let mut running = std::collections::HashMap::new();
+    for line in before.iter().filter(|l| l.by == name) {
+        match line.event {
+            Event::Start { uid, run, .. } => drop(running.insert(run, uid)),
+            Event::Finish { run, .. } => drop(running.remove(&run)),
+            _ => {}
+        }
+    }
+    let killed = after[0].at;
+    let again =
+        |uid: i64| after.iter().find(|l| l.by != name && matches!(l.event, Event::Start { uid: u, .. } if u == uid));
+    running.into_values().filter_map(|uid| again(uid).map(|l| l.at - killed)).collect()
+}
+
+fn events(facts: &Facts, is: fn(&Event) -> bool) -> usize {
+    facts.lines.iter().filter(|l| is(&l.event)).count()
+}
+
+/// A cell in one line, for who watches it run.
+pub fn summary(facts: &Facts, drained_s: f64) -> String {
+    let (messages, effects, tries) = (facts.dump.rows.len(), facts.dump.effects.len(), facts.dump.tries.len());
+    let (unknown, refused) =
+        (events(facts, |e| matches!(e, Event::Info { .. })), events(facts, |e| matches!(e, Event::Fail { .. })));
+    let (faults, recovery) = (events(facts, |e| matches!(e, Event::Fault { .. })), Recovery::of(facts).shown());
+    format!(
+        "{messages} messages, {effects} effects, {tries} tries that did not finish, {unknown} unknown, {refused} refused or rolled back, \
+         {faults} faults, recovery {recovery}, drained in {drained_s:.1} s"
+    )
+}
+
+/// Puts a cell's row into the file that `PGFLOW_FAULTS_REPORT` names.
+pub fn add(path: &Path, cell: &str, fault: &str, major: u16, facts: &Facts, broken: &[Violation], drained_s: f64) {
+    let count = |of: &[&str]| broken.iter().filter(|v| of.contains(&v.invariant)).count();
+    let (unknown, faults) =
+        (events(facts, |e| matches!(e, Event::Info { .. })), events(facts, |e| matches!(e, Event::Fault { .. })));
+    let (lost, doubled, reordered) = (count(&["I1"]), count(&["I3", "I4"]), count(&["I7"]));
+    let (messages, recovery) = (facts.dump.rows.len(), Recovery::of(facts).shown());
+    let verdict = if broken.is_empty() { "passed".into() } else { format!("**{} broken**", broken.len()) };
+    let row = format!(
+        "| {messages} | {unknown} | {faults} | {lost} | {doubled} | {reordered} | {recovery} | {drained_s:.1} s | {verdict} |"
+    );
+    put(path, &format!("| {cell} | {fault} | {} | {major} ", facts.seed), &row);
+}
+
+/// A cell that did not run here, and why.
+pub fn skip(path: &Path, cell: &str, fault: &str, seed: u64, major: u16, why: &str) {
+    put(
+        path,
+        &format!("| {cell} | {fault} | {seed} | {major} "),
+        &format!("| – | – | – | – | – | – | – | – | skipped: {why} |"),
+    );
+}
+
+fn put(path: &Path, key: &str, row: &str) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let old = std::fs::read_to_string(path).unwrap_or_default();
+    let sorted = |key: &str| {
+        let cells: Vec<&str> = key.split('|').map(str::trim).collect();
+        let digits: String = cells[1].chars().filter(char::is_ascii_digit).collect();
+        (
+            digits.parse::<u32>().unwrap_or(0),
+            cells[1].to_owned(),
+            cells[4].to_owned(),
+            cells[3].parse::<u64>().unwrap_or(0),
+        )
+    };
+    let table = old.split("\n## ").next().unwrap_or_default();
+    let rows = table.lines().filter(|line| line.starts_with("| F"));
+    let mut all: BTreeMap<_, String> = rows.map(|line| (sorted(line), line.to_owned())).collect();
+    all.insert(sorted(key), format!("{key}{row}"));
+    let body: String = all.into_values().map(|line| line + "\n").collect();
+    std::fs::write(path, format!("{HEAD}{body}{TAIL}")).expect("the report is written");
+}
