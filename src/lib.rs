@@ -96,6 +96,7 @@ mod connect;
 pub mod devpg;
 mod dispatch;
 mod error;
+mod forward;
 mod handler;
 mod listen;
 mod message;
@@ -105,6 +106,7 @@ mod pool;
 mod publish;
 mod runtime;
 mod settle;
+pub mod spool;
 mod store;
 mod supervise;
 mod sweep;
@@ -125,13 +127,14 @@ pub use message::{Message, Outgoing, Priority};
 pub mod limits {
     pub use crate::admin::{ALERT_BYTES_MAX, ALERT_DETAIL_BYTES_MAX, ALERT_SUBJECT_BYTES_MAX, LIST_MAX};
     pub use crate::config::{
-        ADDRESSEE_TTL_MS_MAX, HEARTBEAT_MS_MAX, RESCUE_GRACE_MS_MAX, UNKNOWN_GRACE_MS_MAX, WORKERS_MAX,
+        ADDRESSEE_TTL_MS_MAX, HEARTBEAT_MS_MAX, RESCUE_GRACE_MS_MAX, SPOOL_BYTES_MAX, SPOOL_MESSAGES_MAX,
+        UNKNOWN_GRACE_MS_MAX, WORKERS_MAX,
     };
     pub use crate::message::{
         DELAY_MAX, HEADERS_BYTES_MAX, INSTANCE_BYTES_MAX, KEY_BYTES_MAX, KIND_BYTES_MAX, QUEUE_BYTES_MAX,
     };
     pub use crate::publish::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 }
-pub use publish::{Publisher, Receipt};
+pub use publish::{Durable, Publisher, Receipt};
 pub use runtime::{Builder, Runtime};
 pub use supervise::TreeNode;

@@ -29,6 +29,8 @@ const SLOW_MS: u64 = 600_000;
 const ORPHAN_AGE_MS: i64 = 2_000;
 /// How long after a doubt orphans are looked for, in ms.
 const ORPHAN_CHECK_MS: u64 = 2_500;
+/// How long it is remembered how far a spool was forwarded that nothing came from, in days. Its folder remembers it, too.
+const SPOOL_DAYS: i32 = 90;
 /// Wait before a promotion that failed is tried again, in ms.
 const PROMOTE_RETRY_MS: u64 = 500;
 
@@ -345,7 +347,7 @@ impl Sweeper {
         let w = &self.wiring;
         let c = self.connection().await?;
         let (history, dead, dedup) = (w.config.history_days, w.config.dead_days, w.config.dedup_days);
-        w.store.retention(&c, dead.into(), dedup.into()).await?;
+        w.store.retention(&c, dead.into(), dedup.into(), SPOOL_DAYS).await?;
         w.store.ensure_partitions(&c).await?;
         w.store.drop_partitions(&c, history.into(), dead.into()).await
     }

@@ -11,6 +11,7 @@ mod messages;
 mod publish;
 mod queues;
 mod settle;
+mod spool;
 mod sweep;
 mod trace;
 mod wake;
@@ -23,7 +24,7 @@ pub(crate) use doctor::Symptoms;
 pub use instances::Mode;
 pub(crate) use instances::{Ended, QueueFacts, Registration};
 pub use messages::{DeadLetter, MessageInfo};
-pub(crate) use publish::QueueLanes;
+pub(crate) use publish::{Lane, QueueLanes};
 pub use queues::{InstanceInfo, QueueInfo, QueueStats};
 pub(crate) use settle::{Failed, Judged};
 pub(crate) use trace::Facts;
@@ -49,6 +50,7 @@ macro_rules! queries {
 }
 
 queries!(
+    advance_spool,
     announce,
     arm,
     broadcast,
@@ -69,6 +71,7 @@ queries!(
     ensure_partitions,
     explain,
     find_message,
+    find_published,
     find_queue,
     find_settled,
     first_places,
@@ -85,6 +88,7 @@ queries!(
     lock_names,
     lock_ready,
     measure,
+    meet_spool,
     mode,
     name_holder,
     new_session,
@@ -95,6 +99,7 @@ queries!(
     pause_queue,
     probe,
     promote,
+    publishing,
     purge_dlq,
     put,
     put_in,
@@ -105,6 +110,7 @@ queries!(
     queue_stats,
     ready_writers,
     raise_alert,
+    raise_fences,
     readdress,
     register,
     release_keys,
