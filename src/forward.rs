@@ -106,7 +106,11 @@ impl Forward {
     /// One batch. Answers whether there was anything.
     async fn step(&mut self) -> Result<bool> {
         let mut records = self.spool.read(self.batch_max, BATCH_BYTES_MAX).await?;
-        let Some(first) = records.first() else { return Ok(false) };
+        let Some(first) = records.first() else {
+            self.spool.set_nearly_empty(false);
+            return Ok(false);
+        };
+        let more = records.len() == self.batch_max;
         let source = first.entry.source.clone();
         records.retain({
             let mut same = true;
@@ -118,6 +122,8 @@ impl Forward {
         let mut c = self.publisher.connection(&records[0].entry.queue).await?;
         let done = self.forward(&mut c, records).await;
         give_back(c, done.as_ref().err());
+        // After a batch that Postgres took: a first try is no promise that it does.
+        self.spool.set_nearly_empty(done.is_ok() && !more);
         done.map(|()| true)
     }
 

@@ -18,6 +18,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -31,6 +32,9 @@ use self::{
     writer::Ask,
 };
 use crate::{Config, Error, Result};
+
+/// How long a publish waits for the last records to be forwarded before it is spooled, too, in ms.
+const LAST_MS_MAX: u64 = 1_000;
 
 /// What waits in a spool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -95,6 +99,8 @@ struct Counts {
 struct Progress {
     failures: u64,
     error: String,
+    /// Postgres takes what is spooled, and all that is left is on its way to it.
+    nearly_empty: bool,
 }
 
 impl Counts {
@@ -244,11 +250,32 @@ impl Spool {
         self.hurry.notified().await;
     }
 
+    /// All that is left is on its way into Postgres, or is not.
+    pub(crate) fn set_nearly_empty(&self, nearly: bool) {
+        self.counts.progress.send_if_modified(|p| std::mem::replace(&mut p.nearly_empty, nearly) != nearly);
+    }
+
+    /// Whether a publish may go past it, waiting for the last records if those are about to be forwarded. Without this wait, publishers
+    /// that never pause would keep it from getting empty for ever.
+    pub(crate) async fn lets_pass(&self) -> bool {
+        if self.is_empty() {
+            return true;
+        }
+        let mut progress = self.counts.progress.subscribe();
+        let last = progress.wait_for(|p| !p.nearly_empty || self.is_empty());
+        if tokio::time::timeout(Duration::from_millis(LAST_MS_MAX), last).await.is_err() {
+            // It hangs: the next one need not wait.
+            self.set_nearly_empty(false);
+        }
+        self.is_empty()
+    }
+
     /// A try to forward has failed.
     pub(crate) fn failed(&self, error: &Error) {
         self.counts.progress.send_modify(|p| {
             p.failures += 1;
             p.error = error.to_string();
+            p.nearly_empty = false;
         });
     }
 

@@ -35,7 +35,7 @@ impl Publisher {
         direct: impl Future<Output = Result<Vec<Receipt>, Tried>>,
     ) -> Result<Vec<Receipt>> {
         let Some(spool) = &self.spool else { return direct.await.map_err(|tried| tried.error) };
-        if !spool.is_empty() {
+        if !spool.lets_pass().await {
             return self.append(spool, batch, false, "what was published before waits there, too").await;
         }
         match direct.await {

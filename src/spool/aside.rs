@@ -78,10 +78,13 @@ impl SetAside {
         self.key() == other.key()
     }
 
-    fn key(&self) -> (Fate, u64, Option<(u64, u64)>) {
+    fn key(&self) -> Key {
         (self.fate, self.first, self.place)
     }
 }
+
+/// What makes two lines the same: a start that finds the same again writes nothing.
+type Key = (Fate, u64, Option<(u64, u64)>);
 
 /// The lines of a folder; none when nothing was set aside. A torn last line is passed over: it is written again.
 pub(super) fn read(dir: &Path) -> std::io::Result<Vec<SetAside>> {
@@ -101,7 +104,7 @@ pub(super) fn read(dir: &Path) -> std::io::Result<Vec<SetAside>> {
 #[derive(Debug)]
 pub(super) struct Aside {
     file: File,
-    known: HashSet<(Fate, u64, Option<(u64, u64)>)>,
+    known: HashSet<Key>,
     /// By number, the message's id.
     refused: HashMap<u64, String>,
     pub(super) bytes: u64,

@@ -48,6 +48,9 @@ pub(super) fn fail(what: &str, path: &Path) -> impl Fn(std::io::Error) -> Error 
 
 /// Makes the folder, for its owner alone.
 pub(super) fn make(dir: &Path) -> Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail("make", dir))?;
     // Its own name must outlive a power cut, too.
     let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
