@@ -177,6 +177,7 @@ impl Start {
             pool: control_pool.clone(),
             settler: settler.clone(),
             health: health.clone(),
+            publisher: publisher.clone(),
             session,
             root: root_slot.clone(),
             alert_bytes: config.alert_bytes,

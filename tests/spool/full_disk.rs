@@ -52,6 +52,8 @@ async fn a_full_disk_is_an_error_and_passes() {
     // A small one may still fit; either way it is as it was said.
     kept += u64::from(publisher.send(note(1)).await.is_ok());
     assert!(publisher.send_many((0..2_000).map(note).collect()).await.is_err());
+    // Whole records of the batch were written before it failed: none of them is there.
+    assert_eq!(pgflow::spool::inspect(&dir).unwrap().spooled.messages, kept);
     std::fs::remove_file(&filler).unwrap();
     for _ in 0..5 {
         publisher.send(sized()).await.unwrap();

@@ -169,8 +169,10 @@ async fn a_runtime_forwards_and_handles_what_it_spooled() {
     for n in 0..5 {
         assert!(is_spooled(&runtime.publisher().publish(&Probe::new(n)).await.unwrap()));
     }
+    let forwarder = runtime.tree().await.children.into_iter().find(|child| child.id == "forwarder").unwrap();
+    assert_eq!(forwarder.note.as_deref(), Some("5 messages wait in the spool"));
     scene.proxy.set(Mode::Up);
-    eventually(SOON, || async { seen.ns() == [0, 1, 2, 3, 4] }).await;
+    eventually(Duration::from_secs(20), || async { seen.ns() == [0, 1, 2, 3, 4] }).await;
     scene.proxy.set(Mode::Down);
     eventually(SOON, || async { is_spooled(&runtime.publisher().publish(&Probe::new(5)).await.unwrap()) }).await;
     // Its other duties fail, and it ends.
