@@ -144,9 +144,17 @@ async fn retention_passes_a_dedup_key_in_use() {
     let mut theirs = s.db.client().await;
     let tx = theirs.transaction().await.unwrap();
     s.publisher.send_in(&tx, note(2).dedup_key("a")).await.unwrap();
-    s.sql.batch_execute("SET statement_timeout = '5s'").await.unwrap();
+    // Spools that are gone are forgotten with them.
+    s.sql
+        .batch_execute(
+            "SET statement_timeout = '5s';
+             INSERT INTO pgflow_spools VALUES (gen_random_uuid(), 1, now() - interval '91 days'), (gen_random_uuid(), 2, now() - interval '89 days')",
+        )
+        .await
+        .unwrap();
     let retention = include_str!("../../sql/queries/retention.sql").replace("{schema}", "public");
-    s.sql.query_one(&retention, &[&30_i32, &7_i32]).await.unwrap();
+    s.sql.query_one(&retention, &[&30_i32, &7_i32, &90_i32]).await.unwrap();
     assert_eq!(query_text(&s.sql, "SELECT dedup_key FROM pgflow_dedup").await, ["a"]);
+    assert_eq!(query_text(&s.sql, "SELECT forwarded FROM pgflow_spools").await, ["2"]);
     tx.rollback().await.unwrap();
 }
