@@ -145,6 +145,7 @@ CREATE TABLE public.pgflow_lanes (
   class smallint NOT NULL,
   target text,
   open boolean DEFAULT true NOT NULL,
+  fence integer DEFAULT 0 NOT NULL,
   CONSTRAINT pgflow_lanes_class CHECK ((class = ANY (ARRAY[10, 0, '-10'::integer]))),
   CONSTRAINT pgflow_lanes_once UNIQUE NULLS NOT DISTINCT (queue_id, class, target),
   CONSTRAINT pgflow_lanes_pkey PRIMARY KEY (lane_id),
@@ -267,6 +268,14 @@ CREATE TABLE public.pgflow_sizes (
   bytes bigint NOT NULL,
   CONSTRAINT pgflow_sizes_pkey PRIMARY KEY (at)
 );
+
+CREATE TABLE public.pgflow_spools (
+  spool_id uuid NOT NULL,
+  forwarded bigint NOT NULL,
+  forwarded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT pgflow_spools_forwarded CHECK ((forwarded >= 0)),
+  CONSTRAINT pgflow_spools_pkey PRIMARY KEY (spool_id)
+) WITH (fillfactor=50);
 
 CREATE OR REPLACE FUNCTION public.pgflow_apply_queue(a_queue_id integer, a_max_retries integer, a_retry_delay_ms integer, a_retry_delay_ms_max integer, a_payload_bytes_max integer)
  RETURNS void
@@ -696,7 +705,7 @@ BEGIN
 END $function$
 ;
 
-CREATE OR REPLACE FUNCTION public.pgflow_put(a_queue_id integer, a_lane_id integer, a_message_id uuid, a_kind text, a_version integer, a_codec smallint, a_body bytea, a_headers jsonb, a_ordering_key text, a_dedup_key text, a_delay interval, a_source text, OUT put_id bigint, OUT put_message_id uuid)
+CREATE OR REPLACE FUNCTION public.pgflow_put(a_queue_id integer, a_lane_id integer, a_message_id uuid, a_kind text, a_version integer, a_codec smallint, a_body bytea, a_headers jsonb, a_ordering_key text, a_dedup_key text, a_delay interval, a_source text, a_fence integer DEFAULT NULL::integer, OUT put_id bigint, OUT put_message_id uuid)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -723,6 +732,9 @@ BEGIN
   put_message_id := a_message_id;
   put_id := public.pgflow_place(head, a_delay, a_queue_id, a_lane_id,
     a_message_id, a_kind, a_version, a_codec, a_body, a_headers, a_ordering_key, a_dedup_key, a_source, NULL);
+  -- Last, with the locks of what was written held: whoever raises the fence waits for those that hold them.
+  IF a_fence IS NOT NULL AND NOT EXISTS (SELECT FROM public.pgflow_lanes WHERE lane_id = a_lane_id AND fence = a_fence) THEN
+    RAISE EXCEPTION 'the fence of lane % was raised', a_lane_id USING ERRCODE = 'PGF01'; END IF;
 END $function$
 ;
 

@@ -1,6 +1,6 @@
 //! Settings: plain data, checked once when a runtime starts. The environment is read only by the programs.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{Error, Result, message};
 
@@ -12,6 +12,10 @@ pub const RESCUE_GRACE_MS_MAX: u64 = 3_600_000;
 pub const UNKNOWN_GRACE_MS_MAX: u64 = 2_592_000_000;
 /// The longest [`Config::addressee_ttl_ms`]: 10 years, in ms.
 pub const ADDRESSEE_TTL_MS_MAX: u64 = 315_360_000_000;
+/// The most that [`Config::spool_messages_max`] may be: a million, each takes some 30 bytes of memory.
+pub const SPOOL_MESSAGES_MAX: u64 = 1_000_000;
+/// The most that [`Config::spool_bytes_max`] may be: 16 GiB. All of it is read at a start.
+pub const SPOOL_BYTES_MAX: u64 = 16 << 30;
 /// Most workers of one queue.
 pub const WORKERS_MAX: usize = 10_000;
 
@@ -55,6 +59,14 @@ pub struct Config {
     pub dead_days: u16,
     /// Days that a dedup key is remembered (default 7).
     pub dedup_days: u16,
+    /// A folder for what is published while Postgres is away (default: none, and a publish fails then). It is made when it is not
+    /// there. One process at a time may use it: [`crate::Publisher::connect`] and a runtime's start take it.
+    pub spool_dir: Option<PathBuf>,
+    /// Most messages in the spool, 1 to [`SPOOL_MESSAGES_MAX`] (default 10,000). Above it a publish is an error.
+    pub spool_messages_max: u64,
+    /// Most bytes in the spool, with what is set aside in its folder, 4,096 to [`SPOOL_BYTES_MAX`] (default 64 MiB). Above it a publish
+    /// is an error.
+    pub spool_bytes_max: u64,
     /// An alert is raised when pgflow's tables take more bytes than this (default: none).
     pub alert_bytes: Option<u64>,
 }
@@ -77,6 +89,9 @@ impl Config {
             history_days: 7,
             dead_days: 30,
             dedup_days: 7,
+            spool_dir: None,
+            spool_messages_max: 10_000,
+            spool_bytes_max: 64 << 20,
             alert_bytes: None,
         }
     }
@@ -99,6 +114,12 @@ impl Config {
         self
     }
 
+    /// Names the folder for what is published while Postgres is away.
+    pub fn spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.spool_dir = Some(dir.into());
+        self
+    }
+
     pub(crate) fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms)
     }
@@ -111,6 +132,8 @@ impl Config {
             ("rescue_grace_ms", self.rescue_grace_ms, 0, RESCUE_GRACE_MS_MAX),
             ("unknown_grace_ms", self.unknown_grace_ms, 1, UNKNOWN_GRACE_MS_MAX),
             ("addressee_ttl_ms", self.addressee_ttl_ms, 1_000, ADDRESSEE_TTL_MS_MAX),
+            ("spool_messages_max", self.spool_messages_max, 1, SPOOL_MESSAGES_MAX),
+            ("spool_bytes_max", self.spool_bytes_max, 4_096, SPOOL_BYTES_MAX),
         ] {
             if !(min..=max).contains(&value) {
                 return fail(what, format!("{value} is not in {min}..={max}"));
@@ -254,11 +277,13 @@ mod tests {
     #[test]
     fn the_edges_of_every_time() {
         type Field = fn(&mut Config) -> &mut u64;
-        let fields: [(&str, Field, u64, u64); 4] = [
+        let fields: [(&str, Field, u64, u64); 6] = [
             ("heartbeat_ms", |c| &mut c.heartbeat_ms, 50, HEARTBEAT_MS_MAX),
             ("rescue_grace_ms", |c| &mut c.rescue_grace_ms, 0, RESCUE_GRACE_MS_MAX),
             ("unknown_grace_ms", |c| &mut c.unknown_grace_ms, 1, UNKNOWN_GRACE_MS_MAX),
             ("addressee_ttl_ms", |c| &mut c.addressee_ttl_ms, 1_000, ADDRESSEE_TTL_MS_MAX),
+            ("spool_messages_max", |c| &mut c.spool_messages_max, 1, SPOOL_MESSAGES_MAX),
+            ("spool_bytes_max", |c| &mut c.spool_bytes_max, 4_096, SPOOL_BYTES_MAX),
         ];
         for (what, field, min, max) in fields {
             let with = |value| {

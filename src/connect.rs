@@ -33,6 +33,11 @@ const POOL_RECYCLE_LIMIT: Duration = Duration::from_secs(2);
 /// a server that is stopped (SIGSTOP) still accepts, and never answers.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
 
+/// The same limits as ours to it (see `url`), for the server to find that we are gone: by default it takes two hours, and what a backend
+/// holds it holds so long. A Unix socket needs none and ignores them.
+const SERVER_KEEPALIVES: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
+     SET tcp_user_timeout = 10000";
+
 /// Longest wait for the answers to one use of a control connection, in ms. The server itself gives up after 10 s (their
 /// `statement_timeout`): one that does not even say so is gone, or something between us swallows what we send.
 pub(crate) const ANSWER_MS_MAX: u64 = 15_000;
@@ -183,13 +188,13 @@ pub(crate) async fn bounded_on<T>(
 
 /// The pool hands a broken connection out again until its socket tells: one that has just failed, or did not answer in time, is
 /// taken out of it. After the latter those that lie idle go as well: they lead the same way.
-pub(crate) fn give_back<T>(c: Object, outcome: &Result<T>) {
-    if outcome.as_ref().is_err_and(Error::is_timeout)
+pub(crate) fn give_back(c: Object, error: Option<&Error>) {
+    if error.is_some_and(Error::is_timeout)
         && let Some(pool) = Object::pool(&c)
     {
         pool.retain(|_, _| false);
     }
-    if outcome.as_ref().is_err_and(Error::is_closed) {
+    if error.is_some_and(Error::is_closed) {
         drop(Object::take(c));
     }
 }
@@ -235,16 +240,18 @@ async fn dial(
     on_message: impl FnMut(AsyncMessage) + Send + 'static,
     on_close: impl FnOnce(Option<tokio_postgres::Error>) + Send + 'static,
 ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-    match tls {
+    let (client, driver) = match tls {
         Some(tls) => {
             let (client, connection) = config.connect(tls).await?;
-            Ok((client, tokio::spawn(drive(connection, on_message, on_close))))
+            (client, tokio::spawn(drive(connection, on_message, on_close)))
         }
         None => {
             let (client, connection) = config.connect(NoTls).await?;
-            Ok((client, tokio::spawn(drive(connection, on_message, on_close))))
+            (client, tokio::spawn(drive(connection, on_message, on_close)))
         }
-    }
+    };
+    client.batch_execute(SERVER_KEEPALIVES).await?;
+    Ok((client, driver))
 }
 
 async fn drive<S, T>(

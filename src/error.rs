@@ -25,6 +25,8 @@ enum Kind {
     Pool(deadpool_postgres::PoolError),
     Io(std::io::Error),
     State(String),
+    Full(String),
+    Away(String),
     Timeout(u64),
 }
 
@@ -47,6 +49,16 @@ impl Error {
     /// A call that does not fit the state things are in.
     pub(crate) fn state(phase: impl Into<String>, why: impl Into<String>) -> Self {
         Self::new(phase, Kind::State(why.into()))
+    }
+
+    /// The local spool is at its limit.
+    pub(crate) fn full(phase: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(phase, Kind::Full(why.into()))
+    }
+
+    /// Postgres is away, as somebody else has just seen.
+    pub(crate) fn away(phase: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(phase, Kind::Away(why.into()))
     }
 
     /// A wait that reached its limit, in milliseconds.
@@ -83,6 +95,23 @@ impl Error {
         }
     }
 
+    /// What one failed call means for everybody who shared it. Only the text is kept: sources cannot be copied.
+    pub(crate) fn same_for_another(&self) -> Self {
+        let phase = self.0.phase.clone();
+        let text = self.to_string();
+        let why = text.strip_prefix(&format!("{phase}: ")).unwrap_or(&text).to_owned();
+        match &self.0.kind {
+            Kind::Io(e) => Self::io(phase, std::io::Error::new(e.kind(), why)),
+            _ => Self::state(phase, why),
+        }
+    }
+
+    /// The same error, of a message that Postgres was sent before and may have.
+    pub(crate) fn or_sent_after_all(self) -> Self {
+        let phase = format!("{} (outcome unknown: Postgres was sent it before)", self.0.phase);
+        self.in_phase(phase)
+    }
+
     /// The same error, met in another phase.
     pub(crate) fn in_phase(mut self, phase: impl Into<String>) -> Self {
         self.0.phase = phase.into();
@@ -94,8 +123,10 @@ impl Error {
         match &self.0.kind {
             Kind::Database(e) => is_disconnect(e),
             Kind::Pool(deadpool_postgres::PoolError::Backend(e)) => e.code().is_none() || is_disconnect(e),
-            Kind::Pool(_) | Kind::Timeout(_) => true,
-            Kind::Io(_) | Kind::Config(_) | Kind::Input(_) | Kind::UnknownQueue(_) | Kind::State(_) => false,
+            Kind::Pool(_) | Kind::Timeout(_) | Kind::Away(_) => true,
+            Kind::Io(_) | Kind::Full(_) | Kind::Config(_) | Kind::Input(_) | Kind::UnknownQueue(_) | Kind::State(_) => {
+                false
+            }
         }
     }
 
@@ -119,6 +150,18 @@ impl Error {
     /// The input that is at fault is the queue's name: there is none, or it was deleted. [`Self::is_input`] too.
     pub fn is_unknown_queue(&self) -> bool {
         matches!(self.0.kind, Kind::UnknownQueue(_))
+    }
+
+    /// The local spool takes no more: Postgres has been away for too long. The message is nowhere; the same call may succeed when
+    /// the spool was forwarded.
+    pub fn is_spool_full(&self) -> bool {
+        matches!(self.0.kind, Kind::Full(_))
+    }
+
+    /// No Postgres that could take a message: not reachable, starting or stopping, out of connections, or a standby. A spool helps.
+    pub(crate) fn is_away(&self) -> bool {
+        let refuses = |code: &tokio_postgres::error::SqlState| ["53300", "25006"].contains(&code.code());
+        self.is_closed() || self.sqlstate().is_some_and(refuses)
     }
 
     /// A setting is at fault.
@@ -151,7 +194,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.0.phase)?;
         match &self.0.kind {
-            Kind::Config(why) | Kind::Input(why) | Kind::UnknownQueue(why) | Kind::State(why) => f.write_str(why),
+            Kind::Config(why)
+            | Kind::Input(why)
+            | Kind::UnknownQueue(why)
+            | Kind::State(why)
+            | Kind::Full(why)
+            | Kind::Away(why) => f.write_str(why),
             Kind::Database(e) => write_database(f, e),
             Kind::Pool(deadpool_postgres::PoolError::Backend(e)) => write_database(f, e),
             Kind::Pool(e) => write!(f, "no connection: {e}"),

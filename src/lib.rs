@@ -23,6 +23,8 @@
 //!      └─► dlq         dead
 //! ```
 //!
+//! With a spool, and while Postgres is away, a publish ends in a file, and `forward` brings it into the tables later.
+//!
 //! What flows back up is small, and its type belongs to the lower file: `worker::Finished` (a worker is idle),
 //! `pool::Demand` (so many are), `ahead::RunsLow` (what was claimed ahead does), `settle::CaughtUp` (with the outcomes),
 //! `dispatch::ToListener` (arm, hand over), `publish::Nudge` (this process published),
@@ -35,8 +37,8 @@
 //! ```text
 //! vocabulary   error · codec · message · config · address
 //! storage      connect · migrate · store (all SQL: one statement a file in sql/queries) · devpg
-//! edges        publish · handler
-//! stages       settle · ahead · worker · pool · dispatch · listen · sweep
+//! edges        spool (the journal alone) · publish · handler
+//! stages       settle · ahead · worker · pool · dispatch · listen · sweep · forward
 //! assembly     supervise · monitor · runtime · admin
 //! surfaces     testing · web · bench · the command `pgflow` (these three behind the feature `cli`) · this file
 //! ```
@@ -60,18 +62,23 @@
 //!    no worker left for the lane.
 //! 8. A claim locks only the rows that it takes; a claim that failed tells the others.
 //! 9. The head of an ordering key is looked up only after its key's row was locked, in a later statement.
-//! 10. Only the server's clock decides when a message is due or an instance dead.
+//! 10. Only the server's clock decides when a message is due or an instance dead; of a delay that was spooled, what its producer's
+//!     clock says is left.
+//!
+//! 11. With a spool, a publish goes past it only if nothing waits in it; a record stops waiting only when the COMMIT that
+//!     forwards it was answered, and that transaction also says how far the spool is forwarded. A message whose publish was not answered is
+//!     looked for only when that publish can no longer come.
 //!
 //! Some are about what is absent:
 //!
-//! 11. No polling loop: an idle instance runs one heartbeat statement and nothing else. (Mode `poll` is the exception.)
-//! 12. No statement outside `store`, `migrate` and the bench names a table. No handler can take a connection that claims.
-//! 13. The listener's connection never runs a transaction but the short one that registers it: it would pin vacuum.
-//! 14. No handler runs in the control plane's tasks: it runs on the runtime that called [`Builder::start`], or, for a high
+//! 12. No polling loop: an idle instance runs one heartbeat statement and nothing else. (Mode `poll` is the exception.)
+//! 13. No statement outside `store`, `migrate` and the bench names a table. No handler can take a connection that claims.
+//! 14. The listener's connection never runs a transaction but the short one that registers it: it would pin vacuum.
+//! 15. No handler runs in the control plane's tasks: it runs on the runtime that called [`Builder::start`], or, for a high
 //!     message, on a thread of its own, and so does the closure that builds it.
-//! 15. No environment variable is read but by `devpg` and the command, no logger installed, and no recorder of metrics but by
+//! 16. No environment variable is read but by `devpg` and the command, no logger installed, and no recorder of metrics but by
 //!     `web`: those are the program's.
-//! 16. No type of ractor, the actor library, is in the public API. No `unsafe`.
+//! 17. No type of ractor, the actor library, is in the public API. No `unsafe`.
 //!
 //! # Errors and cancellation
 //!
@@ -96,6 +103,7 @@ mod connect;
 pub mod devpg;
 mod dispatch;
 mod error;
+mod forward;
 mod handler;
 mod listen;
 mod message;
@@ -105,6 +113,7 @@ mod pool;
 mod publish;
 mod runtime;
 mod settle;
+pub mod spool;
 mod store;
 mod supervise;
 mod sweep;
@@ -125,13 +134,14 @@ pub use message::{Message, Outgoing, Priority};
 pub mod limits {
     pub use crate::admin::{ALERT_BYTES_MAX, ALERT_DETAIL_BYTES_MAX, ALERT_SUBJECT_BYTES_MAX, LIST_MAX};
     pub use crate::config::{
-        ADDRESSEE_TTL_MS_MAX, HEARTBEAT_MS_MAX, RESCUE_GRACE_MS_MAX, UNKNOWN_GRACE_MS_MAX, WORKERS_MAX,
+        ADDRESSEE_TTL_MS_MAX, HEARTBEAT_MS_MAX, RESCUE_GRACE_MS_MAX, SPOOL_BYTES_MAX, SPOOL_MESSAGES_MAX,
+        UNKNOWN_GRACE_MS_MAX, WORKERS_MAX,
     };
     pub use crate::message::{
         DELAY_MAX, HEADERS_BYTES_MAX, INSTANCE_BYTES_MAX, KEY_BYTES_MAX, KIND_BYTES_MAX, QUEUE_BYTES_MAX,
     };
     pub use crate::publish::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 }
-pub use publish::{Publisher, Receipt};
+pub use publish::{Durable, Publisher, Receipt};
 pub use runtime::{Builder, Runtime};
 pub use supervise::TreeNode;

@@ -251,7 +251,8 @@ impl Outgoing {
         self
     }
 
-    /// Gives it this id in place of the one made here, where the body or another system names one already.
+    /// Gives it this id in place of the one made here, where the body or another system names one already. To be used once: after an
+    /// outage, a spooled message whose first try was not answered counts as sent if its id and kind are there from that time.
     pub fn with_message_id(mut self, id: Uuid) -> Self {
         self.message_id = id;
         self

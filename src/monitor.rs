@@ -16,7 +16,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use self::alerts::{Memory, Sizes};
 use crate::{
-    Error, Result,
+    Error, Publisher, Result,
     connect::{ANSWER_MS_MAX, bounded_on},
     listen::Health,
     settle::Settler,
@@ -35,8 +35,8 @@ const COUNT_MAX: i32 = 100_000;
 /// The source of pgflow's own alerts.
 pub(crate) const SOURCE: &str = "pgflow";
 
-/// The tree as it stands, with what is wrong with the listener.
-pub(crate) async fn tree(root: &ActorRef<supervise::Msg>, health: &Health) -> Vec<TreeNode> {
+/// The tree as it stands, with what is wrong with the listener, and what waits for the forwarder.
+pub(crate) async fn tree(root: &ActorRef<supervise::Msg>, health: &Health, publisher: &Publisher) -> Vec<TreeNode> {
     let mut nodes = supervise::snapshot(root).await;
     let note = match (health.listening(), health.polls()) {
         (false, _) => Some("not connected: nothing is claimed"),
@@ -45,6 +45,10 @@ pub(crate) async fn tree(root: &ActorRef<supervise::Msg>, health: &Health) -> Ve
     };
     for node in nodes.iter_mut().filter(|node| node.id == "listener") {
         node.note = note.map(str::to_owned);
+    }
+    let waiting = publisher.spooled().map_or(0, |spooled| spooled.messages);
+    for node in nodes.iter_mut().filter(|node| node.id == "forwarder" && waiting > 0) {
+        node.note = Some(format!("{waiting} messages wait in the spool"));
     }
     nodes
 }
@@ -61,6 +65,7 @@ pub(crate) struct Wiring {
     pub(crate) pool: Pool,
     pub(crate) settler: Settler,
     pub(crate) health: Arc<Health>,
+    pub(crate) publisher: Publisher,
     pub(crate) session: i32,
     pub(crate) root: Arc<OnceLock<ActorRef<supervise::Msg>>>,
     /// Above so many bytes of tables, an alert.
@@ -150,7 +155,7 @@ impl Monitor {
     async fn save_tree(&self, saved: &mut Option<serde_json::Value>) -> Result<()> {
         let w = &self.wiring;
         let Some(root) = w.root.get() else { return Ok(()) };
-        let tree = serde_json::to_value(tree(root, &w.health).await)
+        let tree = serde_json::to_value(tree(root, &w.health, &w.publisher).await)
             .map_err(|e| Error::state("save the tree", e.to_string()))?;
         if saved.as_ref() == Some(&tree) || !w.health.listening() {
             return Ok(());

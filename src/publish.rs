@@ -4,24 +4,33 @@
 
 mod batch;
 mod lanes;
+mod receipt;
+mod spooled;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use deadpool_postgres::{Object, Pool};
-use tokio::runtime::Handle;
-use uuid::Uuid;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Config, Error, Result,
-    connect::{Target, give_back, redacted},
+    connect::{give_back, redacted},
     message::{Message, Outgoing},
+    spool::Spool,
     store::{Store, Way},
 };
 pub use batch::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use lanes::LaneBook;
+pub use receipt::{Durable, Receipt};
 
-/// Settings of a connection that publishes.
-const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan";
+/// Settings of a connection that publishes. A fence must be read after the locks are held, hence the isolation; a batch whose client
+/// was cut off must not hold its locks for ever.
+pub(crate) const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET default_transaction_isolation = 'read committed'; \
+     SET idle_in_transaction_session_timeout = '60s'";
+/// How often a publish looks its lane up: lanes that were kept may be closed since, or their fence raised.
+const LOOKS_MAX: usize = 3;
+/// Longest wait for the answer to one message's INSERT, in ms. Who holds its ordering key in an open transaction may take a while.
+const PUBLISH_MS_MAX: u64 = 30_000;
 
 /// Called after a publish of this process was committed, with the lane (W11): besides the database's own wake-up, never
 /// instead of it.
@@ -32,6 +41,9 @@ pub(crate) type Nudge = Arc<dyn Fn(i32) + Send + Sync>;
 pub struct Publisher {
     inner: Arc<Inner>,
     nudge: Option<Nudge>,
+    spool: Option<Spool>,
+    /// Of a publisher without a runtime: ends with the last clone.
+    forwarder: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 struct Inner {
@@ -43,34 +55,29 @@ struct Inner {
     lanes: LaneBook,
 }
 
-/// What became of a publish: the message is durable, under this id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Receipt {
-    /// The message's number in the database, by which `pgflow trace` finds it. A repeated dedup key gets the first one's.
-    pub id: i64,
-    /// The id made by the producer. A repeated dedup key gets the first one's.
-    pub message_id: Uuid,
+/// A publish into Postgres that failed.
+pub(crate) struct Tried {
+    pub(crate) error: Error,
+    /// It was sent and not answered: it may be in a table, or come into one later.
+    pub(crate) doubtful: bool,
+}
+
+impl From<Error> for Tried {
+    fn from(error: Error) -> Self {
+        Self { error, doubtful: false }
+    }
 }
 
 impl Publisher {
     /// A publisher that signs its messages with the instance's name.
     pub(crate) fn new(store: Arc<Store>, pool: Pool, config: &Config) -> Self {
         let (source, address) = (config.instance.clone(), redacted(&config.url));
-        Self { inner: Arc::new(Inner { store, pool, source, address, lanes: LaneBook::default() }), nudge: None }
-    }
-
-    /// A publisher with connections of its own, for a program that runs no [`crate::Runtime`].
-    ///
-    /// It may sit behind any pooler. Connections are made as they are needed, on the runtime that calls this.
-    ///
-    /// # Errors
-    /// When a setting cannot work. Whether the server answers shows at the first publish.
-    pub async fn connect(config: &Config) -> Result<Self> {
-        config.validate()?;
-        let target = Target::parse(&config.url)?;
-        let pool = target.pool(&Handle::current(), config.handler_connections, "pgflow publish", SETTINGS)?;
-        Ok(Self::new(Arc::new(Store::new(&config.schema)), pool, config))
+        Self {
+            inner: Arc::new(Inner { store, pool, source, address, lanes: LaneBook::default() }),
+            nudge: None,
+            spool: None,
+            forwarder: None,
+        }
     }
 
     /// The same publisher, which also tells `nudge` about every committed publish.
@@ -79,14 +86,25 @@ impl Publisher {
         self
     }
 
-    /// Publishes a message to its type's queue; `Ok` means committed.
+    /// The same publisher, which spools while Postgres is away, with who forwards that, if nobody else does.
+    pub(crate) fn with_spool(mut self, spool: Option<Spool>, forwarder: Option<AbortOnDropHandle<()>>) -> Self {
+        (self.spool, self.forwarder) = (spool, forwarder.map(Arc::new));
+        self
+    }
+
+    /// Publishes a message to its type's queue; `Ok` means durable: committed in Postgres, or, with a spool and while Postgres is
+    /// away, on this machine's disk. The receipt says which.
+    ///
+    /// While something is spooled, everything is, so that the order is kept. A spooled message that Postgres then refuses (unknown
+    /// queue, payload over its limit) is set aside in the spool's folder. Its delay counts from now, by this machine's clock.
     ///
     /// Dropping the future leaves it open whether the message is sent.
     ///
     /// # Errors
     /// [`Error::is_input`]: nothing was sent, and the same call fails again (unknown queue, payload over the queue's
-    /// limit, invalid message). [`Error::is_closed`]: the connection is gone; where the text says `outcome unknown`, the
-    /// message may have been sent.
+    /// limit, invalid message). [`Error::is_closed`]: the connection is gone, or gave no answer in 30 s; where the text says
+    /// `outcome unknown`, the message may have been sent. [`Error::is_spool_full`]: Postgres is away, and the spool is at its limit. Another error of the
+    /// spool's folder (a full disk): the message is nowhere, unless the text says `outcome unknown`.
     pub async fn publish<M: Message>(&self, message: &M) -> Result<Receipt> {
         self.send(Outgoing::new(message)?).await
     }
@@ -97,28 +115,53 @@ impl Publisher {
     /// Those of [`Self::publish`].
     pub async fn send(&self, out: Outgoing) -> Result<Receipt> {
         out.check()?;
+        if self.spool.is_none() {
+            return self.send_direct(&out).await.map_err(|tried| tried.error);
+        }
+        let batch = [out];
+        let direct = async { self.send_direct(&batch[0]).await.map(|receipt| vec![receipt]) };
+        Ok(self.or_spooled(&batch, direct).await?[0])
+    }
+
+    async fn send_direct(&self, out: &Outgoing) -> Result<Receipt, Tried> {
         let c = self.connection(&out.queue).await?;
-        let sent = self.send_on(&c, &out).await;
-        give_back(c, &sent);
-        let (lane, receipt) = sent?;
+        let sent = self.send_on(&c, out).await;
+        give_back(c, sent.as_ref().err().map(|tried| &tried.error));
+        let (lane, id, receipt) = sent?;
         self.committed(lane);
-        note([(&out, receipt.id)]);
+        note([(out, Some(id))]);
         Ok(receipt)
     }
 
-    async fn send_on(&self, c: &Object, out: &Outgoing) -> Result<(i32, Receipt)> {
-        // The second round is for lanes that were closed after they had been kept: the queue was deleted, perhaps made again.
-        for _ in 0..2 {
-            let way = self.inner.lanes.way(&self.inner.store, c, out).await?;
-            if let Some(receipt) = self.write(c, way, out).await? {
-                return Ok((way.lane, receipt));
+    async fn send_on(&self, c: &Object, out: &Outgoing) -> Result<(i32, i64, Receipt), Tried> {
+        for _ in 0..LOOKS_MAX {
+            let way = self.way(c, out).await?;
+            // A server that is frozen, or something between that swallows what we send, answers never.
+            let written = tokio::time::timeout(Duration::from_millis(PUBLISH_MS_MAX), self.write(c, way, out)).await;
+            let written = written.unwrap_or_else(|_| {
+                Err(Error::timeout(format!("publish to \"{}\" (outcome unknown)", out.queue), PUBLISH_MS_MAX))
+            });
+            if let Some((id, receipt)) = written.map_err(|error| Tried { doubtful: error.is_closed(), error })? {
+                return Ok((way.lane.id, id, receipt));
             }
-            self.inner.lanes.forget(&out.queue);
+            self.forget(&out.queue);
         }
-        Err(lanes::unknown_queue(&out.queue))
+        Err(lanes::unknown_queue(&out.queue).into())
+    }
+
+    /// Where this message goes.
+    pub(crate) async fn way(&self, c: &Object, out: &Outgoing) -> Result<Way> {
+        self.inner.lanes.way(&self.inner.store, c, out).await
+    }
+
+    /// Forgets what is known of a queue.
+    pub(crate) fn forget(&self, queue: &str) {
+        self.inner.lanes.forget(queue);
     }
 
     /// Publishes a message as part of the caller's transaction: it is sent if and when that commits.
+    ///
+    /// It never spools: what is spooled could not roll back with the transaction.
     ///
     /// One round trip; nothing is prepared on the connection, which may come from any pool or pooler. On a plain client
     /// (no transaction open) it commits at once.
@@ -141,15 +184,14 @@ impl Publisher {
     pub async fn send_in<C: tokio_postgres::GenericClient + Sync>(&self, client: &C, out: Outgoing) -> Result<Receipt> {
         out.check()?;
         let (store, source) = (&self.inner.store, &self.inner.source);
-        let receipt = if out.needs_put() || out.target.is_some() {
-            store.put_in(client, &out, source).await?.map(|(id, message_id)| Receipt { id, message_id })
+        let row = if out.needs_put() || out.target.is_some() {
+            store.put_in(client, &out, source).await?
         } else {
-            let id = store.insert_ready_in(client, &out, source).await?;
-            id.map(|id| Receipt { id, message_id: out.message_id })
+            store.insert_ready_in(client, &out, source).await?.map(|id| (id, out.message_id))
         };
-        let Some(receipt) = receipt else { return Err(self.refusal_in(client, &out).await?) };
-        note([(&out, receipt.id)]);
-        Ok(receipt)
+        let Some((id, message_id)) = row else { return Err(self.refusal_in(client, &out).await?) };
+        note([(&out, Some(id))]);
+        Ok(Receipt::row(id, message_id))
     }
 
     /// Why the caller's transaction got no row.
@@ -160,17 +202,17 @@ impl Publisher {
             .unwrap_or_else(|| lanes::unknown_queue(&out.queue)))
     }
 
-    async fn write(&self, c: &Object, way: Way, out: &Outgoing) -> Result<Option<Receipt>> {
+    async fn write(&self, c: &Object, way: Way, out: &Outgoing) -> Result<Option<(i64, Receipt)>> {
         let (store, source) = (&self.inner.store, &self.inner.source);
-        if out.needs_put() {
-            let put = store.put(c, way.lane, out, source).await?;
-            return Ok(put.map(|(id, message_id)| Receipt { id, message_id }));
-        }
-        let id = store.insert_ready(c, way.lane, out, source).await?;
-        Ok(id.map(|id| Receipt { id, message_id: out.message_id }))
+        let row = if out.needs_put() {
+            store.put(c, way.lane, out, source).await?
+        } else {
+            store.insert_ready(c, way.lane, out, source).await?.map(|id| (id, out.message_id))
+        };
+        Ok(row.map(|(id, message_id)| (id, Receipt::row(id, message_id))))
     }
 
-    async fn connection(&self, queue: &str) -> Result<Object> {
+    pub(crate) async fn connection(&self, queue: &str) -> Result<Object> {
         self.inner
             .pool
             .get()
@@ -178,7 +220,7 @@ impl Publisher {
             .map_err(|e| Error::pool(format!("publish to \"{queue}\" on {}", self.inner.address), e))
     }
 
-    fn committed(&self, lane: i32) {
+    pub(crate) fn committed(&self, lane: i32) {
         if let Some(nudge) = &self.nudge {
             nudge(lane);
         }
@@ -186,7 +228,7 @@ impl Publisher {
 }
 
 /// Counts and logs accepted messages (a caller's rollback is not seen here).
-fn note<'a>(accepted: impl IntoIterator<Item = (&'a Outgoing, i64)>) {
+pub(crate) fn note<'a>(accepted: impl IntoIterator<Item = (&'a Outgoing, Option<i64>)>) {
     let mut counts: HashMap<(&str, &str), u64> = HashMap::new();
     for (out, id) in accepted {
         tracing::debug!(target: "pgflow::publish", queue = out.queue, kind = out.kind, id, "published");
@@ -200,6 +242,9 @@ fn note<'a>(accepted: impl IntoIterator<Item = (&'a Outgoing, i64)>) {
 
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publisher").field("source", &self.inner.source).finish_non_exhaustive()
+        f.debug_struct("Publisher")
+            .field("source", &self.inner.source)
+            .field("spool", &self.spool)
+            .finish_non_exhaustive()
     }
 }

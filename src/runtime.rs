@@ -180,7 +180,7 @@ impl Runtime {
 
     /// The supervision tree as it stands. A supervisor that does not answer within 5 s is shown without children.
     pub async fn tree(&self) -> TreeNode {
-        let children = monitor::tree(&self.parts.root, &self.parts.health).await;
+        let children = monitor::tree(&self.parts.root, &self.parts.health, &self.parts.publisher).await;
         TreeNode::root(format!("runtime {}", self.parts.instance), !self.parts.ended.is_cancelled(), children)
     }
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("vocabulary", &["error", "codec", "message", "config", "address"]),
     ("storage", &["connect", "migrate", "store", "devpg"]),
-    ("edges", &["publish", "handler"]),
-    ("stages", &["settle", "ahead", "worker", "pool", "dispatch", "listen", "sweep"]),
+    ("edges", &["spool", "publish", "handler"]),
+    ("stages", &["settle", "ahead", "worker", "pool", "dispatch", "listen", "sweep", "forward"]),
     ("assembly", &["supervise", "monitor", "runtime", "admin"]),
     ("surfaces", &["testing", "web", "bench", "bin", "main", "lib"]),
 ];

@@ -58,7 +58,7 @@ async fn taken_back(statement: &str, take: impl AsyncFnOnce(Client, String, (i64
     let seen = Seen::new();
     let runtime = probing(config(&db.url(), "a"), 8, &seen).await;
     let publisher = Publisher::connect(&Config::new(db.url())).await.unwrap();
-    let id = publisher.publish(&Probe::act(-1, Act::Wait)).await.unwrap().id;
+    let id = publisher.publish(&Probe::act(-1, Act::Wait)).await.unwrap().id().unwrap();
     eventually(SOON, || async { seen.started(-1).is_some() }).await;
     let feeding = tokio::spawn(feed(publisher, seen.clone()));
     eventually(Duration::from_secs(60), || async { seen.count() > MOVED }).await;

@@ -50,8 +50,9 @@ impl Resume<'_> {
         let waits = |id: Uuid, kind: &str| waiting.contains(&(id, kind.to_owned()));
         let mut again = HashSet::new();
         for order in rollbacks.iter().filter(|order| !waits(order.proposal_id, RollbackTrigger::TYPE)) {
-            if let Some(receipt) = send_rollback_trigger(self.by_central, &tx, order).await? {
-                store::note_trigger(&tx, order.proposal_id, receipt.id).await?;
+            let sent = send_rollback_trigger(self.by_central, &tx, order).await?;
+            if let Some(number) = sent.and_then(|receipt| receipt.id()) {
+                store::note_trigger(&tx, order.proposal_id, number).await?;
             }
             again.insert(order.proposal_id);
         }

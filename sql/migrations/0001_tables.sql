@@ -31,6 +31,7 @@ CREATE TABLE {schema}.pgflow_lanes (
   class    smallint NOT NULL CONSTRAINT pgflow_lanes_class CHECK (class IN (10, 0, -10)),
   target   text CONSTRAINT pgflow_lanes_target CHECK (octet_length(target) BETWEEN 1 AND 128),
   open     boolean NOT NULL DEFAULT true,      -- asked by every publish; false: the queue is deleted
+  fence    int NOT NULL DEFAULT 0,             -- asked by every publish; raised: what was sent before it and has not begun writes nothing
   CONSTRAINT pgflow_lanes_once UNIQUE NULLS NOT DISTINCT (queue_id, class, target)
 );
 CREATE INDEX pgflow_lanes_target ON {schema}.pgflow_lanes (target) WHERE target IS NOT NULL;
@@ -210,6 +211,13 @@ CREATE TABLE {schema}.pgflow_dedup (
   PRIMARY KEY (queue_id, dedup_key)
 );
 CREATE INDEX pgflow_dedup_created ON {schema}.pgflow_dedup (created_at);
+
+-- How far each local spool was forwarded, written in the transaction that forwards: its records are taken once.
+CREATE TABLE {schema}.pgflow_spools (
+  spool_id     uuid PRIMARY KEY,
+  forwarded    bigint NOT NULL CONSTRAINT pgflow_spools_forwarded CHECK (forwarded >= 0),
+  forwarded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 50);
 
 -- One row per start of a runtime. Live: ended_at is null and its liveness lock is held.
 CREATE TABLE {schema}.pgflow_instances (

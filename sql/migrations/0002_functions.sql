@@ -124,7 +124,7 @@ END $$;
 -- A repeated dedup key answers the first message's ids. (`xmax = 0`: this INSERT made the row, it did not find it.)
 CREATE FUNCTION {schema}.pgflow_put(
   a_queue_id int, a_lane_id int, a_message_id uuid, a_kind text, a_version int, a_codec smallint, a_body bytea,
-  a_headers jsonb, a_ordering_key text, a_dedup_key text, a_delay interval, a_source text,
+  a_headers jsonb, a_ordering_key text, a_dedup_key text, a_delay interval, a_source text, a_fence int DEFAULT NULL,
   OUT put_id bigint, OUT put_message_id uuid)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -149,6 +149,9 @@ BEGIN
   put_message_id := a_message_id;
   put_id := {schema}.pgflow_place(head, a_delay, a_queue_id, a_lane_id,
     a_message_id, a_kind, a_version, a_codec, a_body, a_headers, a_ordering_key, a_dedup_key, a_source, NULL);
+  -- Last, with the locks of what was written held: whoever raises the fence waits for those that hold them.
+  IF a_fence IS NOT NULL AND NOT EXISTS (SELECT FROM {schema}.pgflow_lanes WHERE lane_id = a_lane_id AND fence = a_fence) THEN
+    RAISE EXCEPTION 'the fence of lane % was raised', a_lane_id USING ERRCODE = 'PGF01'; END IF;
 END $$;
 
 -- Holds the dedup keys of many messages, in one order; answers per message whether it is no repeat (also: it has no key).

@@ -12,7 +12,7 @@ use tokio_postgres::{
 use super::arena::{Ball, QUEUE, failed};
 use crate::{
     Error, Outgoing, Result, connect,
-    store::{NONCE_END, Store, Way},
+    store::{Lane, NONCE_END, Store, Way},
 };
 
 /// Plans as the runtime's own connections have them.
@@ -51,7 +51,7 @@ impl Floor {
     pub(super) async fn new(url: &str, schema: &str, client: &Client) -> Result<Self> {
         let store = Store::new(schema);
         let row = client.query_one(&store.sql.find_queue, &[&QUEUE]).await.map_err(failed)?;
-        let way = Way { queue_id: row.get(0), lane: row.get(3) };
+        let way = Way { queue_id: row.get(0), lane: Lane { id: row.get(3), fence: row.get(6) } };
         client.batch_execute(&format!("DROP TRIGGER pgflow_wake ON {schema}.pgflow_ready")).await.map_err(failed)?;
         Ok(Self { store, way, url: url.to_owned(), low: row.get(4) })
     }
@@ -80,14 +80,14 @@ impl Floor {
             claim: client.prepare(&self.store.sql.claim).await.map_err(failed)?,
             settle: client.prepare(&self.store.sql.settle_done).await.map_err(failed)?,
             settle_one: client.prepare(&self.store.sql.settle_one).await.map_err(failed)?,
-            lanes: vec![self.way.lane, self.low],
+            lanes: vec![self.way.lane.id, self.low],
             client,
         })
     }
 
     /// Publishes one message in a transaction of its own.
     pub(super) async fn insert(&self, c: &Prepared, out: &Outgoing) -> Result<()> {
-        let (lane, version, codec) = (self.way.lane, i32::from(out.version), out.codec as i16);
+        let (lane, version, codec) = (self.way.lane.id, i32::from(out.version), out.codec as i16);
         c.client
             .query_one(
                 &c.insert,
@@ -121,7 +121,7 @@ impl Floor {
         for m in out {
             let (version, codec) = (i32::from(m.version), m.codec as i16);
             let row: [&(dyn ToSql + Sync); 9] =
-                [&self.way.lane, &now, &m.message_id, &m.kind, &version, &codec, &m.body, &m.headers, &SOURCE];
+                [&self.way.lane.id, &now, &m.message_id, &m.kind, &version, &codec, &m.body, &m.headers, &SOURCE];
             writer.as_mut().write(&row).await.map_err(failed)?;
         }
         writer.finish().await.map_err(failed)?;

@@ -162,6 +162,20 @@ fn over_tls(host: &str, port: u16, query: &str) -> Result<bool, String> {
     })
 }
 
+/// Fear: the backends of a machine that crashed hold their locks for two hours.
+#[test]
+fn the_server_looks_for_us_too() {
+    let (_server, port, _) = tls_server(include_str!("certificates/server.pem"));
+    let shown = runtime().block_on(async {
+        let url = format!("postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable");
+        let client = super::connect(&url, "t").await.unwrap();
+        let sql = "SELECT current_setting('tcp_keepalives_idle') || ' ' || current_setting('tcp_keepalives_interval') || ' ' ||
+                   current_setting('tcp_keepalives_count') || ' ' || current_setting('tcp_user_timeout')";
+        client.query_one(sql, &[]).await.unwrap().get::<_, String>(0)
+    });
+    assert_eq!(shown, "5 2 3 10000");
+}
+
 #[test]
 fn tls_is_verified_as_the_url_asks() {
     let (_server, port, roots) = tls_server(include_str!("certificates/server.pem"));

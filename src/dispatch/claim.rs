@@ -64,7 +64,7 @@ impl State {
                     durable,
                 };
                 let rows = bounded(&format!("claim on queue \"{name}\""), ANSWER_MS_MAX, store.claim(&c, &claim)).await;
-                give_back(c, &rows);
+                give_back(c, rows.as_ref().err());
                 rows
             })
             // Whatever happens, the dispatcher hears of it: a lost answer would stop the queue.

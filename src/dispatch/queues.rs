@@ -80,7 +80,7 @@ impl State {
                 let c = pool.get().await.map_err(|e| Error::pool("read the queues", e))?;
                 let read = async { Ok((store.mode(&c).await?, store.queue_facts(&c, &names, &instance).await?)) };
                 let facts = bounded("read the queues", ANSWER_MS_MAX, read).await;
-                give_back(c, &facts);
+                give_back(c, facts.as_ref().err());
                 facts
             }
             .await;

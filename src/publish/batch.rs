@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use deadpool_postgres::Object;
 use uuid::Uuid;
 
-use super::{Publisher, Receipt, lanes, note};
+use super::{LOOKS_MAX, Publisher, Receipt, Tried, lanes, note};
 use crate::{
     Error, Result,
     connect::give_back,
@@ -23,7 +23,7 @@ const PHASE: &str = "publish a batch";
 impl Publisher {
     /// Publishes messages in one transaction, in this order: all of them, or none.
     ///
-    /// At most [`BATCH_MESSAGES_MAX`] messages and [`BATCH_BYTES_MAX`] bytes. Dropping the future leaves it open whether
+    /// At most [`BATCH_MESSAGES_MAX`] messages and [`BATCH_BYTES_MAX`] bytes. All are in Postgres, or all are spooled. Dropping the future leaves it open whether
     /// they are sent.
     ///
     /// # Errors
@@ -38,56 +38,61 @@ impl Publisher {
     /// Those of [`Self::publish_many`].
     pub async fn send_many(&self, batch: Vec<Outgoing>) -> Result<Vec<Receipt>> {
         check_batch(&batch)?;
-        let Some(first) = batch.first() else { return Ok(Vec::new()) };
-        let mut c = self.connection(&first.queue).await?;
-        let sent = self.send_many_on(&mut c, &batch, first).await;
-        give_back(c, &sent);
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.or_spooled(&batch, self.send_many_direct(&batch)).await
+    }
+
+    async fn send_many_direct(&self, batch: &[Outgoing]) -> Result<Vec<Receipt>, Tried> {
+        let mut c = self.connection(&batch[0].queue).await?;
+        let sent = self.send_many_on(&mut c, batch).await;
+        give_back(c, sent.as_ref().err().map(|tried| &tried.error));
         let (lanes, receipts) = sent?;
         lanes.into_iter().for_each(|lane| self.committed(lane));
-        note(batch.iter().zip(receipts.iter().map(|r| r.id)));
+        note(batch.iter().zip(receipts.iter().map(Receipt::id)));
         Ok(receipts)
     }
 
-    async fn send_many_on(
-        &self,
-        c: &mut Object,
-        batch: &[Outgoing],
-        first: &Outgoing,
-    ) -> Result<(BTreeSet<i32>, Vec<Receipt>)> {
-        for _ in 0..2 {
+    async fn send_many_on(&self, c: &mut Object, batch: &[Outgoing]) -> Result<(BTreeSet<i32>, Vec<Receipt>), Tried> {
+        for _ in 0..LOOKS_MAX {
             let mut ways = Vec::with_capacity(batch.len());
             for out in batch {
-                ways.push(self.inner.lanes.way(&self.inner.store, c, out).await?);
+                ways.push(self.way(c, out).await?);
             }
             let tx = c.transaction().await.map_err(|e| Error::database(PHASE, e))?;
-            if let Some(receipts) = self.write_many(&tx, &ways, batch).await? {
+            if let Some(receipts) = self.write_many(&tx, &ways, batch, &self.inner.source).await? {
+                // Only a COMMIT leaves a doubt: without it the server rolls back.
                 tx.commit().await.map_err(|e| {
-                    let e = Error::database(PHASE, e);
-                    if e.is_closed() { e.in_phase(format!("{PHASE} (outcome unknown)")) } else { e }
+                    let error = Error::database(PHASE, e);
+                    let doubtful = error.is_closed();
+                    let unknown = |e: Error| e.in_phase(format!("{PHASE} (outcome unknown)"));
+                    Tried { error: if doubtful { unknown(error) } else { error }, doubtful }
                 })?;
-                return Ok((ways.iter().map(|w| w.lane).collect(), receipts));
+                return Ok((ways.iter().map(|w| w.lane.id).collect(), receipts));
             }
             tx.rollback().await.map_err(|e| Error::database(PHASE, e))?;
-            batch.iter().for_each(|out| self.inner.lanes.forget(&out.queue));
+            batch.iter().for_each(|out| self.forget(&out.queue));
         }
-        Err(lanes::unknown_queue(&first.queue))
+        Err(lanes::unknown_queue(&batch[0].queue).into())
     }
 
     /// One message with a key is enough to take the slower way for all: their order stays that of the batch.
-    async fn write_many(
+    pub(crate) async fn write_many(
         &self,
         tx: &deadpool_postgres::Transaction<'_>,
         ways: &[Way],
         batch: &[Outgoing],
+        source: &str,
     ) -> Result<Option<Vec<Receipt>>> {
-        let (store, source) = (&self.inner.store, &self.inner.source);
+        let store = &self.inner.store;
         if batch.iter().any(Outgoing::needs_put) {
             let put = store.put_many(tx, ways, batch, source).await?;
-            return Ok(put.map(|p| p.into_iter().map(|(id, message_id)| Receipt { id, message_id }).collect()));
+            return Ok(put.map(|p| p.into_iter().map(|(id, message_id)| Receipt::row(id, message_id)).collect()));
         }
         let Some(drawn) = store.draw_seqs(tx, ways).await? else { return Ok(None) };
         store.copy_ready(tx, ways, &drawn, batch, source).await?;
-        Ok(Some(drawn.iter().zip(batch).map(|(&(id, _), m)| Receipt { id, message_id: m.message_id }).collect()))
+        Ok(Some(drawn.iter().zip(batch).map(|(&(id, _), m)| Receipt::row(id, m.message_id)).collect()))
     }
 
     /// Publishes one copy to every live instance that serves the message's queue, in one transaction.
@@ -96,7 +101,8 @@ impl Publisher {
     /// and a dedup key hold for each addressee alone; such a key has at most 383 bytes.
     ///
     /// # Errors
-    /// Those of [`Publisher::publish`]; a message with a target of its own.
+    /// Those of [`Publisher::publish`]; a message with a target of its own. It never spools, for only Postgres knows who is live: while
+    /// Postgres is away, and while something is spooled, which it must not overtake, it fails ([`Error::is_closed`]).
     pub async fn broadcast<M: Message>(&self, message: &M) -> Result<Vec<Receipt>> {
         self.broadcast_out(Outgoing::new(message)?).await
     }
@@ -107,9 +113,10 @@ impl Publisher {
     /// Those of [`Self::broadcast`].
     pub async fn broadcast_out(&self, out: Outgoing) -> Result<Vec<Receipt>> {
         check_broadcast(&out)?;
+        self.check_nothing_spooled(&out.queue)?;
         let c = self.connection(&out.queue).await?;
         let sent = self.write_broadcast(&**c, &out).await;
-        give_back(c, &sent);
+        give_back(c, sent.as_ref().err());
         let (receipts, lanes) = sent?;
         lanes.into_iter().for_each(|lane| self.committed(lane));
         Ok(receipts)
@@ -140,9 +147,9 @@ impl Publisher {
             lanes::check_payload(out, limit.ok_or_else(|| lanes::unknown_queue(&out.queue))?)?;
             tracing::warn!(target: "pgflow::publish", queue = out.queue, kind = out.kind, "nobody live to broadcast to");
         }
-        note(copies.iter().map(|c| (out, c.id)));
+        note(copies.iter().map(|c| (out, Some(c.id))));
         let lanes = copies.iter().map(|c| c.lane).collect();
-        Ok((copies.into_iter().map(|c| Receipt { id: c.id, message_id: c.message_id }).collect(), lanes))
+        Ok((copies.into_iter().map(|c| Receipt::row(c.id, c.message_id)).collect(), lanes))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Keeping is safe because a lane id never changes its meaning. A queue that was deleted meanwhile has closed its lanes,
 //! and the INSERT itself asks for that: it writes no row, the kept answer is forgotten, and the next look says "unknown".
+//! So it is with a lane's fence, which a forwarder raises to be sure that an unanswered INSERT will not come late.
 
 use std::{
     collections::HashMap,
@@ -13,7 +14,7 @@ use deadpool_postgres::GenericClient;
 use crate::{
     Error, Result,
     message::{Outgoing, Priority},
-    store::{QueueLanes, Store, Way},
+    store::{Lane, QueueLanes, Store, Way},
 };
 
 /// Most queues, and most addressed lanes of one queue, that are kept; over it all are forgotten and asked again.
@@ -28,7 +29,7 @@ pub(super) struct LaneBook {
 #[derive(Debug)]
 struct Known {
     queue: QueueLanes,
-    addressed: RwLock<HashMap<(i16, String), i32>>,
+    addressed: RwLock<HashMap<(i16, String), Lane>>,
 }
 
 impl LaneBook {
@@ -57,6 +58,12 @@ impl LaneBook {
         Ok(Way { queue_id: known.queue.queue_id, lane })
     }
 
+    /// The payload limit of a queue, if it is known here. It may have been changed since.
+    pub(super) fn payload_limit(&self, queue: &str) -> Option<i32> {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        queues.get(queue).map(|known| known.queue.payload_bytes_max)
+    }
+
     /// Forgets one queue.
     pub(super) fn forget(&self, queue: &str) {
         self.queues.write().unwrap_or_else(PoisonError::into_inner).remove(queue);
@@ -78,7 +85,7 @@ impl LaneBook {
 }
 
 impl Known {
-    async fn addressed<C: GenericClient>(&self, store: &Store, c: &C, class: i16, target: &str) -> Result<i32> {
+    async fn addressed<C: GenericClient>(&self, store: &Store, c: &C, class: i16, target: &str) -> Result<Lane> {
         let key = (class, target.to_owned());
         if let Some(lane) = self.addressed.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(*lane);

@@ -18,12 +18,15 @@ use crate::{
     config::HEARTBEAT_WRITE_MS,
     connect::{Target, redacted},
     dispatch::{self, Counters, Dispatcher, WokenLanes},
+    forward::{self, Forwarder},
     handler::{Lent, Registry, SETTINGS as HANDLER_SETTINGS},
     listen::{self, Health, Listener},
     migrate,
     monitor::{self, Monitor},
     pool::{self, Pool as WorkerPool},
+    publish,
     settle::{CaughtUp, Settler, SettlerActor},
+    spool::Spool,
     store::{QueueFacts, Registration, Store},
     supervise::{ChildSpec, Plan, Strategy, Supervisor},
     sweep::{self, Sweeper},
@@ -54,8 +57,9 @@ impl Start {
         let control_pool = pool_of(config.control_connections - 1, "control", CONTROL_SETTINGS)?;
         let high_pool = pool_of(1, "high", CONTROL_SETTINGS)?;
         let handler_pool = pool_of(config.handler_connections, "handlers", HANDLER_SETTINGS)?;
-        let publish_pool = pool_of(config.handler_connections, "publish", HANDLER_SETTINGS)?;
+        let publish_pool = pool_of(config.handler_connections, "publish", publish::SETTINGS)?;
 
+        let spool = Spool::open(&config).await?;
         let (session, facts) = prepare(&store, &control_pool, &config, &queues).await?;
         let dispatcher: Address<dispatch::Msg> = Address::default();
         let caught_up = dispatcher.outlet(|CaughtUp| dispatch::Msg::CaughtUp);
@@ -67,7 +71,8 @@ impl Start {
             move |lane| dispatcher.signal(dispatch::Msg::Nudged(lane))
         };
         let instance: Arc<str> = config.instance.as_str().into();
-        let publisher = Publisher::new(store.clone(), publish_pool, &config).with_nudge(Arc::new(nudge));
+        let direct = Publisher::new(store.clone(), publish_pool, &config).with_nudge(Arc::new(nudge));
+        let publisher = direct.clone().with_spool(spool.clone(), None);
         let lent = Lent { pool: handler_pool, publisher: publisher.clone(), instance: instance.clone() };
         let cut = CancellationToken::new();
         let woken = Arc::new(WokenLanes::default());
@@ -161,12 +166,18 @@ impl Start {
         });
         children.push(ChildSpec::actor("listener", move || (Listener { wiring: listen_wiring.clone() }, ())));
 
+        if let Some(spool) = spool {
+            let wiring = Arc::new(forward::Wiring { store: store.clone(), publisher: direct, spool });
+            children.push(ChildSpec::actor("forwarder", move || (Forwarder { wiring: wiring.clone() }, ())));
+        }
+
         let root_slot = Arc::new(OnceLock::new());
         let monitor_wiring = Arc::new(monitor::Wiring {
             store: store.clone(),
             pool: control_pool.clone(),
             settler: settler.clone(),
             health: health.clone(),
+            publisher: publisher.clone(),
             session,
             root: root_slot.clone(),
             alert_bytes: config.alert_bytes,

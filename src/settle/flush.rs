@@ -121,7 +121,7 @@ async fn flush(settler: &Settler, lane: Lane, mut batch: Vec<Pending>) -> bool {
             commit_batch(&shared.store, &mut c, lane, &batch).await
         };
         let done = bounded("settle", ANSWER_MS_MAX, work).await;
-        give_back(c, &done);
+        give_back(c, done.as_ref().err());
         done
     }
     .await;

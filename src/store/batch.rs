@@ -10,14 +10,14 @@ use tokio_postgres::{
 };
 use uuid::Uuid;
 
-use super::Store;
+use super::{Lane, Store};
 use crate::{Error, Result, message::Outgoing};
 
 /// Where a message of a batch goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Way {
     pub(crate) queue_id: i32,
-    pub(crate) lane: i32,
+    pub(crate) lane: Lane,
 }
 
 /// One copy of a broadcast.
@@ -52,7 +52,7 @@ impl Store {
     /// Draws as many rising seqs as there are ways. None: one of the lanes is closed.
     pub(crate) async fn draw_seqs(&self, tx: &Transaction<'_>, ways: &[Way]) -> Result<Option<Vec<Drawn>>> {
         let count = i32::try_from(ways.len()).map_err(|e| Error::input("publish a batch", e.to_string()))?;
-        let mut lanes: Vec<i32> = ways.iter().map(|w| w.lane).collect();
+        let mut lanes: Vec<i32> = ways.iter().map(|w| w.lane.id).collect();
         lanes.sort_unstable();
         lanes.dedup();
         tx.batch_execute(&self.sql.lock_ready).await.map_err(fail)?;
@@ -75,7 +75,7 @@ impl Store {
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &COPY_READY));
         for ((way, (seq, now)), m) in ways.iter().zip(drawn).zip(out) {
             let row: [&(dyn ToSql + Sync); 10] = [
-                &way.lane,
+                &way.lane.id,
                 seq,
                 now,
                 &m.message_id,
@@ -109,7 +109,7 @@ impl Store {
                 &statement,
                 &[
                     &ways.iter().map(|w| w.queue_id).collect::<Vec<_>>(),
-                    &ways.iter().map(|w| w.lane).collect::<Vec<_>>(),
+                    &ways.iter().map(|w| w.lane.id).collect::<Vec<_>>(),
                     &column(out, |m| m.message_id),
                     &column(out, |m| m.kind.as_str()),
                     &column(out, Outgoing::version_code),

@@ -11,6 +11,7 @@ mod messages;
 mod publish;
 mod queues;
 mod settle;
+mod spool;
 mod sweep;
 mod trace;
 mod wake;
@@ -18,12 +19,14 @@ mod wake;
 pub use alerts::{Alert, AlertLevel};
 pub(crate) use alerts::{QueueSample, Said};
 pub(crate) use batch::Way;
-pub(crate) use claim::{Claim, NONCE_END, Row};
+#[cfg(feature = "cli")]
+pub(crate) use claim::NONCE_END;
+pub(crate) use claim::{Claim, Row};
 pub(crate) use doctor::Symptoms;
 pub use instances::Mode;
 pub(crate) use instances::{Ended, QueueFacts, Registration};
 pub use messages::{DeadLetter, MessageInfo};
-pub(crate) use publish::QueueLanes;
+pub(crate) use publish::{Lane, QueueLanes};
 pub use queues::{InstanceInfo, QueueInfo, QueueStats};
 pub(crate) use settle::{Failed, Judged};
 pub(crate) use trace::Facts;
@@ -49,6 +52,7 @@ macro_rules! queries {
 }
 
 queries!(
+    advance_spool,
     announce,
     arm,
     broadcast,
@@ -69,6 +73,7 @@ queries!(
     ensure_partitions,
     explain,
     find_message,
+    find_published,
     find_queue,
     find_settled,
     first_places,
@@ -85,6 +90,7 @@ queries!(
     lock_names,
     lock_ready,
     measure,
+    meet_spool,
     mode,
     name_holder,
     new_session,
@@ -96,6 +102,7 @@ queries!(
     pause_queue,
     probe,
     promote,
+    publishing,
     purge_dlq,
     put,
     put_in,
@@ -106,6 +113,7 @@ queries!(
     queue_stats,
     ready_writers,
     raise_alert,
+    raise_fences,
     readdress,
     register,
     release_keys,

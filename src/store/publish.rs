@@ -19,8 +19,18 @@ pub(crate) struct QueueLanes {
     pub(crate) queue_id: i32,
     pub(crate) payload_bytes_max: i32,
     /// High, normal, low.
-    pub(crate) common: [i32; 3],
+    pub(crate) common: [Lane; 3],
 }
+
+/// A lane and its fence as they were when they were looked up. A statement that brings another fence writes nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lane {
+    pub(crate) id: i32,
+    pub(crate) fence: i32,
+}
+
+/// Raised by `pgflow_put` when the lane's fence is not the one that the publisher brought.
+const FENCE_RAISED: &str = "PGF01";
 
 fn phase(out: &Outgoing) -> impl Fn() -> String {
     move || format!("publish to \"{}\"", out.queue)
@@ -68,44 +78,44 @@ impl Store {
         Ok(rows.first().map(|r| QueueLanes {
             queue_id: r.get(0),
             payload_bytes_max: r.get(1),
-            common: [r.get(2), r.get(3), r.get(4)],
+            common: [(2, 5), (3, 6), (4, 7)].map(|(id, fence)| Lane { id: r.get(id), fence: r.get(fence) }),
         }))
     }
 
     /// The lane addressed to one instance, made when it is not there.
-    pub(crate) async fn lane<C: GenericClient>(&self, c: &C, queue_id: i32, class: i16, target: &str) -> Result<i32> {
+    pub(crate) async fn lane<C: GenericClient>(&self, c: &C, queue_id: i32, class: i16, target: &str) -> Result<Lane> {
         let rows = self
             .query(c, || format!("find the lane of \"{target}\""), &self.sql.lane, &[&queue_id, &class, &target])
             .await?;
-        Ok(rows[0].get(0))
+        Ok(Lane { id: rows[0].get(0), fence: rows[0].get(1) })
     }
 
-    /// The hot path: one plain INSERT. None: the lane is closed.
+    /// The hot path: one plain INSERT. None: the lane is closed, or its fence was raised.
     pub(crate) async fn insert_ready<C: GenericClient>(
         &self,
         c: &C,
-        lane: i32,
+        lane: Lane,
         out: &Outgoing,
         source: &str,
     ) -> Result<Option<i64>> {
         let (version, codec) = (out.version_code(), out.codec_code());
-        let row: [&(dyn ToSql + Sync); 8] =
-            [&lane, &out.message_id, &out.kind, &version, &codec, &out.body, &out.headers, &source];
+        let row: [&(dyn ToSql + Sync); 9] =
+            [&lane.id, &out.message_id, &out.kind, &version, &codec, &out.body, &out.headers, &source, &lane.fence];
         Ok(published(c, out, &self.sql.insert_ready, &row).await?.map(|r| r.get(0)))
     }
 
     /// One message with a key, a dedup key or a delay: its id and message id (a repeat answers the first one's).
-    /// None: the lane is closed.
+    /// None: the lane is closed, or its fence was raised.
     pub(crate) async fn put<C: GenericClient>(
         &self,
         c: &C,
-        lane: i32,
+        lane: Lane,
         out: &Outgoing,
         source: &str,
     ) -> Result<Option<(i64, Uuid)>> {
         let (version, codec, delay_ms) = (out.version_code(), out.codec_code(), out.delay_ms());
-        let row: [&(dyn ToSql + Sync); 11] = [
-            &lane,
+        let row: [&(dyn ToSql + Sync); 12] = [
+            &lane.id,
             &out.message_id,
             &out.kind,
             &version,
@@ -116,8 +126,12 @@ impl Store {
             &out.dedup_key,
             &delay_ms,
             &source,
+            &lane.fence,
         ];
-        Ok(published(c, out, &self.sql.put, &row).await?.map(|r| (r.get(0), r.get(1))))
+        match published(c, out, &self.sql.put, &row).await {
+            Err(e) if e.sqlstate().is_some_and(|code| code.code() == FENCE_RAISED) => Ok(None),
+            put => Ok(put?.map(|r| (r.get(0), r.get(1)))),
+        }
     }
 
     /// Like [`Self::insert_ready`], inside the caller's transaction. None: unknown queue, or body over its limit.

@@ -90,9 +90,9 @@ impl Store {
         Ok(Judged::read(&rows))
     }
 
-    /// Old dead letters, dedup keys and instances are removed.
-    pub(crate) async fn retention<C: GenericClient>(&self, c: &C, dead: i32, dedup: i32) -> Result<()> {
-        self.query(c, || "retention".into(), &self.sql.retention, &[&dead, &dedup]).await?;
+    /// Old dead letters, dedup keys and instances are removed, and spools that are gone.
+    pub(crate) async fn retention<C: GenericClient>(&self, c: &C, dead: i32, dedup: i32, spools: i32) -> Result<()> {
+        self.query(c, || "retention".into(), &self.sql.retention, &[&dead, &dedup, &spools]).await?;
         Ok(())
     }
 

@@ -5,6 +5,8 @@ use crate::{Error, Result, connect::bounded_on, store::Ended};
 
 /// Longest that a duty which can wait may take, in ms; the next round goes on with it.
 const DUTY_MS_MAX: u64 = 60_000;
+/// How long it is remembered how far a spool was forwarded that nothing came from, in days. Its folder remembers it, too.
+const SPOOL_DAYS: i32 = 90;
 
 /// What nobody will take any more.
 #[derive(Clone, Copy)]
@@ -66,7 +68,7 @@ impl Sweeper {
         let w = &self.wiring;
         let c = self.connection().await?;
         let (history, dead, dedup) = (w.config.history_days, w.config.dead_days, w.config.dedup_days);
-        w.store.retention(&c, dead.into(), dedup.into()).await?;
+        w.store.retention(&c, dead.into(), dedup.into(), SPOOL_DAYS).await?;
         w.store.ensure_partitions(&c).await?;
         w.store.drop_partitions(&c, history.into(), dead.into()).await
     }

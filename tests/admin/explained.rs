@@ -23,7 +23,7 @@ async fn assert_explained(s: &Scene, id: i64, status: &str, reasons: &[&str]) {
 async fn every_obstacle_is_named() {
     let s = Scene::new().await;
     let keyed = |n, act| Probe { n, act, key: Some("k".into()) };
-    let send = |out: Outgoing| async { s.publisher.send(out).await.unwrap().id };
+    let send = |out: Outgoing| async { s.publisher.send(out).await.unwrap().id().unwrap() };
 
     let plain = send(Probe::new(1).out()).await;
     assert_explained(&s, plain, "pending", &["no live instance serves queue \"probe\""]).await;

@@ -20,7 +20,7 @@ async fn kill(s: &Scene, probes: &[Probe]) -> Vec<i64> {
     let runtime = probing(s.config("killer"), 1, &seen).await;
     let mut ids = Vec::new();
     for probe in probes {
-        ids.push(s.publisher.publish(probe).await.unwrap().id);
+        ids.push(s.publisher.publish(probe).await.unwrap().id().unwrap());
         eventually(SOON, || async { s.admin.list_dlq_messages(None, 1_000).await.unwrap().len() == ids.len() }).await;
     }
     runtime.stop(Duration::from_secs(5)).await.unwrap();

@@ -55,13 +55,13 @@ async fn a_body_that_is_not_json_is_listed_without_payload() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_message_is_cancelled_wherever_it_waits() {
     let s = Scene::new().await;
-    let pending = s.publisher.publish(&Probe::new(1)).await.unwrap().id;
-    let scheduled = s.publisher.send(Probe::new(2).out().delay(Duration::from_secs(60))).await.unwrap().id;
-    let addressed = s.publisher.send(Probe::new(3).out().target("b")).await.unwrap().id;
-    let head = s.publisher.publish(&keyed(4, Act::Done)).await.unwrap().id;
-    let middle = s.publisher.publish(&keyed(5, Act::Done)).await.unwrap().id;
+    let pending = s.publisher.publish(&Probe::new(1)).await.unwrap().id().unwrap();
+    let scheduled = s.publisher.send(Probe::new(2).out().delay(Duration::from_secs(60))).await.unwrap().id().unwrap();
+    let addressed = s.publisher.send(Probe::new(3).out().target("b")).await.unwrap().id().unwrap();
+    let head = s.publisher.publish(&keyed(4, Act::Done)).await.unwrap().id().unwrap();
+    let middle = s.publisher.publish(&keyed(5, Act::Done)).await.unwrap().id().unwrap();
     s.publisher.publish(&keyed(6, Act::Done)).await.unwrap();
-    let last = s.publisher.publish(&keyed(7, Act::Done)).await.unwrap().id;
+    let last = s.publisher.publish(&keyed(7, Act::Done)).await.unwrap().id().unwrap();
     for id in [pending, scheduled, addressed, middle] {
         s.admin.cancel_message(id).await.unwrap();
     }
@@ -90,9 +90,9 @@ async fn what_does_not_wait_is_not_cancelled() {
     let s = Scene::new().await;
     let seen = Seen::new();
     let runtime = probing(s.config("a"), 2, &seen).await;
-    let done = s.publisher.publish(&Probe::new(1)).await.unwrap().id;
-    let running = s.publisher.publish(&Probe::act(2, Act::Wait)).await.unwrap().id;
-    let dead = s.publisher.publish(&Probe::act(3, Act::Dead)).await.unwrap().id;
+    let done = s.publisher.publish(&Probe::new(1)).await.unwrap().id().unwrap();
+    let running = s.publisher.publish(&Probe::act(2, Act::Wait)).await.unwrap().id().unwrap();
+    let dead = s.publisher.publish(&Probe::act(3, Act::Dead)).await.unwrap().id().unwrap();
     s.until(&["1:done", "2:processing", "3:dead"]).await;
     for (id, text) in [
         (done, format!("message {done} is done already")),
@@ -118,7 +118,7 @@ async fn racing_cancels_and_claims_leave_each_message_once() {
     let mut cancels = Vec::new();
     for n in 0..100 {
         let out = Probe { n, act: Act::Done, key: (n % 2 == 0).then(|| format!("k{}", n % 3)) }.out();
-        let id = s.publisher.send(out).await.unwrap().id;
+        let id = s.publisher.send(out).await.unwrap().id().unwrap();
         for _ in 0..2 {
             let admin = s.admin.clone();
             cancels.push(tokio::spawn(async move { admin.cancel_message(id).await.is_ok() }));

@@ -28,7 +28,7 @@ async fn a_retried_message_tells_every_try() {
     let runtime = probing(s.config("a"), 1, &seen).await;
     let receipt = s.publisher.publish(&Probe::act(1, Act::FailUntil(3))).await.unwrap();
     s.until(&["1:done"]).await;
-    let events = s.admin.trace(receipt.id).await.unwrap();
+    let events = s.admin.trace(receipt.id().unwrap()).await.unwrap();
     let expected = ["published/operator", "started/a", "failed/a", "started/a", "failed/a", "started/a", "done/a"];
     assert_eq!(told(&events), expected);
     let attempts: Vec<_> = events.iter().map(|e| e.attempt).collect();
@@ -43,7 +43,7 @@ async fn a_retried_message_tells_every_try() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rescued_message_tells_who_died() {
     let s = Scene::new().await;
-    let id = s.publisher.publish(&Probe::new(1)).await.unwrap().id;
+    let id = s.publisher.publish(&Probe::new(1)).await.unwrap().id().unwrap();
     // A process that claimed it and is gone: its liveness lock is free, its heartbeat old.
     s.sql
         .batch_execute(
@@ -71,7 +71,7 @@ async fn a_message_handed_back_tells_so() {
     let s = Scene::new().await;
     let seen = Seen::new();
     let runtime = probing(s.config("a"), 1, &seen).await;
-    let id = s.publisher.publish(&Probe::act(1, Act::Wait)).await.unwrap().id;
+    let id = s.publisher.publish(&Probe::act(1, Act::Wait)).await.unwrap().id().unwrap();
     eventually(SOON, || async { seen.count() == 1 }).await;
     runtime.stop(Duration::ZERO).await.unwrap();
     s.until(&["1:pending"]).await;
@@ -86,8 +86,9 @@ async fn a_waiting_message_tells_what_for() {
     let s = Scene::new().await;
     let keyed = |n| Probe { n, act: Act::Done, key: Some("k".into()) };
     s.publisher.publish(&keyed(1)).await.unwrap();
-    let parked = s.publisher.publish(&keyed(2)).await.unwrap().id;
-    let delayed = s.publisher.send(Probe::new(3).out().delay(Duration::from_secs(60)).target("b")).await.unwrap().id;
+    let parked = s.publisher.publish(&keyed(2)).await.unwrap().id().unwrap();
+    let delayed =
+        s.publisher.send(Probe::new(3).out().delay(Duration::from_secs(60)).target("b")).await.unwrap().id().unwrap();
     let events = s.admin.trace(parked).await.unwrap();
     assert_eq!(told(&events), ["published/operator", "parked"]);
     assert_eq!(events[1].detail.as_deref(), Some("behind key \"k\""));

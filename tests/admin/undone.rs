@@ -21,7 +21,7 @@ async fn rolled_back(change: &str) {
     let runtime = probing(s.config("a"), 1, &seen).await;
     s.publisher.publish(&Probe::act(1, Act::Wait)).await.unwrap();
     eventually(SOON, || async { seen.count() == 1 }).await;
-    let id = s.publisher.publish(&Probe::new(2)).await.unwrap().id;
+    let id = s.publisher.publish(&Probe::new(2)).await.unwrap().id().unwrap();
     let mut theirs = s.db.client().await;
     let tx = theirs.transaction().await.unwrap();
     tx.batch_execute(&change.replace("$1", &id.to_string())).await.unwrap();
@@ -95,7 +95,7 @@ async fn a_cancel_that_fails_has_everybody_look_again() {
     let seen = Seen::new();
     let runtime = probing(s.config("a"), 1, &seen).await;
     s.admin.pause_queue("probe").await.unwrap();
-    let id = s.publisher.publish(&Probe::new(1)).await.unwrap().id;
+    let id = s.publisher.publish(&Probe::new(1)).await.unwrap().id().unwrap();
     s.publisher.publish(&Probe::new(2)).await.unwrap();
     tokio::time::sleep(ASLEEP).await;
     // Nobody is told of this resume: whoever starts the messages has been told by the cancel.

@@ -7,6 +7,7 @@ mod operate;
 mod program;
 mod publish;
 mod serve;
+mod spool;
 #[path = "../support/mod.rs"]
 mod support;
 mod usage;

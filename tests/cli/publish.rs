@@ -21,7 +21,7 @@ async fn every_option_arrives() {
     std::fs::write(&file, "{\"from\": \"file\"}\n").expect("a file");
     let url = db.url();
     let one = run(&url, &["publish", "mail", "--kind", "order", "{\"n\": 1}", "--priority", "high", "--json"]).json();
-    assert_eq!(keys(&one), ["id", "kind", "message_id", "queue_name"]);
+    assert_eq!(keys(&one), ["durable", "id", "kind", "message_id", "queue_name"]);
     assert_eq!(one["kind"], "order");
     // Without --json the id alone: `id=$(pgflow publish …)`.
     let id = run_with(&url, &["publish", "mail", "--key", "k", "--target", "east"], "{\"type\": \"typed\"}").ok();
@@ -64,7 +64,7 @@ async fn one_message_per_line() {
     let answer = run_with(&db.url(), &["publish", "mail", "--ndjson", "--kind", "k"], &lines).ok();
     let answers: Vec<Value> = answer.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(answers.len(), 2_500);
-    assert_eq!(keys(&answers[0]), ["id", "kind", "message_id", "queue_name"]);
+    assert_eq!(keys(&answers[0]), ["durable", "id", "kind", "message_id", "queue_name"]);
     let client = db.client().await;
     let stored = query_text(&client, "SELECT payload ->> 'n' FROM pgflow_messages ORDER BY id").await;
     assert_eq!(stored, (0..2_500).map(|n| n.to_string()).collect::<Vec<_>>());

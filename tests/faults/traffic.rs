@@ -240,7 +240,7 @@ fn draw(rng: &mut StdRng, uid: i64, task: u32) -> (Outgoing, Way, Event) {
 /// What an answer means. Input errors were refused before anything was written; of any other nobody knows.
 pub fn outcome(uid: i64, answer: pgflow::Result<pgflow::Receipt>) -> Event {
     match answer {
-        Ok(receipt) => Event::Ok { uid, id: receipt.id },
+        Ok(receipt) => Event::Ok { uid, id: receipt.id().expect("without a spool") },
         Err(e) if e.is_input() => Event::Fail { uid, why: e.to_string() },
         Err(e) => Event::Info { uid, why: e.to_string() },
     }
@@ -285,7 +285,7 @@ async fn within(
         }
         // Only from here on may it be there.
         tx.commit().await.map_err(|e| (true, e.to_string()))?;
-        Ok(receipt.id)
+        Ok(receipt.id().expect("without a spool"))
     };
     journal.note(match answer.await {
         Ok(id) => Event::Ok { uid, id },

@@ -16,9 +16,9 @@ async fn a_batch_keeps_its_order_and_its_receipts() {
     let receipts = s.publisher.publish_many(&notes).await.unwrap();
     let expected: Vec<String> = (0..2_000).map(|n| n.to_string()).collect();
     assert_eq!(query_text(&s.sql, ORDER).await, expected);
-    assert!(receipts.is_sorted_by_key(|r| r.id));
+    assert!(receipts.is_sorted_by_key(|r| r.id().unwrap()));
     let by_receipt = "SELECT id || ' ' || message_id FROM pgflow_messages ORDER BY (payload->>'n')::int";
-    let told: Vec<String> = receipts.iter().map(|r| format!("{} {}", r.id, r.message_id)).collect();
+    let told: Vec<String> = receipts.iter().map(|r| format!("{} {}", r.id().unwrap(), r.message_id)).collect();
     assert_eq!(query_text(&s.sql, by_receipt).await, told);
 }
 
@@ -36,7 +36,7 @@ async fn a_mixed_batch_keeps_its_order() {
     let receipts = s.publisher.send_many(batch.collect()).await.unwrap();
     // k0: 0, 10; k1: 5, 15; d1: 1, 16; d0: 6; d2: 11.
     assert_eq!(receipts[16], receipts[1], "a repeat inside the batch");
-    let ids: Vec<i64> = receipts.iter().enumerate().filter(|(n, _)| *n != 16).map(|(_, r)| r.id).collect();
+    let ids: Vec<i64> = receipts.iter().enumerate().filter(|(n, _)| *n != 16).map(|(_, r)| r.id().unwrap()).collect();
     assert!(ids.is_sorted(), "{ids:?}");
     let parked = "SELECT payload->>'n' FROM pgflow_messages WHERE status = 'parked' ORDER BY id";
     assert_eq!(query_text(&s.sql, parked).await, ["10", "15"]);

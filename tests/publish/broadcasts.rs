@@ -38,7 +38,7 @@ async fn every_live_instance_that_serves_the_queue_gets_one_copy() {
     assert_eq!(query_text(&s.sql, "SELECT target FROM pgflow_messages ORDER BY 1").await, ["a", "b"]);
     assert_eq!(query_text(&s.sql, "SELECT count(DISTINCT broadcast_id) FROM pgflow_messages").await, ["1"]);
     let stored = "SELECT count(*) FROM pgflow_messages m WHERE id || ' ' || message_id = ANY ($$";
-    let told: Vec<String> = receipts.iter().map(|r| format!("\"{} {}\"", r.id, r.message_id)).collect();
+    let told: Vec<String> = receipts.iter().map(|r| format!("\"{} {}\"", r.id().unwrap(), r.message_id)).collect();
     assert_eq!(query_text(&s.sql, &format!("{stored}{{{}}}$$::text[])", told.join(","))).await, ["2"]);
 }
 

@@ -32,8 +32,10 @@ async fn the_row_is_what_was_sent() {
     assert_eq!(receipt.message_id, message_id);
     let row = "SELECT concat_ws(' ', id, message_id, queue_name, kind, status, retry_count, priority, payload, target, source, \
                headers, version, codec) FROM pgflow_messages";
-    let expected =
-        format!(r#"{} {message_id} notes note pending 0 10 {{"n": 7}} b tester {{"trace": "t1"}} 1 1"#, receipt.id);
+    let expected = format!(
+        r#"{} {message_id} notes note pending 0 10 {{"n": 7}} b tester {{"trace": "t1"}} 1 1"#,
+        receipt.id().unwrap()
+    );
     assert_eq!(query_text(&s.sql, row).await, [expected]);
 }
 

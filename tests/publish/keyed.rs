@@ -18,14 +18,14 @@ async fn overlapping_publishers_of_one_key_park_in_commit_order() {
     let others: Vec<_> = (2..=5)
         .map(|n| {
             let publisher = s.publisher.clone();
-            tokio::spawn(async move { publisher.send(note(n).ordering_key("k")).await.unwrap().id })
+            tokio::spawn(async move { publisher.send(note(n).ordering_key("k")).await.unwrap().id().unwrap() })
         })
         .collect();
     eventually(Duration::from_secs(10), || async { query_text(&s.sql, BLOCKED).await == ["4"] }).await;
     assert_eq!(s.statuses().await, Vec::<String>::new());
     tx.commit().await.unwrap();
     for other in others {
-        assert!(other.await.unwrap() > first.id);
+        assert!(other.await.unwrap() > first.id().unwrap());
     }
     assert_eq!(s.kinds_of_status().await, ["pending", "parked", "parked", "parked", "parked"]);
     assert_eq!(query_text(&s.sql, HEADS).await, ["1"]);
@@ -83,7 +83,7 @@ async fn a_repeated_dedup_key_answers_the_first_ones_ids() {
     assert_eq!(s.publisher.send(note(2).dedup_key("d")).await.unwrap(), first);
     assert_eq!(s.publisher.send_in(&s.sql, note(3).dedup_key("d")).await.unwrap(), first);
     assert_eq!(s.publisher.send_many(vec![note(4).dedup_key("d")]).await.unwrap(), [first]);
-    assert_eq!(s.statuses().await, [format!("{}:pending", first.id)]);
+    assert_eq!(s.statuses().await, [format!("{}:pending", first.id().unwrap())]);
     // Another queue's keys are its own.
     s.sql.batch_execute("SELECT pgflow_create_queue('others')").await.unwrap();
     assert_ne!(s.publisher.send(note(5).queue("others").dedup_key("d")).await.unwrap(), first);
@@ -130,7 +130,7 @@ async fn a_racing_repeat_wins_when_the_first_rolls_back() {
         ids.push(racer.await.unwrap());
     }
     assert!(ids.iter().all(|r| r == &ids[0]), "{ids:?}");
-    assert_eq!(s.statuses().await, [format!("{}:pending", ids[0].id)]);
+    assert_eq!(s.statuses().await, [format!("{}:pending", ids[0].id().unwrap())]);
 }
 
 /// Fear: a publisher that repeats an old dedup key holds the whole upkeep up, or deadlocks with it.
@@ -144,9 +144,17 @@ async fn retention_passes_a_dedup_key_in_use() {
     let mut theirs = s.db.client().await;
     let tx = theirs.transaction().await.unwrap();
     s.publisher.send_in(&tx, note(2).dedup_key("a")).await.unwrap();
-    s.sql.batch_execute("SET statement_timeout = '5s'").await.unwrap();
+    // Spools that are gone are forgotten with them.
+    s.sql
+        .batch_execute(
+            "SET statement_timeout = '5s';
+             INSERT INTO pgflow_spools VALUES (gen_random_uuid(), 1, now() - interval '91 days'), (gen_random_uuid(), 2, now() - interval '89 days')",
+        )
+        .await
+        .unwrap();
     let retention = include_str!("../../sql/queries/retention.sql").replace("{schema}", "public");
-    s.sql.query_one(&retention, &[&30_i32, &7_i32]).await.unwrap();
+    s.sql.query_one(&retention, &[&30_i32, &7_i32, &90_i32]).await.unwrap();
     assert_eq!(query_text(&s.sql, "SELECT dedup_key FROM pgflow_dedup").await, ["a"]);
+    assert_eq!(query_text(&s.sql, "SELECT forwarded FROM pgflow_spools").await, ["2"]);
     tx.rollback().await.unwrap();
 }

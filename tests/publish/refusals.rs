@@ -137,3 +137,14 @@ async fn a_bad_setting_is_found_at_once() {
     config.handler_connections = 0;
     assert!(Publisher::connect(&config).await.unwrap_err().is_config());
 }
+
+/// Fear: a server that takes a publish and never answers (frozen, or cut off behind a proxy) holds its caller for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_without_an_answer_ends_in_doubt() {
+    let s = Scene::new().await;
+    let stuck = "CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(100); RETURN NEW; END $$;
+                 CREATE TRIGGER stuck BEFORE INSERT ON pgflow_ready FOR EACH ROW EXECUTE FUNCTION stuck()";
+    s.sql.batch_execute(stuck).await.unwrap();
+    let error = s.publisher.send(note(1)).await.unwrap_err();
+    assert!(error.is_closed() && error.to_string().contains("outcome unknown"), "{error}");
+}

@@ -24,7 +24,10 @@ async fn a_message_commits_and_rolls_back_with_its_transaction() {
     let plain = s.publisher.publish_in(&tx, &Note { n: 3 }).await.unwrap();
     let keyed = s.publisher.send_in(&tx, note(4).ordering_key("k").target("somebody new")).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(s.statuses().await, [format!("{}:pending", plain.id), format!("{}:pending", keyed.id)]);
+    assert_eq!(
+        s.statuses().await,
+        [format!("{}:pending", plain.id().unwrap()), format!("{}:pending", keyed.id().unwrap())]
+    );
     assert_eq!(query_text(&s.sql, "SELECT id FROM orders").await, ["2"]);
 }
 

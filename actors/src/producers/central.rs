@@ -34,7 +34,7 @@ pub async fn open_vote<C: GenericClient + Sync>(
     let asked = broadcast(transport, client, request);
     let timer = publish(transport, client, timer, |out| out.delay(window));
     let (asked, timer) = together(transport, asked, timer).await?;
-    let links: Vec<_> = asked.receipts.iter().chain(&timer).map(|receipt| (id, receipt.id)).collect();
+    let links: Vec<_> = asked.receipts.iter().chain(&timer).filter_map(|receipt| Some((id, receipt.id()?))).collect();
     store::link_messages(client, &links).await?;
     Ok(asked.copies)
 }
@@ -80,8 +80,8 @@ pub async fn order_rollback<C: GenericClient + Sync>(
     if !store::insert_rollback(client, order).await? {
         return Ok(false);
     }
-    if let Some(receipt) = send_rollback_trigger(transport, client, order).await? {
-        store::note_trigger(client, order.proposal_id, receipt.id).await?;
+    if let Some(number) = send_rollback_trigger(transport, client, order).await?.and_then(|receipt| receipt.id()) {
+        store::note_trigger(client, order.proposal_id, number).await?;
     }
     Ok(true)
 }

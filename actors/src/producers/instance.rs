@@ -41,7 +41,7 @@ pub async fn propose_for_consensus<C: GenericClient + Sync>(
     };
     let receipts = send_all(transport, client, proposals.iter().map(message)).await?;
     for (proposal, receipt) in proposals.iter().zip(receipts) {
-        let number = receipt.map(|receipt| receipt.id);
+        let number = receipt.and_then(|receipt| receipt.id());
         tell!(PROPOSAL_PUBLISHED, proposal_id = %proposal.proposal_id, number, "proposal published");
         tell!(PROPOSAL_SENT_FOR_CONSENSUS, proposal_id = %proposal.proposal_id, "proposal sent for consensus");
     }
@@ -146,7 +146,7 @@ pub async fn cast_vote<C: GenericClient + Sync>(
     };
     let receipt = publish(transport, client, message, |out| out).await?;
     // After the publish: what is noted in time was published in time.
-    let links: Vec<_> = receipt.iter().map(|receipt| (request.proposal_id, receipt.id)).collect();
+    let links: Vec<_> = receipt.iter().filter_map(|receipt| Some((request.proposal_id, receipt.id()?))).collect();
     tokio::try_join!(store::note_vote(client, request.proposal_id, instance), store::link_messages(client, &links))?;
     Ok(receipt)
 }

@@ -51,8 +51,8 @@ where
 {
     let about = payload.proposal();
     let receipt = publish(transport, client, payload, address).await?;
-    if let (Some(proposal), Some(receipt)) = (about, &receipt) {
-        store::link_messages(client, &[(proposal, receipt.id)]).await?;
+    if let (Some(proposal), Some(number)) = (about, receipt.and_then(|receipt| receipt.id())) {
+        store::link_messages(client, &[(proposal, number)]).await?;
     }
     Ok(receipt)
 }
@@ -80,7 +80,7 @@ where
         receipts
     };
     let links: Vec<_> =
-        about.iter().zip(&receipts).filter_map(|(about, sent)| Some(((*about)?, sent.as_ref()?.id))).collect();
+        about.iter().zip(&receipts).filter_map(|(about, sent)| Some(((*about)?, sent.as_ref()?.id()?))).collect();
     store::link_messages(client, &links).await?;
     Ok(receipts)
 }

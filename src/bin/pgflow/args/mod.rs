@@ -69,6 +69,14 @@ pub(crate) enum Command {
     Queue(QueueCommand),
     /// Publish a message, or one per line of stdin
     Publish(Publish),
+    /// Look into a folder of messages published while Postgres was away, or forward them
+    Spool {
+        /// The folder
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        #[command(subcommand)]
+        command: SpoolCommand,
+    },
     /// Run a command for every message of a queue
     Work(Work),
     /// Show all that happened to a message, by its id or the id that its producer made
@@ -217,6 +225,17 @@ pub(crate) struct Publish {
     /// One message per line; one JSON line out per message, with its id
     #[arg(long)]
     pub(crate) ndjson: bool,
+    /// Keep in this folder what is published while Postgres is away, and forward it when it is back
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpoolCommand {
+    /// Show what waits there, and what was set aside; also while a process uses the folder
+    Show,
+    /// Forward all of it now, and end; the exit code is 1 when something is left
+    Drain,
 }
 
 #[derive(Debug, Args)]

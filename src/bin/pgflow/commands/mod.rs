@@ -9,6 +9,7 @@ mod look;
 mod publish;
 mod queue;
 mod serve;
+mod spool;
 mod work;
 
 use crate::{
@@ -31,6 +32,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Fault> {
         Command::Dlq(dlq) => dlq::run(&global, dlq, out).await,
         Command::Queue(change) => queue::change(&global, change, out).await,
         Command::Publish(publish) => publish::run(&global, publish, out).await,
+        Command::Spool { dir, command } => spool::run(&global, &dir, command, out).await,
         Command::Work(work) => work::run(&global, work).await,
         Command::Trace { id } => look::trace(&global, &id, out).await,
         Command::Explain { id } => look::explain(&global, id, out).await,

@@ -2,14 +2,14 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
 
-use pgflow::{Outgoing, Publisher, Receipt, limits};
+use pgflow::{Durable, Outgoing, Publisher, Receipt, limits};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::{
     args::{Global, Publish},
     database,
-    fault::Fault,
+    fault::{self, Fault},
     output::{self, Output},
 };
 
@@ -19,26 +19,39 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 
 #[derive(Serialize)]
 struct Published<'a> {
-    id: i64,
+    /// Null while it is spooled.
+    id: Option<i64>,
     message_id: String,
     queue_name: &'a str,
     kind: &'a str,
+    durable: &'static str,
 }
 
-/// Publishes and says under which id.
+/// Publishes and says under which id: the number in the database, or, spooled, the message id.
 pub(crate) async fn run(global: &Global, publish: Publish, out: Output) -> Result<(), Fault> {
-    let publisher = Publisher::connect(&database::config(global)?).await?;
-    if publish.ndjson {
-        return lines(&publisher, &publish).await;
+    let mut config = database::config(global)?;
+    config.spool_dir.clone_from(&publish.spool);
+    let publisher = Publisher::connect(&config).await?;
+    let published =
+        if publish.ndjson { lines(&publisher, &publish).await } else { one(&publisher, &publish, out).await };
+    // What is left in the end stays for `pgflow spool DIR drain`, or the next publish.
+    if let Err(error) = publisher.drain().await {
+        fault::line_to_stderr(&error.to_string());
     }
-    let text = payload(&publish)?;
-    let (kind, message) = message(&publish, &text)?;
+    published
+}
+
+async fn one(publisher: &Publisher, publish: &Publish, out: Output) -> Result<(), Fault> {
+    let text = payload(publish)?;
+    let (kind, message) = message(publish, &text)?;
     let receipt = publisher.send(message).await?;
-    out.done(&published(receipt, &publish.queue, &kind), &receipt.id.to_string())
+    let name = receipt.id().map_or_else(|| receipt.message_id.to_string(), |id| id.to_string());
+    out.done(&published(receipt, &publish.queue, &kind), &name)
 }
 
 fn published<'a>(receipt: Receipt, queue_name: &'a str, kind: &'a str) -> Published<'a> {
-    Published { id: receipt.id, message_id: receipt.message_id.to_string(), queue_name, kind }
+    let durable = if receipt.durable == Durable::Spooled { "spooled" } else { "postgres" };
+    Published { id: receipt.id(), message_id: receipt.message_id.to_string(), queue_name, kind, durable }
 }
 
 /// The one payload.
