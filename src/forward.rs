@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Config, Error, Publisher, Result,
-    connect::{Target, give_back},
+    connect::{Target, bounded, give_back},
     message::Outgoing,
     publish::{self, note},
     spool::{Record, Spool},
@@ -26,6 +26,8 @@ use crate::{
 const BATCH_MESSAGES_MAX: usize = 1_000;
 /// Most bytes of one transaction, but for a single message that has more.
 const BATCH_BYTES_MAX: u64 = 8 << 20;
+/// Longest that one try may take, in ms; it begins anew with less. A publisher that stays open may be waited for meanwhile.
+const FORWARD_MS_MAX: u64 = 30_000;
 /// Wait after a failed try, in ms; it doubles with every further one.
 const BACKOFF_MS: u64 = 100;
 /// The longest such wait, in ms.
@@ -72,6 +74,7 @@ pub(crate) struct Forward {
 
 impl Forward {
     pub(crate) fn new(store: Arc<Store>, publisher: Publisher, spool: Spool) -> Self {
+        spool.forwarders(1);
         Self { store, publisher, spool, batch_max: BATCH_MESSAGES_MAX, suspect: None, met: false }
     }
 
@@ -120,7 +123,11 @@ impl Forward {
             }
         });
         let mut c = self.publisher.connection(&records[0].entry.queue).await?;
-        let done = self.forward(&mut c, records).await;
+        let done = bounded(PHASE, FORWARD_MS_MAX, self.forward(&mut c, records)).await;
+        if done.as_ref().is_err_and(Error::is_timeout) {
+            // A slow network may not carry so many in time.
+            self.batch_max = (self.batch_max / 2).max(1);
+        }
         give_back(c, done.as_ref().err());
         // After a batch that Postgres took: a first try is no promise that it does.
         self.spool.set_nearly_empty(done.is_ok() && !more);
@@ -203,6 +210,12 @@ impl Forward {
                 Ok(())
             }
         }
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.spool.forwarders(-1);
     }
 }
 

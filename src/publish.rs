@@ -135,18 +135,20 @@ impl Publisher {
 
     async fn send_on(&self, c: &Object, out: &Outgoing) -> Result<(i32, i64, Receipt), Tried> {
         for _ in 0..LOOKS_MAX {
-            let way = self.way(c, out).await?;
             // A server that is frozen, or something between that swallows what we send, answers never.
-            let written = tokio::time::timeout(Duration::from_millis(PUBLISH_MS_MAX), self.write(c, way, out)).await;
-            let written = written.unwrap_or_else(|_| {
-                Err(Error::timeout(format!("publish to \"{}\" (outcome unknown)", out.queue), PUBLISH_MS_MAX))
-            });
+            let phase = || format!("publish to \"{}\"", out.queue);
+            let way = answered(self.way(c, out), phase).await?;
+            let unknown = || format!("publish to \"{}\" (outcome unknown)", out.queue);
+            let written = answered(self.write(c, way, out), unknown).await;
             if let Some((id, receipt)) = written.map_err(|error| Tried { doubtful: error.is_closed(), error })? {
                 return Ok((way.lane.id, id, receipt));
             }
             self.forget(&out.queue);
         }
-        Err(lanes::unknown_queue(&out.queue).into())
+        // A queue that is gone is told by the look itself.
+        let why =
+            "its lane changed at every look (spools forward into it after an outage): nothing was sent, try again";
+        Err(Error::away(format!("publish to \"{}\"", out.queue), why).into())
     }
 
     /// Where this message goes.
@@ -225,6 +227,12 @@ impl Publisher {
             nudge(lane);
         }
     }
+}
+
+/// Waits for a statement of one publish, [`PUBLISH_MS_MAX`] at most.
+async fn answered<T>(statement: impl Future<Output = Result<T>>, phase: impl Fn() -> String) -> Result<T> {
+    let done = tokio::time::timeout(Duration::from_millis(PUBLISH_MS_MAX), statement).await;
+    done.unwrap_or_else(|_| Err(Error::timeout(phase(), PUBLISH_MS_MAX)))
 }
 
 /// Counts and logs accepted messages (a caller's rollback is not seen here).

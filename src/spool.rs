@@ -92,11 +92,15 @@ struct Counts {
     held: Mutex<Spooled>,
     /// Changes with every answer of the thread, and with every failed try to forward.
     progress: watch::Sender<Progress>,
+    /// Something was spooled.
+    arrived: Notify,
 }
 
 /// How forwarding goes.
 #[derive(Clone, Debug, Default)]
 struct Progress {
+    /// How many forward now: one, or none after a stop.
+    forwarders: i32,
     failures: u64,
     error: String,
     /// Postgres takes what is spooled, and all that is left is on its way to it.
@@ -135,8 +139,6 @@ pub(crate) struct Spool {
     asks: mpsc::Sender<Ask>,
     limits: Spooled,
     first_of_start: u64,
-    /// Something was spooled.
-    arrived: Arc<Notify>,
     /// Somebody waits for it to be forwarded.
     hurry: Arc<Notify>,
 }
@@ -146,7 +148,8 @@ impl Spool {
     pub(crate) async fn open(config: &Config) -> Result<Option<Self>> {
         let Some(dir) = &config.spool_dir else { return Ok(None) };
         let dir = std::path::absolute(dir).unwrap_or_else(|_| PathBuf::from(dir));
-        let counts = Arc::new(Counts { held: Mutex::default(), progress: watch::channel(Progress::default()).0 });
+        let progress = watch::channel(Progress::default()).0;
+        let counts = Arc::new(Counts { held: Mutex::default(), progress, arrived: Notify::new() });
         let opened = writer::start(dir.clone(), counts.clone()).await?;
         Ok(Some(Self {
             dir: dir.into(),
@@ -154,7 +157,6 @@ impl Spool {
             asks: opened.asks,
             limits: Spooled { messages: config.spool_messages_max, bytes: config.spool_bytes_max },
             first_of_start: opened.next,
-            arrived: Arc::default(),
             hurry: Arc::default(),
         }))
     }
@@ -176,14 +178,15 @@ impl Spool {
     /// Writes messages down in this order, all or none, and answers when they are on the disk. `why`: why Postgres does not take them.
     ///
     /// Dropping the future leaves it open whether they are spooled.
-    pub(crate) async fn append(&self, entries: &[Entry], why: &str) -> Result<()> {
+    pub(crate) async fn append(&self, mut entries: Vec<Entry>, why: &str) -> Result<()> {
+        if let Some((_, before)) = entries.split_last_mut() {
+            before.iter_mut().for_each(|entry| entry.more = true);
+        }
         let entries: Vec<Vec<u8>> = entries.iter().map(Journal::encode).collect::<Result<_>>()?;
         let (messages, bytes) =
             (entries.len() as u64, entries.iter().map(|e| frame::frame_bytes_max(e.len())).sum::<u64>());
         self.admit(messages, bytes, why)?;
-        let asked = self.ask(|reply| Ask::Append { entries, bytes, reply }).await;
-        self.arrived.notify_one();
-        asked
+        self.ask(|reply| Ask::Append { entries, bytes, reply }).await
     }
 
     fn admit(&self, messages: u64, bytes: u64, why: &str) -> Result<()> {
@@ -240,7 +243,7 @@ impl Spool {
     /// Waits until something is spooled, or somebody is in a hurry.
     pub(crate) async fn arrived(&self) {
         tokio::select! {
-            () = self.arrived.notified() => {}
+            () = self.counts.arrived.notified() => {}
             () = self.hurry.notified() => {}
         }
     }
@@ -270,6 +273,11 @@ impl Spool {
         self.is_empty()
     }
 
+    /// One more, or one less, forwards from here.
+    pub(crate) fn forwarders(&self, change: i32) {
+        self.counts.progress.send_modify(|p| p.forwarders += change);
+    }
+
     /// A try to forward has failed.
     pub(crate) fn failed(&self, error: &Error) {
         self.counts.progress.send_modify(|p| {
@@ -289,9 +297,12 @@ impl Spool {
                 return Ok(());
             }
             let now = progress.borrow_and_update().clone();
+            let phase = || format!("forward {} messages of spool {}", self.held().messages, self.dir.display());
             if now.failures > before {
-                let phase = format!("forward {} messages of spool {}", self.held().messages, self.dir.display());
-                return Err(Error::away(phase, now.error));
+                return Err(Error::away(phase(), now.error));
+            }
+            if now.forwarders < 1 {
+                return Err(Error::state(phase(), "its runtime has stopped: they are forwarded when it starts again"));
             }
             progress.changed().await.map_err(|_| writer::gone())?;
         }

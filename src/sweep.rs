@@ -189,8 +189,8 @@ impl Sweeper {
             self.set_timer(myself, due_ms, state).await?;
         }
         if beat.undecodable {
-            let c = self.connection().await?;
-            self.answered("readdress", self.wiring.store.readdress(&c, SWEEP_BATCH_MAX)).await?;
+            let readdress = async { self.wiring.store.readdress(&self.connection().await?, SWEEP_BATCH_MAX).await };
+            self.answered("readdress", readdress).await?;
             self.answered("bury", self.bury(Bury::Undecodable)).await?;
         }
         if state.slow_at <= Instant::now() {

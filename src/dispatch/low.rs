@@ -172,7 +172,10 @@ async fn run(store: &Store, pool: &Pool, fence: &Fence) -> Result<Vec<(i32, i64)
     let (begun, mut wait_ms) = (Instant::now(), FENCE_WAIT_MS);
     while !writers.is_empty() {
         if begun.elapsed() > Duration::from_millis(FENCE_MS_MAX) {
-            return Err(Error::timeout("wait for open publishers", FENCE_MS_MAX));
+            return Err(Error::state(
+                "move the low-water marks",
+                format!("publishers stayed open for {FENCE_MS_MAX} ms"),
+            ));
         }
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
         wait_ms = (2 * wait_ms).min(FENCE_WAIT_MS_MAX);

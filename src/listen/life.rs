@@ -45,7 +45,7 @@ impl Listener {
             )
             .await?;
         let mut session = limited("prepare", Session::open(&w.store, client)).await?;
-        let pid = session.backend_pid().await?;
+        let pid = limited("connect", session.backend_pid()).await?;
         own_pid.store(pid, Ordering::Relaxed);
         let channels = [
             self.channel(SWEEP_KEY),

@@ -7,6 +7,7 @@
 use super::{Publisher, Receipt, Tried, lanes};
 use crate::{
     Error, Result,
+    connect::{ANSWER_MS_MAX, bounded},
     message::Outgoing,
     spool::{Entry, Spool, Spooled},
 };
@@ -41,12 +42,23 @@ impl Publisher {
         match direct.await {
             Ok(receipts) => Ok(receipts),
             Err(tried) if !tried.error.is_away() => Err(tried.error),
+            // It waits for somebody's open transaction, as one with an ordering key may: all others can go on.
+            Err(tried) if tried.error.is_timeout() && self.is_answered().await => Err(tried.error),
             Err(Tried { error, doubtful }) => {
                 let why = format!("Postgres is away ({error})");
                 tracing::warn!(target: "pgflow::spool", dir = %spool.dir().display(), %error, "Postgres is away: spooling");
                 self.append(spool, batch, doubtful, &why).await
             }
         }
+    }
+
+    /// Whether Postgres answers on a new connection.
+    async fn is_answered(&self) -> bool {
+        let ask = async {
+            let c = self.connection("").await?;
+            c.simple_query("").await.map_err(|e| Error::database("ask whether Postgres is there", e))
+        };
+        bounded("ask whether Postgres is there", ANSWER_MS_MAX, ask).await.is_ok()
     }
 
     async fn append(&self, spool: &Spool, batch: &[Outgoing], doubtful: bool, why: &str) -> Result<Vec<Receipt>> {
@@ -57,7 +69,7 @@ impl Publisher {
             }
         }
         let entries: Vec<Entry> = batch.iter().map(|out| Entry::new(out, &self.inner.source, doubtful)).collect();
-        spool.append(&entries, why).await.map_err(|e| if doubtful { e.or_sent_after_all() } else { e })?;
+        spool.append(entries, why).await.map_err(|e| if doubtful { e.or_sent_after_all() } else { e })?;
         metrics::counter!("pgflow_spooled_total").increment(batch.len() as u64);
         Ok(batch.iter().map(|out| Receipt::spooled(out.message_id)).collect())
     }

@@ -144,7 +144,8 @@ async fn flush(settler: &Settler, lane: Lane, mut batch: Vec<Pending>) -> bool {
                 && let Ok(c) = shared.pool.get().await
             {
                 // No partition for today: the only CHECK a settle can meet. The leader normally makes them a week ahead.
-                let _ = shared.store.ensure_partitions(&c).await;
+                let made = bounded("settle: partitions", ANSWER_MS_MAX, shared.store.ensure_partitions(&c)).await;
+                give_back(c, made.as_ref().err());
             }
             for p in &mut batch {
                 p.unknown = true;

@@ -79,12 +79,12 @@ impl SetAside {
     }
 
     fn key(&self) -> Key {
-        (self.fate, self.first, self.place)
+        (self.fate, self.first, self.place, self.refused().map(|(_, id)| id))
     }
 }
 
 /// What makes two lines the same: a start that finds the same again writes nothing.
-type Key = (Fate, u64, Option<(u64, u64)>);
+type Key = (Fate, u64, Option<(u64, u64)>, Option<String>);
 
 /// The lines of a folder; none when nothing was set aside. A torn last line is passed over: it is written again.
 pub(super) fn read(dir: &Path) -> std::io::Result<Vec<SetAside>> {
@@ -108,6 +108,8 @@ pub(super) struct Aside {
     /// By number, the message's id.
     refused: HashMap<u64, String>,
     pub(super) bytes: u64,
+    /// The greatest number in it when it was opened.
+    pub(super) last: u64,
 }
 
 impl Aside {
@@ -117,7 +119,8 @@ impl Aside {
         let bytes = file.seek(std::io::SeekFrom::End(0))?;
         let known = lines.iter().map(SetAside::key).collect();
         let refused = lines.iter().filter_map(SetAside::refused).collect();
-        Ok(Self { file, known, refused, bytes })
+        let last = lines.iter().map(|line| line.first.max(line.last)).max().unwrap_or(0);
+        Ok(Self { file, known, refused, bytes, last })
     }
 
     /// Whether this record is here already, refused. By its message's id, too: a folder that was emptied counts anew.

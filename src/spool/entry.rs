@@ -31,6 +31,8 @@ pub(crate) struct Entry {
     pub(crate) source: String,
     /// It was sent to Postgres, which did not answer: it may be in a table already.
     pub(crate) doubtful: bool,
+    /// The next record is of the same call: both are kept, or neither.
+    pub(crate) more: bool,
     body: Vec<u8>,
 }
 
@@ -53,6 +55,7 @@ impl Entry {
             published_ms,
             source: source.to_owned(),
             doubtful,
+            more: false,
             body: out.body.clone(),
         }
     }
@@ -98,7 +101,7 @@ impl Entry {
             "message_id": self.message_id, "queue_name": self.queue, "kind": self.kind, "version": self.version,
             "codec": self.codec, "priority": self.priority, "headers": self.headers, "ordering_key": self.ordering_key,
             "dedup_key": self.dedup_key, "target": self.target, "due_ms": self.due_ms, "published_ms": self.published_ms,
-            "source": self.source, "body": body,
+            "source": self.source, "may_be_in_postgres": self.doubtful, "body": body,
         })
     }
 }

@@ -66,7 +66,8 @@ impl Journal {
         let known = folder::read_state(dir)?;
         let mut state = known.unwrap_or_else(|| State::fresh(0));
         if known.is_none() {
-            state.forwarded = folder::segments(dir)?.first().map_or(0, |first| first.saturating_sub(1));
+            // Numbers that were set aside are not given again: what is found twice under one number is written down once.
+            state.forwarded = folder::segments(dir)?.first().map_or(aside.last, |first| first.saturating_sub(1));
         }
         let found = scan::scan(dir, &state, |number, id| aside.has_refused(number, id))?;
         if known.is_none() {
@@ -89,7 +90,7 @@ impl Journal {
             }
             segments.insert(segment.first, file);
         }
-        let slots = found.slots.into();
+        let (slots, next) = (found.slots.into(), found.last.max(if known.is_none() { aside.last } else { 0 }) + 1);
         let mut journal = Self {
             dir: dir.to_owned(),
             _lock: lock,
@@ -100,7 +101,7 @@ impl Journal {
             current: None,
             dirty: false,
             slots,
-            next: found.last + 1,
+            next,
         };
         journal.save_state()?;
         journal.delete_empty_segments()?;
@@ -128,8 +129,12 @@ impl Journal {
         if let Err(e) = file.write_all_at(&bytes, at).and_then(|()| file.sync_data()) {
             // After a failed fsync nobody knows what is on the disk: none of it may be taken for a record.
             self.dirty = true;
-            let _ = self.clean();
-            return Err(fail("append to", &folder::segment_path(&self.dir, segment))(e));
+            let what = if self.clean().is_ok() {
+                "append to"
+            } else {
+                "append (outcome unknown: it could not be taken back) to"
+            };
+            return Err(fail(what, &folder::segment_path(&self.dir, segment))(e));
         }
         self.next += slots.len() as u64;
         self.slots.extend(slots);
@@ -166,9 +171,22 @@ impl Journal {
         Ok(())
     }
 
-    /// The oldest records, as many as these limits allow, one at least. Answers what had to be set aside on the way.
-    pub(super) fn read(&mut self, messages_max: usize, bytes_max: u64) -> Result<(Vec<Record>, Gone)> {
-        let (mut records, mut bytes, mut gone) = (Vec::new(), 0, Gone::default());
+    /// The oldest records, as many as these limits allow, one at least. Answers what had to be set aside on the way, too.
+    pub(super) fn read(&mut self, messages_max: usize, bytes_max: u64) -> (Result<Vec<Record>>, Gone) {
+        let (mut records, mut gone) = (Vec::new(), Gone::default());
+        let read = self.read_into(&mut records, &mut gone, messages_max, bytes_max);
+        // What can be read goes first, whatever ails what comes behind it.
+        (if records.is_empty() { read.map(|()| records) } else { Ok(records) }, gone)
+    }
+
+    fn read_into(
+        &mut self,
+        records: &mut Vec<Record>,
+        gone: &mut Gone,
+        messages_max: usize,
+        bytes_max: u64,
+    ) -> Result<()> {
+        let mut bytes = 0;
         while let Some(&slot) = self.slots.get(records.len()) {
             if records.len() >= messages_max || (bytes + slot.counted > bytes_max && !records.is_empty()) {
                 break;
@@ -193,11 +211,11 @@ impl Journal {
                     let reason = "the bytes are not what was written";
                     let line = SetAside::new(Fate::Damaged, reason, slot.number, slot.number);
                     let taken = self.take(records.len(), &line.bytes(slot.segment, slot.offset, &piece))?;
-                    gone = Gone { messages: gone.messages + taken.messages, bytes: gone.bytes + taken.bytes };
+                    *gone = Gone { messages: gone.messages + taken.messages, bytes: gone.bytes + taken.bytes };
                 }
             }
         }
-        Ok((records, gone))
+        Ok(())
     }
 
     /// Sets a record aside that Postgres refuses.
@@ -258,6 +276,11 @@ impl Journal {
     fn delete_empty_segments(&mut self) -> Result<()> {
         let oldest = self.slots.front().map_or(u64::MAX, |slot| slot.segment);
         let empty: Vec<u64> = self.segments.range(..oldest).map(|(first, _)| *first).collect();
+        if self.state.newest >= self.next && empty.contains(&self.state.newest) {
+            // No record was ever in it: it will not be missed.
+            (self.state.newest, self.state_due) = (0, true);
+            self.save_state()?;
+        }
         for first in &empty {
             let path = folder::segment_path(&self.dir, *first);
             match std::fs::remove_file(&path) {

@@ -51,6 +51,8 @@ pub(super) fn scan(dir: &Path, state: &State, refused: impl Fn(u64, uuid::Uuid) 
     let mut found = Scan { last: state.forwarded.max(state.doubtful_to), ..Scan::default() };
     // The last number that was accounted for, and whether damage lies behind it.
     let (mut seen, mut damaged) = (state.forwarded, false);
+    // Where the records of a call begin that was not seen to its end: number, how many slots are before it, its place in its file.
+    let mut open: Option<(u64, usize, usize)> = None;
     for first in folder::segments(dir)? {
         let path = folder::segment_path(dir, first);
         let bytes = std::fs::read(&path).map_err(folder::fail("read", &path))?;
@@ -88,6 +90,7 @@ pub(super) fn scan(dir: &Path, state: &State, refused: impl Fn(u64, uuid::Uuid) 
                         found.wrong.push(missing(seen + 1, number - 1));
                     }
                     (seen, damaged) = (number, false);
+                    open = if entry.more { open.or(Some((number, found.slots.len(), at))) } else { None };
                     if !refused(number, entry.message_id) {
                         let counted = frame::frame_bytes_max(bytes_of_it);
                         found.oldest_ms.get_or_insert(entry.published_ms);
@@ -110,6 +113,16 @@ pub(super) fn scan(dir: &Path, state: &State, refused: impl Fn(u64, uuid::Uuid) 
             damaged = true;
         }
         found.segments.push(segment);
+    }
+    if let (Some((number, slots, at)), Some(segment)) = (open, found.segments.last_mut()) {
+        // It is the last call, whose write was cut short; all of it lies in the last file.
+        let reason = "the file ends within the records of one call, which nobody had been told were kept";
+        let mut line = SetAside::new(Fate::Torn, reason, number, number - 1);
+        line.place = Some((segment.first, at as u64));
+        found.wrong.push(line);
+        (segment.torn, segment.good_bytes) = (true, (at as u64).saturating_sub(1));
+        found.slots.truncate(slots);
+        seen = number - 1;
     }
     let newest_is_there = found.segments.iter().any(|s| s.first == state.newest);
     if state.newest > seen && !newest_is_there {

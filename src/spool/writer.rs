@@ -105,7 +105,11 @@ impl Writer {
         let appended = self.journal.append(&entries);
         for (messages, bytes, reply) in callers {
             let answer = match &appended {
-                Ok(()) => Ok(()),
+                Ok(()) => {
+                    // Here, for whoever asked may be gone.
+                    self.counts.arrived.notify_one();
+                    Ok(())
+                }
                 Err(e) => {
                     self.counts.release(super::journal::Gone { messages, bytes });
                     Err(e.same_for_another())
@@ -122,10 +126,8 @@ impl Writer {
         match ask {
             Ask::Append { .. } => {}
             Ask::Read { messages_max, bytes_max, reply } => {
-                let read = self.journal.read(messages_max, bytes_max).map(|(records, gone)| {
-                    self.counts.release(gone);
-                    records
-                });
+                let (read, gone) = self.journal.read(messages_max, bytes_max);
+                self.counts.release(gone);
                 let _ = reply.send(read);
             }
             Ask::Refuse { record, reason, reply } => {

@@ -25,9 +25,8 @@ impl Sweeper {
         if !state.leads {
             return Ok(());
         }
-        let c = self.connection().await?;
-        if let Some(due_ms) = self.answered("next due", self.wiring.store.next_due(&c)).await? {
-            drop(c);
+        let next = async { self.wiring.store.next_due(&self.connection().await?).await };
+        if let Some(due_ms) = self.answered("next due", next).await? {
             self.set_timer(myself, due_ms, state).await?;
         }
         Ok(())

@@ -40,6 +40,30 @@ async fn a_torn_end_is_cut_at_every_byte() {
     }
 }
 
+/// Fear: a process dies while it writes a batch, and a part of that is forwarded: it is all or none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_cut_anywhere_is_gone_as_a_whole() {
+    let whole = Folder::new();
+    let publisher = cut_off(&whole.0).await;
+    publisher.publish(&Note { n: 0 }).await.unwrap();
+    let first = publisher.spooled().unwrap().bytes as usize;
+    publisher.send_many((1..4).map(note).collect()).await.unwrap();
+    closed(publisher, &whole).await;
+    let bytes = std::fs::read(&whole.segments()[0]).unwrap();
+    for len in first..=bytes.len() {
+        let folder = whole.copy();
+        std::fs::write(&folder.segments()[0], &bytes[..len]).unwrap();
+        // Without its closing zero alone the last record is whole.
+        let there = if len + 1 >= bytes.len() { 4 } else { 1 };
+        assert_eq!(folder.inspect().spooled.messages, there, "cut at {len}");
+        let publisher = cut_off(&folder.0).await;
+        publisher.publish(&Note { n: 9 }).await.unwrap();
+        closed(publisher, &folder).await;
+        assert_eq!(folder.inspect().spooled.messages, there + 1, "cut at {len}");
+        assert!(fates(&folder).iter().all(|fate| *fate == Fate::Torn), "cut at {len}: {:?}", fates(&folder));
+    }
+}
+
 /// Fear: a flipped bit takes a neighbour along, is forwarded as it is, or is told to nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_costs_its_record_and_is_told() {

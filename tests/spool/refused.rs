@@ -62,3 +62,21 @@ async fn a_payload_over_the_limit_is_set_aside() {
     // What is set aside counts against the limit of bytes: it must not grow for ever.
     assert!(publisher.spooled().unwrap().bytes > 3_000);
 }
+
+/// Fear: a folder whose state was lost counts anew, and what is refused under a number that was refused before vanishes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_comes_again_hides_no_refusal() {
+    let scene = Scene::new().await;
+    for n in 1..3 {
+        let publisher = cut_off(&scene.folder.0).await;
+        publisher.send(note(n).queue("nobody")).await.unwrap();
+        closed(publisher, &scene.folder).await;
+        let publisher = scene.publisher().await;
+        drained(&publisher).await;
+        closed(publisher, &scene.folder).await;
+        std::fs::remove_file(scene.folder.0.join("state")).unwrap();
+    }
+    let aside = scene.folder.inspect().aside;
+    let kept: Vec<_> = aside.iter().map(|line| line.message.as_ref().unwrap()["body"]["n"].clone()).collect();
+    assert_eq!(kept, [1, 2]);
+}
