@@ -272,15 +272,19 @@ impl Journal {
         Ok(())
     }
 
-    /// Only after the state was saved: else their records would be missed.
+    /// Only after the state was saved that says so: else their records would be missed.
     fn delete_empty_segments(&mut self) -> Result<()> {
         let oldest = self.slots.front().map_or(u64::MAX, |slot| slot.segment);
         let empty: Vec<u64> = self.segments.range(..oldest).map(|(first, _)| *first).collect();
-        if self.state.newest >= self.next && empty.contains(&self.state.newest) {
-            // No record was ever in it: it will not be missed.
-            (self.state.newest, self.state_due) = (0, true);
-            self.save_state()?;
+        // What was set aside is not missed when its file is gone, nor is a file that never had a record.
+        let accounted = self.slots.front().map_or(self.next, |slot| slot.number) - 1;
+        if accounted > self.state.forwarded {
+            (self.state.forwarded, self.state_due) = (accounted, true);
         }
+        if self.state.newest >= self.next && empty.contains(&self.state.newest) {
+            (self.state.newest, self.state_due) = (0, true);
+        }
+        self.save_state()?;
         for first in &empty {
             let path = folder::segment_path(&self.dir, *first);
             match std::fs::remove_file(&path) {

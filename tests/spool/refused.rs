@@ -77,6 +77,7 @@ async fn a_number_that_comes_again_hides_no_refusal() {
         std::fs::remove_file(scene.folder.0.join("state")).unwrap();
     }
     let aside = scene.folder.inspect().aside;
+    assert!(aside.iter().all(|line| line.fate == Fate::Refused), "{aside:?}");
     let kept: Vec<_> = aside.iter().map(|line| line.message.as_ref().unwrap()["body"]["n"].clone()).collect();
     assert_eq!(kept, [1, 2]);
 }
