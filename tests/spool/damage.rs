@@ -160,13 +160,9 @@ async fn a_deleted_segment_is_missed() {
 async fn without_its_state_each_message_is_looked_for() {
     for damaged in [false, true] {
         let scene = Scene::new().await;
-        let publisher = cut_off(&scene.folder.0).await;
-        publisher.send_many((0..5).map(note).collect()).await.unwrap();
-        closed(publisher, &scene.folder).await;
+        scene.spools(0..5).await;
         let before = scene.folder.copy();
-        let publisher = scene.publisher().await;
-        drained(&publisher).await;
-        closed(publisher, &scene.folder).await;
+        scene.forwards().await;
 
         scene.folder.take_from(&before);
         let state = scene.folder.0.join("state");
@@ -175,11 +171,8 @@ async fn without_its_state_each_message_is_looked_for() {
         } else {
             std::fs::remove_file(&state).unwrap();
         }
-        let publisher = cut_off(&scene.folder.0).await;
-        publisher.send_many((5..7).map(note).collect()).await.unwrap();
-        closed(publisher, &scene.folder).await;
-        let publisher = scene.publisher().await;
-        drained(&publisher).await;
+        scene.spools(5..7).await;
+        scene.forwards().await;
         assert_eq!(scene.ns().await, (0..7).collect::<Vec<_>>());
     }
 }

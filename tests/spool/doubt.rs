@@ -118,13 +118,9 @@ async fn an_insert_under_way_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_forgot_the_last_batch_forwards_nothing_twice() {
     let scene = Scene::new().await;
-    let publisher = cut_off(&scene.folder.0).await;
-    publisher.send_many((0..50).map(note).collect()).await.unwrap();
-    closed(publisher, &scene.folder).await;
+    scene.spools(0..50).await;
     let before = scene.folder.copy();
-    let publisher = scene.publisher().await;
-    drained(&publisher).await;
-    closed(publisher, &scene.folder).await;
+    scene.forwards().await;
 
     scene.folder.take_from(&before);
     let publisher = scene.publisher().await;
@@ -137,25 +133,16 @@ async fn a_folder_that_forgot_the_last_batch_forwards_nothing_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_folder_loses_nothing_new() {
     let scene = Scene::new().await;
-    let publisher = cut_off(&scene.folder.0).await;
-    publisher.send_many((0..5).map(note).collect()).await.unwrap();
-    closed(publisher, &scene.folder).await;
+    scene.spools(0..5).await;
     let old = scene.folder.copy();
-    let publisher = cut_off(&scene.folder.0).await;
-    publisher.send_many((5..20).map(note).collect()).await.unwrap();
-    closed(publisher, &scene.folder).await;
-    let publisher = scene.publisher().await;
-    drained(&publisher).await;
-    closed(publisher, &scene.folder).await;
+    scene.spools(5..20).await;
+    scene.forwards().await;
     assert_eq!(scene.ns().await, (0..20).collect::<Vec<_>>());
 
     // Five records that were forwarded, and then new ones under numbers that were, too.
     scene.folder.take_from(&old);
-    let publisher = cut_off(&scene.folder.0).await;
-    publisher.send_many((20..25).map(note).collect()).await.unwrap();
-    closed(publisher, &scene.folder).await;
-    let publisher = scene.publisher().await;
-    drained(&publisher).await;
+    scene.spools(20..25).await;
+    scene.forwards().await;
     assert_eq!(scene.ns().await, (0..25).collect::<Vec<_>>());
 }
 

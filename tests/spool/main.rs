@@ -132,6 +132,20 @@ impl Scene {
         Publisher::connect(&self.config()).await.unwrap()
     }
 
+    /// A process without Postgres writes these down, and ends.
+    async fn spools(&self, notes: std::ops::Range<i64>) {
+        let publisher = cut_off(&self.folder.0).await;
+        publisher.send_many(notes.map(note).collect()).await.unwrap();
+        closed(publisher, &self.folder).await;
+    }
+
+    /// A process with Postgres forwards all that is there, and ends.
+    async fn forwards(&self) {
+        let publisher = self.publisher().await;
+        drained(&publisher).await;
+        closed(publisher, &self.folder).await;
+    }
+
     /// The numbers of all notes that can be started, in the order in which they will be.
     async fn ns(&self) -> Vec<i64> {
         ns(&self.sql).await

@@ -71,9 +71,7 @@ async fn a_number_that_comes_again_hides_no_refusal() {
         let publisher = cut_off(&scene.folder.0).await;
         publisher.send(note(n).queue("nobody")).await.unwrap();
         closed(publisher, &scene.folder).await;
-        let publisher = scene.publisher().await;
-        drained(&publisher).await;
-        closed(publisher, &scene.folder).await;
+        scene.forwards().await;
         std::fs::remove_file(scene.folder.0.join("state")).unwrap();
     }
     let aside = scene.folder.inspect().aside;
