@@ -29,7 +29,7 @@ use crate::{
     address::{Address, Outlet},
     config::HEARTBEAT_WRITE_MS,
     connect::Target,
-    dispatch::{self, ToListener, WAKE_KEYS, WokenLanes},
+    dispatch::{self, SleptOn, ToListener, WAKE_KEYS, WokenLanes},
     store::{Armed, Beat, Heartbeat, Registration, Session, Store},
 };
 
@@ -268,7 +268,13 @@ impl Listener {
         Ok(())
     }
 
-    async fn beat(&self, myself: &ActorRef<Msg>, followed: &[i32], slept_on: &[i32], state: &mut State) -> Result<()> {
+    async fn beat(
+        &self,
+        myself: &ActorRef<Msg>,
+        followed: &[i32],
+        slept_on: &SleptOn,
+        state: &mut State,
+    ) -> Result<()> {
         let Some(session) = &state.session else { return Ok(()) };
         let w = &self.wiring;
         let write = state.written.is_none_or(|at| at.elapsed() >= Duration::from_millis(HEARTBEAT_WRITE_MS));
@@ -277,7 +283,8 @@ impl Listener {
         let beat = Heartbeat {
             session: w.session,
             followed: &followed,
-            slept_on,
+            slept_on: &slept_on.lanes,
+            lows: &slept_on.lows,
             write,
             leads: state.leads,
             lease_ms: w.lease_ms,

@@ -85,7 +85,7 @@ mod wake_model {
 }
 
 use wake_model::check::{fails, holds, refute, verify};
-use wake_model::lowwater::{FENCE_WAITS, LOW_MOVES, NOT_SKIPPED, RESET, SCAN_HOLDS_LOW};
+use wake_model::lowwater::{FENCE_WAITS, LOW_MOVES, NONE_SLEPT_ON, NOT_SKIPPED, RESET, SCAN_HOLDS_LOW, SLEPT};
 use wake_model::lowwater::{LowModel, LowRule};
 use wake_model::properties::{HEARTBEAT_DRY, NO_HERD, NO_LOST_WAKE, NOTHING_LEFT};
 use wake_model::properties::{NOTIFIED_PUBLISH, SEEN_FOLLOWING, SEEN_SILENT, SILENT_PUBLISH};
@@ -213,7 +213,7 @@ fn a_claim_must_not_hide_rows_from_another_scan() {
 #[test]
 fn low_water_passes_no_claimable_row() {
     let low = |rule| LowModel { rule, writers: 2, consumers: 2, faults: 1 };
-    let reached = [LOW_MOVES, FENCE_WAITS, SCAN_HOLDS_LOW, RESET];
+    let reached = [LOW_MOVES, FENCE_WAITS, SCAN_HOLDS_LOW, RESET, SLEPT];
     holds("low water, two consumers", low(LowRule::Design), &reached);
     let three = LowModel { rule: LowRule::Design, writers: 3, consumers: 2, faults: 0 };
     holds("low water, three writers", three, &reached[..3]);
@@ -228,5 +228,8 @@ fn low_water_passes_no_claimable_row() {
         LowRule::PreparedForgotten,
     ] {
         fails(&format!("low water, {rule:?}"), low(rule), NOT_SKIPPED);
+    }
+    for rule in [LowRule::ResetLetsSleep, LowRule::ResetForgottenByScan] {
+        fails(&format!("low water, {rule:?}"), low(rule), NONE_SLEPT_ON);
     }
 }

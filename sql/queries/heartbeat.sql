@@ -1,6 +1,6 @@
 -- One statement per instance and heartbeat (W8), on the listener's session.
 -- $1 own session, $2 keys followed (take over those whose holder is gone; tell those that only silent publishers hold),
--- $3 lanes slept on (any row there was missed),
+-- $3 lanes slept on (any row there from place $9[i] on, a low-water mark, was missed),
 -- $4 whether to write heartbeat_at (every 5 s), $5 whether we already lead, $6 lease in ms, $7 our heartbeat in ms,
 -- $8 whether this is a session (W10): without one nothing may be locked beyond the statement, and we lead when nobody does.
 WITH beat AS (
@@ -17,7 +17,7 @@ tried AS MATERIALIZED (
 SELECT
   ARRAY(SELECT k FROM tried WHERE state = 0) AS taken,
   ARRAY(SELECT k FROM tried WHERE state = 1) AS silent,
-  ARRAY(SELECT l FROM unnest($3::int[]) l WHERE EXISTS (SELECT 1 FROM {schema}.pgflow_ready r WHERE r.lane_id = l)
+  ARRAY(SELECT l FROM unnest($3::int[], $9::bigint[]) AS s(l, low) WHERE EXISTS (SELECT 1 FROM {schema}.pgflow_ready r WHERE r.lane_id = l AND r.seq >= low)
         AND EXISTS (SELECT 1 FROM {schema}.pgflow_lanes JOIN {schema}.pgflow_queues USING (queue_id) WHERE lane_id = l AND NOT paused)) AS missed,
   CASE WHEN NOT $8 THEN pg_try_advisory_xact_lock_shared({space}, 1025) WHEN $5 THEN true ELSE pg_try_advisory_lock({space}, 1025) END AS leader,
   (SELECT extract(epoch FROM s.run_at - clock_timestamp())::float8 * 1000 FROM {schema}.pgflow_scheduled s ORDER BY run_at, id LIMIT 1) AS due_ms,

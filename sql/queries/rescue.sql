@@ -1,7 +1,8 @@
 -- Takes the active messages of session $1 back, if its liveness lock is free (one that polls without a session has none) or
 -- its heartbeat is older than $2 ms; at most $3.
 -- A message at its last try goes to the DLQ (process_died): what kills its process must not go round for ever.
--- An old place may be below a low-water mark: everybody is told, under the lock that the INSERT takes.
+-- An old place may be below a low-water mark: everybody is told of each lane's first, under the lock that the
+-- INSERT takes.
 -- Answers (id, dead, queue_id, ordering_key). Index: none, the table is small. SKIP LOCKED: a settle in flight wins.
 WITH judge AS MATERIALIZED (
   SELECT $1::int AS session_id
@@ -21,9 +22,11 @@ noted AS (
   SELECT id, 'process_died', attempt, token, session_id, claimed_at, 'its process died' FROM judged WHERE NOT dead),
 back AS (
   INSERT INTO {schema}.pgflow_ready (id, seq, attempt, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id)
-  SELECT id, seq, attempt, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id FROM judged WHERE NOT dead),
+  SELECT id, seq, attempt, lane_id, version, codec, message_id, created_at, kind, body, headers, ordering_key, source, broadcast_id FROM judged WHERE NOT dead
+  RETURNING lane_id, seq),
+told AS MATERIALIZED (SELECT pg_notify('pgflow_{space}_low', lane_id || ' ' || min(seq)) AS each FROM back GROUP BY lane_id),
 died AS (
   INSERT INTO {schema}.pgflow_dlq (id, queue_name, error, error_kind, lane_id, attempt, token, session_id, claimed_at, published_at, version, codec, message_id, kind, body, headers, ordering_key, source, broadcast_id)
   SELECT id, queue_name, 'its process died in every one of its ' || attempt || ' tries', 'process_died', lane_id, attempt, token, session_id, claimed_at, created_at, version, codec, message_id, kind, body, headers, ordering_key, source, broadcast_id
   FROM judged WHERE dead)
-SELECT id, dead, queue_id, ordering_key, CASE WHEN NOT dead THEN pg_notify('pgflow_{space}_low', '') END FROM judged
+SELECT id, dead, queue_id, ordering_key, (SELECT count(each) FROM told) FROM judged

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use metrics::{counter, histogram};
 use ractor::ActorRef;
 
-use super::{CLAIM_MAX, Doubt, Group, Msg, Origin, State, ToListener, UNCLAIMED_MS, gate::Phase, protocol::Claimed};
+use super::{CLAIM_MAX, Doubt, Group, Msg, Origin, State, ToListener, UNCLAIMED_MS, protocol::Claimed};
 use crate::{
     Error, Result,
     codec::Codec,
@@ -36,14 +36,9 @@ impl State {
         let origin = std::mem::replace(origin, Origin::Normal);
         let limit = i32::try_from(asked).unwrap_or(i32::MAX);
         let order = q.lanes.next(group, limit, asked > spent.all());
-        let (drains, phase) = match group {
-            Group::High => (q.drains.0, q.high.phase),
-            Group::Rest => (q.drains.1, q.rest.phase),
-        };
-        // A scan that decides on sleep reads everything, and so does who cannot be told of places that come back.
-        let looks = matches!(phase, Phase::Awake | Phase::Silent(_));
-        let lows = self.low.lows(Instant::now(), &order.lanes, drains && looks && told);
-        let complete = order.complete && lows.iter().all(|low| *low == 0);
+        // Who cannot be told of places that come back reads everything.
+        let lows = if told { self.low.lows(&order.lanes) } else { vec![0; order.lanes.len()] };
+        let complete = order.complete;
         // A crash of the server that forgets a claim forgets its try.
         let durable = q.facts.max_retries == 0 || self.wary_until.is_some_and(|until| Instant::now() < until);
         let (queue_id, name) = (q.facts.queue_id, q.name.clone());
@@ -78,7 +73,7 @@ impl State {
     }
 
     /// Whether the listener hears of messages that come back to their old places.
-    fn is_told(&self) -> bool {
+    pub(super) fn is_told(&self) -> bool {
         self.session && self.mode != Mode::Poll
     }
 
@@ -96,19 +91,11 @@ impl State {
                 self.note_origin(queue, group, origin, got);
                 full = (got >= asked).then_some(got);
                 match group {
-                    Group::High => {
-                        self.queues[queue].drains.0 = full.is_some();
-                        self.queues[queue].high_looked_for = full.is_none();
-                    }
-                    Group::Rest => self.queues[queue].drains.1 = full.is_some(),
+                    Group::High => self.queues[queue].high_looked_for = full.is_none(),
+                    Group::Rest => self.note_backlog(now, queue, full, &rows),
                 }
-                self.low.claimed(now, rows.iter().map(|row| (row.lane, row.seq)));
-                if full.is_some() && self.is_told() {
-                    self.fence(myself, now);
-                }
-                if group == Group::Rest {
-                    self.note_backlog(now, queue, full, &rows);
-                }
+                self.low.claimed(rows.iter().map(|row| (row.lane, row.seq)));
+                self.look_low(myself);
                 self.unpack(queue, group, rows)
             }
             Err(e) => {

@@ -7,7 +7,9 @@ use std::{
 
 use ractor::ActorRef;
 
-use super::{DEATH_BEATS, Group, LATE_WAKE_MS, Msg, Origin, State, ToListener, WAKE_KEYS, WARY_MS, gate::Phase};
+use super::{
+    DEATH_BEATS, Group, LATE_WAKE_MS, Msg, Origin, SleptOn, State, ToListener, WAKE_KEYS, WARY_MS, gate::Phase,
+};
 use crate::store::{Armed, Beat, Mode};
 
 impl State {
@@ -156,14 +158,17 @@ impl State {
         }
     }
 
-    pub(super) fn beat_due(&self) {
+    pub(super) fn beat_due(&mut self, myself: &ActorRef<Msg>) {
+        // A queue at rest has no claim that would begin it.
+        self.look_low(myself);
         let asleep = self.queues.iter().flat_map(|q| {
             [(Group::High, &q.high), (Group::Rest, &q.rest)]
                 .into_iter()
                 .filter(|(_, gate)| gate.asleep())
                 .flat_map(|(group, _)| q.lanes.of(group))
         });
-        let slept_on = asleep.collect();
+        let lanes: Vec<i32> = asleep.collect();
+        let slept_on = SleptOn { lows: self.low.lows(&lanes), lanes };
         self.wiring.to_listener.send(ToListener::Beat { followed: self.followed.iter().copied().collect(), slept_on });
     }
 

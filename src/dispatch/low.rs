@@ -1,10 +1,11 @@
 //! The low-water marks: from where on a claim reads a lane, so that it does not walk over rows that are gone and that an old
 //! transaction keeps vacuum from removing.
 //!
-//! Invariant: a mark passes no row that is, or may become, claimable; a scan that decides on sleep uses none. A mark moves up to the
-//! smallest place of a claim, once every transaction that could have drawn a smaller one before is over (the fence), and only as
-//! far as a scan from the old mark then finds nothing. A message that comes back to its old place (hand-back, rescue) resets all
-//! marks, and voids a fence under way. The rule is `tests/wake_model/lowwater.rs`.
+//! Invariant: a mark passes no row that is, or may become, claimable, but for one whose return is still being told; then we look again.
+//! So a scan from it decides on sleep as well as one from the start. A mark moves up to the smallest place of a claim, once every
+//! transaction that could have drawn a smaller one before is over (the fence), and only as far as a scan from the old mark then finds
+//! nothing. A message that comes back to its old place (hand-back, rescue) takes the lane's mark down to it, and voids a fence under
+//! way. The rule is `tests/wake_model/lowwater.rs`; a look from the start, now and then and beside the claims, is the net under it.
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,7 @@ use deadpool_postgres::Pool;
 use futures_util::FutureExt as _;
 use ractor::ActorRef;
 
-use super::{Msg, State};
+use super::{Group, Msg, State};
 use crate::{
     Error, Result,
     connect::{ANSWER_MS_MAX, bounded_on},
@@ -31,158 +32,220 @@ const FENCE_WAIT_MS: u64 = 10;
 const FENCE_WAIT_MS_MAX: u64 = 500;
 /// How long a fence waits in all, in ms; behind a publisher that stays open the next one begins anew.
 const FENCE_MS_MAX: u64 = 60_000;
-/// How often a claim reads a lane from its start whatever its mark says, in ms: a net under the rule.
+/// How often, at most, the lanes with a mark are looked at from their start, in ms.
 const WHOLE_EVERY_MS: u64 = 10_000;
+/// A look from the start takes at most one part of so many of the time.
+const WHOLE_SHARE: u32 = 20;
 
 /// One lane.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Lane {
     /// Claims read from this place on.
     low: i64,
     /// The smallest place of the last claim.
     last: Option<i64>,
-    /// When it was last read from its start.
-    whole: Instant,
 }
 
 /// The marks of every lane that was claimed from.
 #[derive(Debug, Default)]
 pub(super) struct LowWater {
     lanes: HashMap<i32, Lane>,
-    /// Raised by every reset: a fence that began before says what was.
-    resets: u64,
-    /// When the fence under way, or the last one, began; whether it is under way.
+    /// Raised whenever a place comes back: a look that began before says what was.
+    returns: u64,
+    /// When the fence or look under way, or the last one, began; whether it is under way.
     begun: Option<Instant>,
-    fencing: bool,
+    looking: bool,
+    /// When the next look from the start is due.
+    whole_at: Option<Instant>,
 }
 
-/// What a fence is to find out.
+/// A look at the lanes: a fence, or one from their start.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fence {
-    resets: u64,
+pub(super) struct Look {
+    returns: u64,
+    begun: Instant,
+    whole: bool,
     lanes: Vec<i32>,
-    lows: Vec<i64>,
+    /// Where it begins.
+    from: Vec<i64>,
+    /// Where the marks go if it finds nothing before.
     candidates: Vec<i64>,
 }
 
-/// What a fence found: the first taken place of each lane from its old mark on.
-pub(crate) struct Fenced {
-    fence: Fence,
+/// What a look found: the first taken place of each lane.
+pub(crate) struct Looked {
+    look: Look,
     found: Result<Vec<(i32, i64)>>,
 }
 
 impl LowWater {
-    /// From where on the next claim reads these lanes; `drains`: the last one took all it asked for, so this one decides on no
-    /// sleep.
-    pub(super) fn lows(&mut self, now: Instant, lanes: &[i32], drains: bool) -> Vec<i64> {
-        let limit = Duration::from_millis(WHOLE_EVERY_MS);
-        let fresh = |lane: &i32| self.lanes.get(lane).is_none_or(|l| now - l.whole < limit);
-        if drains && lanes.iter().all(fresh) {
-            return lanes.iter().map(|lane| self.lanes.get(lane).map_or(0, |l| l.low)).collect();
-        }
-        for lane in lanes {
-            if let Some(lane) = self.lanes.get_mut(lane) {
-                lane.whole = now;
-            }
-        }
-        vec![0; lanes.len()]
+    /// From where on a claim reads these lanes.
+    pub(super) fn lows(&self, lanes: &[i32]) -> Vec<i64> {
+        lanes.iter().map(|lane| self.lanes.get(lane).map_or(0, |l| l.low)).collect()
     }
 
     /// A claim took these (lane, place).
-    pub(super) fn claimed(&mut self, now: Instant, rows: impl Iterator<Item = (i32, i64)>) {
+    pub(super) fn claimed(&mut self, rows: impl Iterator<Item = (i32, i64)>) {
         let mut smallest: HashMap<i32, i64> = HashMap::new();
         for (lane, place) in rows {
             smallest.entry(lane).and_modify(|p| *p = place.min(*p)).or_insert(place);
         }
         for (lane, place) in smallest {
-            self.lanes.entry(lane).or_insert(Lane { low: 0, last: None, whole: now }).last = Some(place);
+            self.lanes.entry(lane).or_default().last = Some(place);
         }
     }
 
-    /// The next fence, if one is worth it now. It must look at the transactions after this call.
-    fn begin(&mut self, now: Instant) -> Option<Fence> {
-        let soon = self.begun.is_some_and(|at| now - at < Duration::from_millis(FENCE_EVERY_MS));
-        if self.fencing || soon {
+    /// The next look, if one is worth it now. A fence must look at the transactions after this call.
+    fn begin(&mut self, now: Instant) -> Option<Look> {
+        if self.looking {
             return None;
         }
-        let mut fence = Fence { resets: self.resets, lanes: vec![], lows: vec![], candidates: vec![] };
-        for (id, lane) in &mut self.lanes {
-            if let Some(candidate) = lane.last.filter(|place| place - lane.low >= FENCE_PLACES_MIN) {
-                fence.lanes.push(*id);
-                fence.lows.push(lane.low);
-                fence.candidates.push(candidate);
-            }
-        }
-        if fence.lanes.is_empty() {
-            return None;
-        }
-        self.begun = Some(now);
-        self.fencing = true;
-        Some(fence)
+        let look = self.whole(now).or_else(|| self.fence(now))?;
+        (self.looking, self.begun) = (true, Some(now));
+        Some(look)
     }
 
-    /// A fence ended: the marks move, unless a reset came between.
-    pub(super) fn fenced(&mut self, Fenced { fence, found }: Fenced) {
-        self.fencing = false;
+    fn fence(&self, now: Instant) -> Option<Look> {
+        if self.begun.is_some_and(|at| now - at < Duration::from_millis(FENCE_EVERY_MS)) {
+            return None;
+        }
+        let moves = |(id, lane): (&i32, &Lane)| {
+            let candidate = lane.last.filter(|place| place - lane.low >= FENCE_PLACES_MIN)?;
+            Some((*id, lane.low, candidate))
+        };
+        self.look(now, false, self.lanes.iter().filter_map(moves))
+    }
+
+    fn whole(&self, now: Instant) -> Option<Look> {
+        self.whole_at.filter(|at| *at <= now)?;
+        let marked = self.lanes.iter().filter(|(_, lane)| lane.low > 0);
+        self.look(now, true, marked.map(|(id, lane)| (*id, 0, lane.low)))
+    }
+
+    fn look(&self, begun: Instant, whole: bool, lanes: impl Iterator<Item = (i32, i64, i64)>) -> Option<Look> {
+        let mut look = Look { returns: self.returns, begun, whole, lanes: vec![], from: vec![], candidates: vec![] };
+        for (lane, from, candidate) in lanes {
+            look.lanes.push(lane);
+            look.from.push(from);
+            look.candidates.push(candidate);
+        }
+        (!look.lanes.is_empty()).then_some(look)
+    }
+
+    /// A look ended: marks move up, unless a place came back meanwhile, and down to what was found below. Answers the lanes of these.
+    pub(super) fn looked(&mut self, now: Instant, Looked { look, found }: Looked) -> Vec<i32> {
+        self.looking = false;
+        if look.whole || self.whole_at.is_none() {
+            let pause = Duration::from_millis(WHOLE_EVERY_MS).max((now - look.begun) * WHOLE_SHARE);
+            self.whole_at = Some(now + pause);
+        }
         let found: HashMap<i32, i64> = match found {
-            Ok(found) if fence.resets == self.resets => found.into_iter().collect(),
-            Ok(_) => return,
+            Ok(found) => found.into_iter().collect(),
             Err(e) => {
                 tracing::debug!(target: "pgflow::claim", error = %e, "the low-water marks stay");
-                return;
+                return Vec::new();
             }
         };
-        for (lane, candidate) in fence.lanes.iter().zip(fence.candidates) {
+        let mut lowered = Vec::new();
+        for (lane, candidate) in look.lanes.iter().zip(look.candidates) {
             let Some(known) = self.lanes.get_mut(lane) else { continue };
-            let low = found.get(lane).map_or(candidate, |first| candidate.min(*first));
-            if low > known.low {
+            let first = found.get(lane).copied();
+            let low = first.map_or(candidate, |first| candidate.min(first));
+            if first.is_some_and(|first| first < known.low) {
+                known.low = low;
+                lowered.push(*lane);
+            } else if low > known.low && look.returns == self.returns {
                 known.low = low;
                 metrics::counter!("pgflow_low_water_moves_total").increment(1);
             }
         }
+        lowered
     }
 
-    /// Places came back, or may have without our being told: everything is read again.
+    /// A message came back to this place. True: it is below the mark, so whatever is decided by a scan from there is void.
+    fn returned(&mut self, lane: i32, place: i64) -> bool {
+        self.returns += 1;
+        let Some(known) = self.lanes.get_mut(&lane) else { return false };
+        known.last = None;
+        let below = place < known.low;
+        known.low = known.low.min(place);
+        below
+    }
+
+    /// Places may have come back without our being told: everything is read again.
     pub(super) fn reset(&mut self) {
-        self.resets += 1;
+        self.returns += 1;
         self.lanes.clear();
     }
 }
 
 impl State {
-    /// Begins a fence, if one is worth it.
-    pub(super) fn fence(&mut self, myself: &ActorRef<Msg>, now: Instant) {
-        let Some(fence) = self.low.begin(now) else { return };
+    /// Begins a look, if one is worth it.
+    pub(super) fn look_low(&mut self, myself: &ActorRef<Msg>) {
+        if !self.is_told() {
+            return;
+        }
+        let Some(look) = self.low.begin(Instant::now()) else { return };
         let (store, pool, myself) = (self.wiring.store.clone(), self.wiring.pool.clone(), myself.clone());
         tokio::spawn(async move {
             let found =
-                bounded_on(&pool, "move the low-water marks", FENCE_MS_MAX + ANSWER_MS_MAX, run(&store, &pool, &fence));
+                bounded_on(&pool, "move the low-water marks", FENCE_MS_MAX + ANSWER_MS_MAX, run(&store, &pool, &look));
             let found = std::panic::AssertUnwindSafe(found).catch_unwind().await;
-            // Whatever happens, an answer comes: without one there would be no other fence.
-            let found = found.unwrap_or_else(|_| Err(Error::state("move the low-water marks", "the fence panicked")));
-            let _ = myself.cast(Msg::Fenced(Fenced { fence, found }));
+            // Whatever happens, an answer comes: without one there would be no other look.
+            let found = found.unwrap_or_else(|_| Err(Error::state("move the low-water marks", "the look panicked")));
+            let _ = myself.cast(Msg::LookedLow(Looked { look, found }));
         });
+    }
+
+    pub(super) fn looked_low(&mut self, myself: &ActorRef<Msg>, looked: Looked) {
+        for lane in self.low.looked(Instant::now(), looked) {
+            self.look_again(myself, lane);
+        }
+    }
+
+    /// Messages came back to their old places, of this lane from this one on; without one, we know not where.
+    pub(super) fn places_reused(&mut self, myself: &ActorRef<Msg>, first: Option<(i32, i64)>) {
+        match first {
+            Some((lane, place)) if self.low.returned(lane, place) => self.look_again(myself, lane),
+            Some(_) => {}
+            None => {
+                self.low.reset();
+                for queue in 0..self.queues.len() {
+                    for group in [Group::High, Group::Rest] {
+                        self.gate(queue, group).look();
+                    }
+                    self.turn(myself, queue);
+                }
+            }
+        }
+    }
+
+    fn look_again(&mut self, myself: &ActorRef<Msg>, lane: i32) {
+        if let Some((queue, group)) = self.serving(lane) {
+            self.gate(queue, group).look();
+            self.turn(myself, queue);
+        }
     }
 }
 
-/// Waits until whoever could have drawn a smaller place is done; then looks from the old marks on.
-async fn run(store: &Store, pool: &Pool, fence: &Fence) -> Result<Vec<(i32, i64)>> {
+/// A fence waits until whoever could have drawn a smaller place is done; then it looks from the old marks on.
+async fn run(store: &Store, pool: &Pool, look: &Look) -> Result<Vec<(i32, i64)>> {
     let connection = async || pool.get().await.map_err(|e| Error::pool("move the low-water marks", e));
-    let mut writers = store.ready_writers(&connection().await?, None).await?;
-    let (begun, mut wait_ms) = (Instant::now(), FENCE_WAIT_MS);
-    while !writers.is_empty() {
-        if begun.elapsed() > Duration::from_millis(FENCE_MS_MAX) {
-            return Err(Error::state(
-                "move the low-water marks",
-                format!("publishers stayed open for {FENCE_MS_MAX} ms"),
-            ));
+    if !look.whole {
+        let mut writers = store.ready_writers(&connection().await?, None).await?;
+        let (begun, mut wait_ms) = (Instant::now(), FENCE_WAIT_MS);
+        while !writers.is_empty() {
+            if begun.elapsed() > Duration::from_millis(FENCE_MS_MAX) {
+                let why = format!("publishers stayed open for {FENCE_MS_MAX} ms");
+                return Err(Error::state("move the low-water marks", why));
+            }
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            wait_ms = (2 * wait_ms).min(FENCE_WAIT_MS_MAX);
+            writers = store.ready_writers(&connection().await?, Some(&writers)).await?;
         }
-        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-        wait_ms = (2 * wait_ms).min(FENCE_WAIT_MS_MAX);
-        writers = store.ready_writers(&connection().await?, Some(&writers)).await?;
     }
     // A later statement, whose snapshot holds what they have committed.
-    store.first_places(&connection().await?, &fence.lanes, &fence.lows).await
+    store.first_places(&connection().await?, &look.lanes, &look.from).await
 }
 
 #[cfg(test)]
@@ -192,52 +255,75 @@ mod tests {
     const LATER: Duration = Duration::from_millis(FENCE_EVERY_MS);
 
     fn claimed(places: &[i64]) -> (LowWater, Instant) {
-        let (mut low, now) = (LowWater::default(), Instant::now());
-        low.claimed(now, places.iter().map(|p| (7, *p)));
-        (low, now)
+        let mut low = LowWater::default();
+        low.claimed(places.iter().map(|p| (7, *p)));
+        (low, Instant::now())
+    }
+
+    fn found(look: Look, places: Vec<(i32, i64)>) -> Looked {
+        Looked { look, found: Ok(places) }
     }
 
     /// Fear: a mark moves without a fence, past what the fence's scan found, or not at all.
     #[test]
     fn a_mark_moves_as_far_as_the_fence_allows() {
         let (mut low, now) = claimed(&[2_005, 2_000, 2_009]);
-        assert_eq!(low.lows(now, &[7, 8], true), [0, 0]);
-        let fence = low.begin(now).unwrap();
-        assert_eq!((&fence.lows[..], &fence.candidates[..]), (&[0][..], &[2_000][..]));
+        assert_eq!(low.lows(&[7, 8]), [0, 0]);
+        let look = low.begin(now).unwrap();
+        assert_eq!((&look.from[..], &look.candidates[..]), (&[0][..], &[2_000][..]));
         assert_eq!(low.begin(now + LATER), None, "one at a time");
-        low.fenced(Fenced { fence, found: Ok(vec![(7, 1_500)]) });
-        assert_eq!(low.lows(now, &[7, 8], true), [1_500, 0]);
-        low.claimed(now, [(7, 2_600)].into_iter());
+        assert!(low.looked(now, found(look, vec![(7, 1_500)])).is_empty());
+        assert_eq!(low.lows(&[7, 8]), [1_500, 0]);
+        low.claimed([(7, 2_600)].into_iter());
         assert_eq!(low.begin(now), None, "not so soon");
-        let fence = low.begin(now + LATER).unwrap();
-        low.fenced(Fenced { fence, found: Ok(vec![]) });
-        assert_eq!(low.lows(now, &[7], true), [2_600], "nothing was left below");
-        low.claimed(now, [(7, 2_600 + FENCE_PLACES_MIN - 1)].into_iter());
+        let look = low.begin(now + LATER).unwrap();
+        assert!(low.looked(now, found(look, vec![])).is_empty());
+        assert_eq!(low.lows(&[7]), [2_600], "nothing was left below");
+        low.claimed([(7, 2_600 + FENCE_PLACES_MIN - 1)].into_iter());
         assert_eq!(low.begin(now + 2 * LATER), None, "it is not worth a fence");
     }
 
     /// Fear: a fence that began before a message came back moves the mark past it.
     #[test]
-    fn a_reset_voids_the_fence_under_way() {
-        let (mut low, now) = claimed(&[2_000]);
-        let fence = low.begin(now).unwrap();
-        low.reset();
-        low.claimed(now, [(7, 3_000)].into_iter());
-        low.fenced(Fenced { fence, found: Ok(vec![]) });
-        assert_eq!(low.lows(now, &[7], true), [0]);
-        assert!(low.begin(now + LATER).is_some(), "the next one may begin");
+    fn a_return_voids_the_fence_under_way() {
+        for returns in [|low: &mut LowWater| assert!(!low.returned(7, 500)), LowWater::reset] {
+            let (mut low, now) = claimed(&[2_000]);
+            let look = low.begin(now).unwrap();
+            returns(&mut low);
+            low.claimed([(7, 3_000)].into_iter());
+            assert!(low.looked(now, found(look, vec![])).is_empty());
+            assert_eq!(low.lows(&[7]), [0]);
+            assert!(low.begin(now + LATER).is_some(), "the next one may begin");
+        }
     }
 
-    /// Fear: a scan that decides on sleep begins at the mark, or a row that the rule has missed is never found.
+    /// Fear: a message that came back below the mark is not looked for, or one above it costs a look.
     #[test]
-    fn a_mark_is_for_draining_only_and_not_for_ever() {
+    fn a_return_takes_the_mark_down() {
         let (mut low, now) = claimed(&[2_000]);
-        let fence = low.begin(now).unwrap();
-        low.fenced(Fenced { fence, found: Ok(vec![]) });
-        assert_eq!(low.lows(now, &[7], false), [0]);
-        assert_eq!(low.lows(now, &[7], true), [2_000]);
-        let whole = now + Duration::from_millis(WHOLE_EVERY_MS);
-        assert_eq!(low.lows(whole, &[7], true), [0]);
-        assert_eq!(low.lows(whole, &[7], true), [2_000]);
+        let look = low.begin(now).unwrap();
+        low.looked(now, found(look, vec![]));
+        assert!(!low.returned(7, 2_000) && !low.returned(8, 1));
+        assert_eq!(low.lows(&[7]), [2_000]);
+        assert!(low.returned(7, 1_999));
+        assert_eq!(low.lows(&[7]), [1_999]);
+    }
+
+    /// Fear: a row that the rule has missed is never found; or the look for it comes so often that it is the load.
+    #[test]
+    fn a_look_from_the_start_is_the_net() {
+        let (mut low, now) = claimed(&[2_000]);
+        let look = low.begin(now).unwrap();
+        low.looked(now, found(look, vec![]));
+        let due = now + Duration::from_millis(WHOLE_EVERY_MS);
+        assert_eq!(low.begin(due - LATER), None);
+        let look = low.begin(due).unwrap();
+        assert_eq!((look.whole, &look.from[..], &look.candidates[..]), (true, &[0][..], &[2_000][..]));
+        let took = Duration::from_secs(2);
+        assert_eq!(low.looked(due + took, found(look, vec![(7, 70)])), [7]);
+        assert_eq!(low.lows(&[7]), [70]);
+        let next = due + took + took * WHOLE_SHARE;
+        assert_eq!(low.whole(next - LATER), None);
+        assert!(low.whole(next).is_some());
     }
 }

@@ -32,7 +32,7 @@ use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 pub(crate) use self::plan::Group;
-pub(crate) use self::protocol::{Doubt, Msg, Origin, ToListener};
+pub(crate) use self::protocol::{Doubt, Msg, Origin, SleptOn, ToListener};
 pub(crate) use self::woken::{Counters, WokenLanes};
 use self::{credits::Credits, gate::Gate, hold::Hold, low::LowWater, plan::Lanes};
 use crate::{
@@ -99,8 +99,6 @@ struct QueueState {
     rest: Gate,
     /// Lets the workers of a full claim come back together before the next.
     hold: Hold,
-    /// The last claim of (high, rest) took all it asked for.
-    drains: (bool, bool),
     /// High was looked for, and no more of it found than workers, since messages were last put on the shelf.
     high_looked_for: bool,
     /// What the next claim of (high, rest) would prove if it finds rows.
@@ -170,7 +168,7 @@ impl Actor for Dispatcher {
             Msg::Turned(key) => state.turned(&myself, key),
             Msg::ListenerReady { session } => state.listener_ready(&myself, session),
             Msg::ListenerLost => state.listener_lost(),
-            Msg::BeatDue => state.beat_due(),
+            Msg::BeatDue => state.beat_due(&myself),
             Msg::Beat(beat) => state.beat(&myself, &beat),
             Msg::Claimed(claimed) => state.claimed(&myself, claimed),
             Msg::Look(queue) => state.look(&myself, queue),
@@ -178,8 +176,8 @@ impl Actor for Dispatcher {
             Msg::CaughtUp => (0..state.queues.len()).for_each(|queue| state.turn(&myself, queue)),
             Msg::Unclaimed { queue, group } => state.unclaimed(&myself, queue, group),
             Msg::Suspect { queue, group, events } => state.suspect(&myself, queue, group, events),
-            Msg::PlacesReused => state.low.reset(),
-            Msg::Fenced(fenced) => state.low.fenced(fenced),
+            Msg::PlacesReused(first) => state.places_reused(&myself, first),
+            Msg::LookedLow(looked) => state.looked_low(&myself, looked),
             Msg::QueuesChanged => state.read_queues(&myself),
             // An answer that a later question has overtaken says what was.
             Msg::Queues(asked, facts) if asked == state.questions => state.queues_read(&myself, facts),

@@ -7,6 +7,13 @@ use crate::{
     store::{Armed, Beat, Mode, QueueFacts, Row},
 };
 
+/// Lanes that we sleep on, and from which place on each is empty.
+#[derive(Debug, Default)]
+pub(crate) struct SleptOn {
+    pub(crate) lanes: Vec<i32>,
+    pub(crate) lows: Vec<i64>,
+}
+
 /// Sent down to the listener, by a type of this stage.
 #[derive(Debug)]
 pub(crate) enum ToListener {
@@ -20,7 +27,7 @@ pub(crate) enum ToListener {
     /// Publishers announced these lanes, and we have no use for it: tell one follower of each whose sentinel we are (W12).
     Relay(Vec<i32>),
     /// Do the heartbeat now, with what we follow and sleep on (W8).
-    Beat { followed: Vec<i32>, slept_on: Vec<i32> },
+    Beat { followed: Vec<i32>, slept_on: SleptOn },
     /// The sentinel of these keys sleeps past what is announced to it: hear their publishers ourselves.
     Distrust(Vec<i32>),
     /// Announce these lanes: rows that a failed claim had locked are there again, and no insert tells.
@@ -76,10 +83,10 @@ pub(crate) enum Msg {
     Unclaimed { queue: usize, group: Group },
     /// Is the wake that the heartbeat missed still missing?
     Suspect { queue: usize, group: Group, events: u64 },
-    /// Messages came back to their old places (hand-back, rescue), which may be below a low-water mark.
-    PlacesReused,
-    /// A fence of the low-water marks ended.
-    Fenced(low::Fenced),
+    /// Messages came back to their old places (hand-back, rescue), which may be below a low-water mark: the lane, and the first of them.
+    PlacesReused(Option<(i32, i64)>),
+    /// A look at the lanes ended, by which the low-water marks move.
+    LookedLow(low::Looked),
     /// Queues were paused, resumed, made or deleted: read them again (ctl channel).
     QueuesChanged,
     /// What they are now.

@@ -44,7 +44,6 @@ impl State {
                         high: Gate::default(),
                         rest: Gate::default(),
                         hold: Hold::default(),
-                        drains: (false, false),
                         high_looked_for: false,
                         origin: (Origin::Normal, Origin::Normal),
                         timer: None,

@@ -110,7 +110,7 @@ impl State {
     }
 
     /// The group that serves a lane.
-    fn serving(&self, lane: i32) -> Option<(usize, Group)> {
+    pub(super) fn serving(&self, lane: i32) -> Option<(usize, Group)> {
         let on_key = self.by_key.get(&(lane % WAKE_KEYS))?;
         on_key.iter().copied().find(|(queue, group)| self.queues[*queue].lanes.of(*group).contains(&lane))
     }

@@ -124,7 +124,7 @@ impl Listener {
                     reached.notify_one();
                     w.address.signal(Msg::Proved(generation));
                 }
-                Err(_) if what == "low" => w.dispatcher.signal(dispatch::Msg::PlacesReused),
+                Err(_) if what == "low" => w.dispatcher.signal(dispatch::Msg::PlacesReused(place(n.payload()))),
                 Err(_) => w.dispatcher.signal(dispatch::Msg::QueuesChanged),
             }
         }
@@ -177,4 +177,10 @@ impl Listener {
         state.reconnect_ms = (state.reconnect_ms * 2).min(RECONNECT_MS_MAX);
         myself.send_after(wait, || Msg::Reconnect);
     }
+}
+
+/// The lane and the place that a payload of the channel `low` names.
+fn place(payload: &str) -> Option<(i32, i64)> {
+    let (lane, seq) = payload.split_once(' ')?;
+    Some((lane.parse().ok()?, seq.parse().ok()?))
 }

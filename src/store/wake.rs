@@ -25,6 +25,8 @@ pub(crate) struct Heartbeat<'a> {
     pub(crate) session: i32,
     pub(crate) followed: &'a [i32],
     pub(crate) slept_on: &'a [i32],
+    /// From which place on each of these is empty, as far as we know.
+    pub(crate) lows: &'a [i64],
     pub(crate) write: bool,
     pub(crate) leads: bool,
     pub(crate) lease_ms: i64,
@@ -185,6 +187,7 @@ impl Session {
                     &h.lease_ms,
                     &h.heartbeat_ms,
                     &h.session_held,
+                    &h.lows,
                 ],
             )
             .await

@@ -51,7 +51,10 @@ const MEASURES: &[(&str, Figures)] = &[
     ),
     (
         "pinned --churn 100 --messages 100 --workers 4",
-        &[(RATE, &["drain_clean", "drain_pinned", "drain_pinned_to_clean"])],
+        &[
+            (RATE, &["drain_clean", "drain_pinned", "drain_pinned_to_clean"]),
+            (TIME, &["publish_to_start_pinned_to_clean", "first_start_pinned_to_clean"]),
+        ],
     ),
     (
         "idle --queues 2 --time 50ms --pending 100",

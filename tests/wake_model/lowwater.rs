@@ -1,9 +1,10 @@
-//! The low-water hint of design.md §4: a claim reads only `seq >= low`, so `low` must never pass a
+//! The low-water mark of design.md §4: a claim reads only `seq >= low`, so `low` must never pass a
 //! row that can still become claimable.
 //!
-//! Writers are publishing transactions of one row each; consumers keep one `low` each. What is
-//! checked does not lean on the pre-sleep scan, which uses no low: a consumer under constant load
-//! never gets to it.
+//! Writers are publishing transactions of one row each; consumers keep one `low` each. A scan from
+//! `low` that finds nothing decides on sleep, too, which design.md leaves to scans from the start:
+//! what comes back below `low` must wake whoever sleeps (what is published above it does, by the
+//! wake-up protocol).
 
 use stateright::Property;
 
@@ -28,14 +29,20 @@ pub(crate) enum LowRule {
     ResetBeforeLock,
     /// A new session goes on with the old low.
     ReconnectKeepsLow,
+    /// A reset sets `low` back, and whoever sleeps goes on sleeping.
+    ResetLetsSleep,
+    /// A reset that comes while a scan is under way is not remembered: the scan decides on sleep.
+    ResetForgottenByScan,
     /// The fence looks for the lock among live sessions: a prepared transaction has no pid.
     PreparedForgotten,
 }
 
 pub(crate) const NOT_SKIPPED: &str = "low passes no claimable row";
+pub(crate) const NONE_SLEPT_ON: &str = "nobody sleeps on a row below its low";
 pub(crate) const LOW_MOVES: &str = "low moves";
 pub(crate) const FENCE_WAITS: &str = "a fence waits for a writer";
 pub(crate) const SCAN_HOLDS_LOW: &str = "a fence's scan finds a row below its candidate";
+pub(crate) const SLEPT: &str = "a reset finds a sleeper";
 pub(crate) const RESET: &str = "a hand-back finds a low above it";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,8 +80,12 @@ pub(crate) struct Consumer {
     /// Smallest number of its last claim.
     pub(crate) last: Option<u8>,
     pub(crate) fence: Option<Fence>,
-    /// A reset is on its way to it.
-    pub(crate) reset: bool,
+    /// A reset is on its way to it, which names this place.
+    pub(crate) reset: Option<u8>,
+    /// A scan under way that found nothing: where it began.
+    pub(crate) empty: Option<u8>,
+    /// Asleep since such a scan.
+    pub(crate) slept: Option<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +112,10 @@ pub(crate) enum LowAction {
     Commit(usize),
     Rollback(usize),
     Unlock(usize),
+    /// A scan finds nothing.
+    Empty(usize),
+    /// Its answer comes: sleep.
+    Sleep(usize),
     Claim(usize),
     ClaimCommits(usize),
     ClaimFails(usize),
@@ -128,9 +143,10 @@ impl LowState {
         self.consumers.iter().filter_map(|c| c.claim).fold(self.ready, |rows, seq| rows & !bit(seq.into()))
     }
 
-    pub(crate) fn send_reset(&mut self) {
-        for consumer in &mut self.consumers {
-            consumer.reset = consumer.online;
+    /// A notification to everybody who listens; two on their way are one of the smaller place.
+    pub(crate) fn send_reset(&mut self, place: u8) {
+        for consumer in self.consumers.iter_mut().filter(|c| c.online) {
+            consumer.reset = Some(consumer.reset.map_or(place, |other| other.min(place)));
         }
     }
 }
@@ -140,12 +156,23 @@ pub(crate) fn first(rows: Mask, low: u8) -> Option<u8> {
     (low..8).find(|&seq| has(rows, seq.into()))
 }
 
+/// Everything below the highest of these.
+fn below(places: impl Iterator<Item = u8>) -> Mask {
+    bit(places.max().unwrap_or(0).into()) - 1
+}
+
 pub(crate) fn properties() -> Vec<Property<LowModel>> {
     vec![
         Property::always(NOT_SKIPPED, |_, state: &LowState| {
-            let low = state.consumers.iter().filter(|c| c.online && !c.reset).map(|c| c.low).max();
-            let below = bit(low.unwrap_or(0).into()) - 1;
-            state.claimable() & below == 0
+            let lows = state.consumers.iter().filter(|c| c.online && c.reset.is_none()).map(|c| c.low);
+            state.claimable() & below(lows) == 0
+        }),
+        Property::always(NONE_SLEPT_ON, |_, state: &LowState| {
+            let slept = state.consumers.iter().filter(|c| c.online && c.reset.is_none()).filter_map(|c| c.slept);
+            state.claimable() & below(slept) == 0
+        }),
+        Property::sometimes(SLEPT, |_, state: &LowState| {
+            state.consumers.iter().any(|c| c.slept.zip(c.reset).is_some_and(|(slept, place)| place < slept))
         }),
         Property::sometimes(LOW_MOVES, |_, state: &LowState| state.consumers.iter().any(|c| c.low > 1)),
         Property::sometimes(FENCE_WAITS, |model: &LowModel, state: &LowState| {
@@ -159,7 +186,7 @@ pub(crate) fn properties() -> Vec<Property<LowModel>> {
         }),
         Property::sometimes(RESET, |_, state: &LowState| {
             let rows = state.ready;
-            state.consumers.iter().any(|c| c.reset && first(rows, 0).is_some_and(|seq| seq < c.low))
+            state.consumers.iter().any(|c| c.reset.is_some() && first(rows, 0).is_some_and(|seq| seq < c.low))
         }),
     ]
 }

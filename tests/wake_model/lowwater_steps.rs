@@ -52,11 +52,14 @@ impl LowModel {
         if state.disconnects > 0 {
             actions.push(LowAction::Disconnect(c));
         }
-        if consumer.reset {
+        if consumer.reset.is_some() {
             actions.push(LowAction::Reset(c));
         }
         match consumer.claim {
+            None if consumer.empty.is_some() => actions.push(LowAction::Sleep(c)),
             None if first(state.claimable(), consumer.low).is_some() => actions.push(LowAction::Claim(c)),
+            // Only where it can make a difference: there is something below.
+            None if consumer.slept.is_none() && consumer.low > 0 => actions.push(LowAction::Empty(c)),
             None => {}
             Some(_) => {
                 actions.push(LowAction::ClaimCommits(c));
@@ -94,10 +97,18 @@ impl LowModel {
         }
     }
 
-    /// `low` goes back to the start, and a fence in progress, whose scan may be older, is void.
+    /// `low` goes back to the place, a fence in progress, whose scan may be older, is void, and what was decided by a scan from
+    /// `low` is, too.
     fn reset(&self, consumer: &mut Consumer) {
-        consumer.reset = false;
-        consumer.low = 0;
+        let place = consumer.reset.take().unwrap_or(0);
+        let below = place < consumer.low;
+        consumer.low = consumer.low.min(place);
+        if below && !self.is(LowRule::ResetForgottenByScan) {
+            consumer.empty = None;
+        }
+        if below && !self.is(LowRule::ResetLetsSleep) {
+            consumer.slept = None;
+        }
         if !self.is(LowRule::ResetKeepsFence) {
             consumer.fence = None;
             consumer.last = None;
@@ -110,7 +121,16 @@ impl Model for LowModel {
     type Action = LowAction;
 
     fn init_states(&self) -> Vec<LowState> {
-        let consumer = Consumer { low: 0, online: true, claim: None, last: None, fence: None, reset: false };
+        let consumer = Consumer {
+            low: 0,
+            online: true,
+            claim: None,
+            last: None,
+            fence: None,
+            reset: None,
+            empty: None,
+            slept: None,
+        };
         vec![LowState {
             next: 1,
             writers: vec![Writer::Idle; self.writers],
@@ -168,7 +188,10 @@ impl Model for LowModel {
                 }
             }
             LowAction::Rollback(w) | LowAction::Unlock(w) => state.writers[w] = Writer::Done,
+            LowAction::Empty(c) => state.consumers[c].empty = Some(state.consumers[c].low),
+            LowAction::Sleep(c) => state.consumers[c].slept = state.consumers[c].empty.take(),
             LowAction::Claim(c) => {
+                state.consumers[c].slept = None;
                 state.consumers[c].claim = first(state.claimable(), state.consumers[c].low);
             }
             LowAction::ClaimCommits(c) => {
@@ -185,33 +208,36 @@ impl Model for LowModel {
             LowAction::FenceScans(c) => self.fence_scans(state, c),
             LowAction::FenceEnds(c) => {
                 let fence = state.consumers[c].fence.take()?;
-                state.consumers[c].low = fence.scanned?;
+                let consumer = &mut state.consumers[c];
+                // Never down: who sleeps by a scan from the higher one would not be woken by what comes back between the two.
+                consumer.low = consumer.low.max(fence.scanned?);
             }
             LowAction::HandBack(seq) => {
                 state.hand_backs -= 1;
                 state.active &= !bit(seq.into());
                 state.hand_back = Some(seq);
                 if self.is(LowRule::ResetBeforeLock) {
-                    state.send_reset();
+                    state.send_reset(seq);
                 }
             }
             LowAction::HandBackCommits => {
-                state.ready |= bit(state.hand_back.take()?.into());
+                let seq = state.hand_back.take()?;
+                state.ready |= bit(seq.into());
                 if !self.is(LowRule::ResetBeforeLock) {
-                    state.send_reset();
+                    state.send_reset(seq);
                 }
             }
             LowAction::Reset(c) => self.reset(&mut state.consumers[c]),
             LowAction::Disconnect(c) => {
                 state.disconnects -= 1;
                 state.consumers[c].online = false;
-                state.consumers[c].reset = false;
-                state.consumers[c].claim = None;
+                let consumer = &mut state.consumers[c];
+                (consumer.reset, consumer.claim, consumer.empty, consumer.slept) = (None, None, None, None);
             }
             LowAction::Reconnect(c) => {
                 // W7: LISTEN first, then the reset, as if one had just arrived.
                 state.consumers[c].online = true;
-                state.consumers[c].reset = !self.is(LowRule::ReconnectKeepsLow);
+                state.consumers[c].reset = (!self.is(LowRule::ReconnectKeepsLow)).then_some(0);
             }
         }
         Some(next)

@@ -104,11 +104,11 @@ pub(crate) enum Measure {
     },
     /// Messages handled a second while a transaction stays open and keeps vacuum away
     Pinned {
-        /// Messages that came and went meanwhile
+        /// Messages that are handled meanwhile, before the turn
         #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
         churn: u32,
         /// How many are handled
-        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(2..=10_000_000))]
         messages: u32,
         /// How many at once
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=10_000))]
