@@ -6,9 +6,11 @@ firsts AS (
   CROSS JOIN LATERAL (SELECT created_at FROM {schema}.pgflow_ready WHERE lane_id = l.lane_id ORDER BY seq LIMIT 1) r
   WHERE NOT q.paused GROUP BY q.name),
 open_for AS (
-  SELECT a.pid, a.application_name, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds FROM pg_stat_activity a
+  SELECT a.pid, a.application_name, a.state, left(regexp_replace(a.query, '\s+', ' ', 'g'), 120) AS query, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds FROM pg_stat_activity a
   WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL AND a.backend_type = 'client backend'
-  ORDER BY a.xact_start LIMIT 1)
+  ORDER BY a.xact_start LIMIT 1),
+behind AS (
+  SELECT slot_name, age(xmin)::bigint AS transactions FROM pg_replication_slots WHERE xmin IS NOT NULL ORDER BY age(xmin) DESC LIMIT 1)
 SELECT to_jsonb(x) FROM (SELECT
   current_setting('server_version') AS server_version,
   current_setting('server_version_num')::int AS server_version_num,
@@ -21,8 +23,10 @@ SELECT to_jsonb(x) FROM (SELECT
   (SELECT count(*) FROM generate_series(0, 2) d
     WHERE to_regclass(format('{schema}.%I', 'pgflow_history_' || to_char((clock_timestamp() AT TIME ZONE 'UTC')::date + d, 'YYYYMMDD'))) IS NULL) AS partitions_missing,
   (SELECT pid FROM open_for) AS open_pid, (SELECT application_name FROM open_for) AS open_name,
+  (SELECT state FROM open_for) AS open_state, (SELECT query FROM open_for) AS open_query,
   (SELECT seconds FROM open_for) AS open_seconds,
-  (SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()) AS prepared,
+  ARRAY(SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared LIMIT 10) AS prepared,
+  (SELECT slot_name FROM behind) AS slot, (SELECT transactions FROM behind) AS slot_transactions,
   current_setting('max_connections')::int AS connections_max,
   (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
   (SELECT count(*) FROM live) AS instances,

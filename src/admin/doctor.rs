@@ -9,6 +9,8 @@ const DEAD_MAX: i64 = 10;
 const LATE_S: f64 = 5.0;
 /// A transaction that is open longer than this, in s, keeps deleted rows in every scan.
 const OPEN_S: f64 = 60.0;
+/// A replication slot that keeps rows of more transactions than this does so.
+const BEHIND_MAX: i64 = 1_000_000;
 /// So many alerts are told in words.
 const ALERTS_SHOWN: usize = 10;
 /// The oldest server that the statements run on.
@@ -102,25 +104,29 @@ fn partitions(s: &Symptoms) -> Finding {
     }
 }
 
+/// What keeps vacuum from rows that are gone: whoever it is, by name.
 fn transactions(s: &Symptoms) -> Finding {
-    match (s.open_seconds, s.prepared) {
-        (_, n @ 1..) => finding(
-            "transactions",
-            Health::Warn,
-            format!("{n} prepared transaction(s): forgotten ones hold wake-up locks and dead rows (pg_prepared_xacts)"),
-        ),
-        (Some(seconds), _) if seconds > OPEN_S => {
-            let (pid, name) = (s.open_pid.unwrap_or(0), s.open_name.as_deref().unwrap_or(""));
-            finding(
-                "transactions",
-                Health::Warn,
-                format!(
-                    "pid {pid} ({name}) has one open for {seconds:.0} s: dead rows stay, claims get slower; pg_terminate_backend({pid}) ends it"
-                ),
-            )
-        }
-        _ => finding("transactions", Health::Ok, "none is open for long"),
+    let warn = |detail| finding("transactions", Health::Warn, detail);
+    let gone = "rows that are gone stay, a restart gets slower";
+    if let Some(gid) = s.prepared.first() {
+        let more = s.prepared.len() - 1;
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        return warn(format!(
+            "prepared transaction '{gid}'{more}: a forgotten one holds wake-up locks, and {gone}; ROLLBACK PREPARED '{gid}' ends it"
+        ));
     }
+    if let Some(seconds) = s.open_seconds.filter(|seconds| *seconds > OPEN_S) {
+        let said = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (pid, name, state, query) =
+            (s.open_pid.unwrap_or(0), said(&s.open_name), said(&s.open_state), said(&s.open_query));
+        return warn(format!(
+            "pid {pid} ({name}, {state}) has one open for {seconds:.0} s, last query: {query}: {gone}; pg_terminate_backend({pid}) ends it"
+        ));
+    }
+    if let (Some(slot), Some(n)) = (&s.slot, s.slot_transactions.filter(|n| *n > BEHIND_MAX)) {
+        return warn(format!("the reader of replication slot \"{slot}\" is {n} transactions behind: {gone}"));
+    }
+    finding("transactions", Health::Ok, "none is open for long")
 }
 
 fn connections(s: &Symptoms) -> Finding {
@@ -236,6 +242,25 @@ mod tests {
         assert_eq!(found[ALERTS_SHOWN].detail, "2 more stand");
     }
 
+    /// Fear: whoever holds vacuum back is told to end it, and not what "it" is.
+    #[test]
+    fn who_keeps_rows_is_named() {
+        let s = Symptoms {
+            open_pid: Some(4711),
+            open_name: Some("report".into()),
+            open_state: Some("idle in transaction".into()),
+            open_query: Some("SELECT sum(x) FROM t".into()),
+            open_seconds: Some(90.0),
+            ..sound()
+        };
+        let said = transactions(&s).detail;
+        for part in
+            ["pid 4711 (report, idle in transaction)", "90 s", "SELECT sum(x) FROM t", "pg_terminate_backend(4711)"]
+        {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+
     /// Each symptom must be seen, at its own check and with its own weight.
     #[test]
     fn each_symptom_is_found_alone() {
@@ -258,8 +283,13 @@ mod tests {
         assert_eq!(with(|s| s.mode = "poll".into()), warn("wake-up"));
         assert_eq!(with(|s| s.polling = vec!["a".into()]), warn("wake-up"));
         assert_eq!(with(|s| s.partitions_missing = 1), fail("partitions"));
-        assert_eq!(with(|s| s.prepared = 1), warn("transactions"));
+        assert_eq!(with(|s| s.prepared = vec!["gone".into()]), warn("transactions"));
         assert_eq!(with(|s| s.open_seconds = Some(61.0)), warn("transactions"));
+        fn slot(s: &mut Symptoms, n: i64) {
+            (s.slot, s.slot_transactions) = (Some("standby".into()), Some(n));
+        }
+        assert_eq!(with(|s| slot(s, BEHIND_MAX + 1)), warn("transactions"));
+        assert_eq!(with(|s| slot(s, BEHIND_MAX)), vec![]);
         assert_eq!(with(|s| s.connections = 95), warn("connections"));
         assert_eq!(with(|s| s.silent = vec!["east".into()]), warn("instances"));
         assert_eq!(with(|s| s.unserved = vec!["mail".into()]), fail("queues"));

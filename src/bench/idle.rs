@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 
 use super::{
     arena::{self, Arena, QUEUE, STOP, failed},
     drain::{self, Shape},
-    report::{Amount, Figure, Report, Round},
+    report::{Amount, Figure, Report, Round, median},
 };
 use crate::{Admin, AnyHandler, Context, Error, Failure, Result, connect};
 
@@ -17,6 +17,9 @@ const COUNTED_AFTER: Duration = Duration::from_secs(12);
 const SEEN_AFTER: Duration = Duration::from_secs(2);
 /// Ticks of a second in `/proc/self/stat`: 100 on every architecture that Linux shows to programs.
 const TICKS_PER_S: f64 = 100.0;
+
+/// Parts of the time in which statements are counted apart.
+const WINDOWS: u32 = 5;
 
 /// How [`idle`] measures.
 #[derive(Clone, Debug)]
@@ -35,7 +38,7 @@ pub struct IdleOptions {
 
 impl Default for IdleOptions {
     fn default() -> Self {
-        Self { rounds: 1, queues: 50, workers: 4, time: Duration::from_secs(30), pending: 1_000_000 }
+        Self { rounds: 1, queues: 50, workers: 4, time: Duration::from_secs(60), pending: 1_000_000 }
     }
 }
 
@@ -85,19 +88,30 @@ struct Used {
     cpu_percent: f64,
 }
 
-/// Watches for so long, with `beside` at work (which ends only by an error).
+/// Watches for so long, with `beside` at work (which ends only by an error). Statements are the median of [`WINDOWS`]: once a minute the
+/// server's autovacuum has a few dozen transactions of its own.
 async fn watch(arena: &Arena, time: Duration, beside: impl Future<Output = Error>) -> Result<Used> {
     // What the arena's own connection did before is told at once; from here on it does no more than look.
     arena.run("SELECT pg_stat_force_next_flush()").await?;
     let commits = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";
-    let (begun, ticks, before) = (Instant::now(), cpu_ticks()?, arena.count(commits).await?);
-    tokio::select! {
-        () = sleep(time) => {}
+    let (begun, ticks) = (Instant::now(), cpu_ticks()?);
+    let windows = async {
+        let mut per_s = Vec::new();
+        let (mut seen, mut before) = (begun, arena.count(commits).await?);
+        for window in 1..=WINDOWS {
+            sleep_until(begun + time * window / WINDOWS).await;
+            let (now, after) = (Instant::now(), arena.count(commits).await?);
+            per_s.push((after - before) as f64 / (now - seen).as_secs_f64());
+            (seen, before) = (now, after);
+        }
+        Ok(median(per_s))
+    };
+    let statements_per_s = tokio::select! {
+        per_s = windows => per_s?,
         broken = beside => return Err(broken),
-    }
-    let (after, spent) = (arena.count(commits).await?, cpu_ticks()? - ticks);
-    let seconds = begun.elapsed().as_secs_f64();
-    Ok(Used { statements_per_s: (after - before) as f64 / seconds, cpu_percent: 100.0 * spent / TICKS_PER_S / seconds })
+    };
+    let spent = cpu_ticks()? - ticks;
+    Ok(Used { statements_per_s, cpu_percent: 100.0 * spent / TICKS_PER_S / begun.elapsed().as_secs_f64() })
 }
 
 /// One statement for each heartbeat of an instance.

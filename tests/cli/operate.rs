@@ -248,7 +248,12 @@ async fn the_doctor_names_what_stands_still() {
     let line = told.stdout.lines().find(|line| line.starts_with("fail  alerts")).expect("a line about it");
     assert!(line.contains("no_stock tea (shop, since 2") && line.ends_with(&"!".repeat(200)), "whole: {line}");
     assert!(told.stderr.contains("alerts"), "{told:?}");
-    db.client().await.batch_execute("ALTER TABLE pgflow_ready DISABLE TRIGGER pgflow_wake").await.expect("disabled");
+    let client = db.client().await;
+    client.batch_execute("BEGIN; CREATE TABLE held (); PREPARE TRANSACTION 'nightly'").await.expect("prepared");
+    let told = run(&db.url(), &["doctor"]).stdout;
+    client.batch_execute("ROLLBACK PREPARED 'nightly'").await.expect("rolled back");
+    assert!(told.contains("prepared transaction 'nightly'"), "{told}");
+    client.batch_execute("ALTER TABLE pgflow_ready DISABLE TRIGGER pgflow_wake").await.expect("disabled");
     assert!(run(&db.url(), &["doctor"]).stderr.contains("wake-up"));
 }
 

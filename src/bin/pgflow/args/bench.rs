@@ -126,7 +126,7 @@ pub(crate) enum Measure {
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1_000))]
         workers: u16,
         /// How long it is watched
-        #[arg(long, value_parser = duration, default_value = "30s", value_name = "TIME")]
+        #[arg(long, value_parser = duration, default_value = "60s", value_name = "TIME")]
         time: Duration,
         /// Messages that wait in a paused queue, for the second look at memory
         #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
