@@ -15,9 +15,9 @@ use tokio_postgres::AsyncMessage;
 use super::{Listener, Msg, SWEEP_KEY, Signal, State, limited};
 use crate::{Error, Result, dispatch, store::Session};
 
-/// First and longest wait between two tries to connect, in ms.
+/// First and longest wait between two tries to connect, in ms: nothing is handled from the server's first accept until the next.
 pub(super) const RECONNECT_MS: u64 = 50;
-const RECONNECT_MS_MAX: u64 = 2_000;
+const RECONNECT_MS_MAX: u64 = 500;
 /// How long an earlier connection's liveness lock is waited for, in ms.
 const LIVENESS_WAIT_MS: u64 = 10_000;
 /// How long a notification from another connection may take, in ms; then the connection is no session (W10).
