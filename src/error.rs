@@ -24,6 +24,7 @@ enum Kind {
     Database(tokio_postgres::Error),
     Pool(deadpool_postgres::PoolError),
     Io(std::io::Error),
+    NameTaken(String),
     State(String),
     Full(String),
     Away(String),
@@ -44,6 +45,11 @@ impl Error {
     /// A queue that is not there, or was deleted.
     pub(crate) fn unknown_queue(phase: impl Into<String>, why: impl Into<String>) -> Self {
         Self::new(phase, Kind::UnknownQueue(why.into()))
+    }
+
+    /// The instance's name is another live one's.
+    pub(crate) fn name_taken(phase: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(phase, Kind::NameTaken(why.into()))
     }
 
     /// A call that does not fit the state things are in.
@@ -118,15 +124,25 @@ impl Error {
         self
     }
 
+    /// The same error, met by a part of something larger.
+    pub(crate) fn within(mut self, outer: &str) -> Self {
+        self.0.phase = format!("{outer}: {}", self.0.phase);
+        self
+    }
+
     /// The connection is gone or could not be made: the same call may succeed later.
     pub fn is_closed(&self) -> bool {
         match &self.0.kind {
             Kind::Database(e) => is_disconnect(e),
             Kind::Pool(deadpool_postgres::PoolError::Backend(e)) => e.code().is_none() || is_disconnect(e),
             Kind::Pool(_) | Kind::Timeout(_) | Kind::Away(_) => true,
-            Kind::Io(_) | Kind::Full(_) | Kind::Config(_) | Kind::Input(_) | Kind::UnknownQueue(_) | Kind::State(_) => {
-                false
-            }
+            Kind::Io(_)
+            | Kind::Full(_)
+            | Kind::Config(_)
+            | Kind::Input(_)
+            | Kind::UnknownQueue(_)
+            | Kind::NameTaken(_)
+            | Kind::State(_) => false,
         }
     }
 
@@ -150,6 +166,11 @@ impl Error {
     /// The input that is at fault is the queue's name: there is none, or it was deleted. [`Self::is_input`] too.
     pub fn is_unknown_queue(&self) -> bool {
         matches!(self.0.kind, Kind::UnknownQueue(_))
+    }
+
+    /// A live instance has the name that this one was to have: choose another, or stop that one.
+    pub fn is_name_taken(&self) -> bool {
+        matches!(self.0.kind, Kind::NameTaken(_))
     }
 
     /// The local spool takes no more: Postgres has been away for too long. The message is nowhere; the same call may succeed when
@@ -197,6 +218,7 @@ impl fmt::Display for Error {
             Kind::Config(why)
             | Kind::Input(why)
             | Kind::UnknownQueue(why)
+            | Kind::NameTaken(why)
             | Kind::State(why)
             | Kind::Full(why)
             | Kind::Away(why) => f.write_str(why),

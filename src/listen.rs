@@ -11,7 +11,7 @@ mod turns;
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -122,6 +122,8 @@ pub(crate) struct Wiring {
     pub(crate) proved: AtomicBool,
     /// Set once the first connection stood: from then on a failed one is retried instead of failing the start.
     pub(crate) stood: AtomicBool,
+    /// Why the first one failed: through the tree only its text would come.
+    pub(crate) refused: Mutex<Option<Error>>,
 }
 
 impl Wiring {
@@ -182,7 +184,11 @@ impl Actor for Listener {
         match self.connect(&myself, &mut state).await {
             Ok(()) => self.wiring.stood.store(true, Ordering::Relaxed),
             Err(e) if self.wiring.stood.load(Ordering::Relaxed) => self.lost(&myself, &mut state, &e),
-            Err(e) => return Err(Box::new(e)),
+            Err(e) => {
+                let why = e.to_string();
+                *w.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+                return Err(why.into());
+            }
         }
         myself.send_after(self.wiring.heartbeat, || Msg::Tick);
         Ok(state)

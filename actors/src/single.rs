@@ -98,7 +98,7 @@ impl Single {
         };
         match served.await {
             Ok(runtimes) => self.runtimes = Some(runtimes),
-            Err(reason) if self.delivery.is_some() && !is_taken(&reason) => {
+            Err(reason) if self.delivery.is_some() && !reason.is_name_taken() => {
                 tracing::warn!(target: "evolution", %reason, "the queues are not served: what other processes send does not arrive");
                 self.transport.leave_queue();
             }
@@ -159,9 +159,4 @@ async fn put_tables(config: &Config, mode: Mode) -> Result<()> {
         }
         ready => ready.map(drop),
     }
-}
-
-/// Another process runs a role by this name: two of them must not.
-fn is_taken(reason: &pgflow::Error) -> bool {
-    reason.to_string().contains("a live instance has this name")
 }

@@ -24,11 +24,11 @@ SELECT to_jsonb(x) FROM (
     (SELECT count(*) FROM {schema}.pgflow_active    WHERE lane_id IN (SELECT lane_id FROM lanes)) AS processing,
     (SELECT count(*) FROM hour WHERE status = 'done') AS done_1h,
     (SELECT count(*) FROM {schema}.pgflow_dlq       WHERE lane_id IN (SELECT lane_id FROM lanes)) AS dead,
-    (SELECT extract(epoch FROM clock_timestamp() - min(f.created_at))::float8 FROM lanes CROSS JOIN LATERAL (
+    (SELECT round(extract(epoch FROM clock_timestamp() - min(f.created_at)), 3)::float8 FROM lanes CROSS JOIN LATERAL (
        SELECT r.created_at FROM {schema}.pgflow_ready r WHERE r.lane_id = lanes.lane_id ORDER BY r.seq LIMIT 1) f) AS oldest_pending_age_s,
     (SELECT count(*) FROM hour WHERE attempt > 1)
       + (SELECT count(*) FROM {schema}.pgflow_scheduled WHERE attempt > 0 AND lane_id IN (SELECT lane_id FROM lanes)) AS retried,
-    latency.p[1] AS latency_p50_ms, latency.p[2] AS latency_p95_ms, latency.p[3] AS latency_p99_ms,
+    round(latency.p[1]::numeric, 3)::float8 AS latency_p50_ms, round(latency.p[2]::numeric, 3)::float8 AS latency_p95_ms, round(latency.p[3]::numeric, 3)::float8 AS latency_p99_ms,
     (SELECT count(*) FROM hour WHERE finished_at > clock_timestamp() - interval '5 minutes')::float8 / 5 AS throughput_per_min,
     (SELECT count(*) FROM live) AS instances,
     (SELECT count(*) FROM live CROSS JOIN LATERAL jsonb_path_query(live.tree,

@@ -149,13 +149,13 @@ fn cpu_ticks() -> Result<f64> {
 }
 
 /// Memory of this process now.
-fn rss_mib() -> Result<f64> {
+pub(super) fn rss_mib() -> Result<f64> {
     let status = proc_file("/proc/self/status")?;
     let kib =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    kib.map(|kib| kib / 1024.0).ok_or_else(|| Error::state("bench idle", "/proc/self/status does not tell VmRSS"))
+    kib.map(|kib| kib / 1024.0).ok_or_else(|| Error::state("bench", "/proc/self/status does not tell VmRSS"))
 }
 
-fn proc_file(path: &str) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|e| Error::io(format!("bench idle needs Linux: read {path}"), e))
+pub(super) fn proc_file(path: &str) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|e| Error::io(format!("this bench needs Linux: read {path}"), e))
 }

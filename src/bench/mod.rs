@@ -20,6 +20,7 @@ mod pinned;
 mod priority;
 mod publish;
 mod report;
+mod soak;
 mod throughput;
 mod times;
 mod wal;
@@ -33,6 +34,7 @@ pub use pinned::{PinnedOptions, pinned};
 pub use priority::{PriorityOptions, priority};
 pub use publish::{PublishOptions, publish};
 pub use report::{Amount, Figure, Machine, Report, Round};
+pub use soak::{SoakOptions, soak};
 pub use throughput::{ThroughputOptions, throughput};
 pub use wal::{WalOptions, wal};
 
@@ -48,6 +50,7 @@ mod tests {
         let no_publisher = LatencyOptions { publishers: 0, ..LatencyOptions::default() };
         let no_queue = ThroughputOptions { queues: vec![1, 0], ..ThroughputOptions::default() };
         let no_bytes = ThroughputOptions { bytes: vec![0], ..ThroughputOptions::default() };
+        let no_parts = SoakOptions { parts: 1, ..SoakOptions::default() };
         let no_instance = HerdOptions { instances: 0, ..HerdOptions::default() };
         for refused in [
             latency(url, &no_rate).await,
@@ -55,6 +58,7 @@ mod tests {
             throughput(url, &no_queue).await,
             throughput(url, &no_bytes).await,
             herd(url, &no_instance).await,
+            soak(url, &no_parts).await,
         ] {
             assert!(refused.is_err_and(|e| e.is_input()));
         }

@@ -1,7 +1,7 @@
 //! A start: pools, session, and the tree of actors with the addresses between them.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -163,7 +163,9 @@ impl Start {
             health: health.clone(),
             proved: AtomicBool::new(false),
             stood: AtomicBool::new(false),
+            refused: Mutex::default(),
         });
+        let refused = listen_wiring.clone();
         children.push(ChildSpec::actor("listener", move || (Listener { wiring: listen_wiring.clone() }, ())));
 
         if let Some(spool) = spool {
@@ -184,11 +186,14 @@ impl Start {
         });
         children.push(ChildSpec::actor("monitor", move || (Monitor { wiring: monitor_wiring.clone() }, ())));
 
-        let (root, root_ended) = Actor::spawn(None, Supervisor, plan("runtime", Strategy::OneForOne, 20, children))
-            .await
-            .map_err(|e| match e {
-                ractor::SpawnErr::StartupFailed(why) => Error::state("start", why.to_string()),
-                other => Error::state("start", other.to_string()),
+        let (root, root_ended) =
+            Actor::spawn(None, Supervisor, plan("runtime", Strategy::OneForOne, 20, children)).await.map_err(|e| {
+                let by_listener = refused.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+                match (by_listener, e) {
+                    (Some(e), _) => e.within("start: listener"),
+                    (None, ractor::SpawnErr::StartupFailed(why)) => Error::state("start", why.to_string()),
+                    (None, other) => Error::state("start", other.to_string()),
+                }
             })?;
         let _ = root_slot.set(root.clone());
         let ended = CancellationToken::new();

@@ -5,6 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use deadpool_postgres::Object;
 use metrics::counter;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio_postgres::error::SqlState;
 
 use super::{Claimed, Lane, Outcome, Pending, Settler};
 use crate::{
@@ -139,8 +140,14 @@ async fn flush(settler: &Settler, lane: Lane, mut batch: Vec<Pending>) -> bool {
             true
         }
         Err(e) => {
-            tracing::warn!(target: "pgflow::settle", error = %e, outcomes = batch.len(), "settle failed, will try again");
-            if e.sqlstate() == Some(&tokio_postgres::error::SqlState::CHECK_VIOLATION)
+            if lane == Lane::Keyed && e.sqlstate() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+                // Nothing is wrong: whoever publishes to the key has not committed yet.
+                counter!("pgflow_settle_key_waits_total").increment(1);
+                tracing::debug!(target: "pgflow::settle", outcomes = batch.len(), "a key is held by a publisher, will try again");
+            } else {
+                tracing::warn!(target: "pgflow::settle", error = %e, outcomes = batch.len(), "settle failed, will try again");
+            }
+            if e.sqlstate() == Some(&SqlState::CHECK_VIOLATION)
                 && let Ok(c) = shared.pool.get().await
             {
                 // No partition for today: the only CHECK a settle can meet. The leader normally makes them a week ahead.
@@ -173,10 +180,8 @@ async fn flush(settler: &Settler, lane: Lane, mut batch: Vec<Pending>) -> bool {
 
 /// A value that the database will never take: class 22 or 23, but for a partition that is only missing.
 fn is_unsettleable(e: &Error) -> bool {
-    e.sqlstate().is_some_and(|s| {
-        (s.code().starts_with("22") || s.code().starts_with("23"))
-            && *s != tokio_postgres::error::SqlState::CHECK_VIOLATION
-    })
+    e.sqlstate()
+        .is_some_and(|s| (s.code().starts_with("22") || s.code().starts_with("23")) && *s != SqlState::CHECK_VIOLATION)
 }
 
 /// Commits a batch; answers the ids that were no longer ours.

@@ -151,7 +151,7 @@ impl Store {
             tx.query_opt(&self.sql.name_holder, &[&r.name, &session, &r.name_kept_ms]).await.map_err(fail)?
         {
             let (host, pid): (Option<String>, Option<i32>) = (other.get(1), other.get(2));
-            return Err(Error::state(
+            return Err(Error::name_taken(
                 format!("register instance \"{}\"", r.name),
                 format!(
                     "a live instance has this name (session {}, host {}, pid {}): choose another, or stop that one",

@@ -64,6 +64,26 @@ const MEASURES: &[(&str, Figures)] = &[
         "herd --instances 3 --messages 5 --gap 1ms",
         &[(AMOUNT, &["herd_wakes_per_message", "herd_scans_per_message"]), (TIME, &["herd_publish_to_start"])],
     ),
+    (
+        "soak --time 300ms --parts 3 --rate 200 --workers 4",
+        &[
+            (RATE, &["soak_handled_per_s"]),
+            (
+                AMOUNT,
+                &[
+                    "soak_left_messages",
+                    "soak_rss_mib",
+                    "soak_handles",
+                    "soak_threads",
+                    "soak_connections",
+                    "soak_locks",
+                    "soak_tables_mib",
+                    "soak_dead_rows",
+                    "soak_history_bytes_per_message",
+                ],
+            ),
+        ],
+    ),
     ("wal --messages 200 --workers 4", &[(AMOUNT, &["wal_bytes_per_message", "commits_per_message"])]),
 ];
 

@@ -118,8 +118,8 @@ async fn a_second_live_holder_of_a_name_is_refused() {
     let first = probing(config(&db.url(), "a"), 1, &seen).await;
     let again =
         Runtime::builder(config(&db.url(), "a")).queue(Queue::new("probe")).handler(move || Prober(Seen::new()));
-    let refused = again.start().await.err().expect("refused").to_string();
-    assert!(refused.contains("a live instance has this name"), "{refused}");
+    let refused = again.start().await.err().expect("refused");
+    assert!(refused.is_name_taken() && refused.to_string().contains("a live instance has this name"), "{refused}");
     first.stop(Duration::from_secs(5)).await.unwrap();
     probing(config(&db.url(), "a"), 1, &seen).await.stop(Duration::from_secs(5)).await.unwrap();
 }

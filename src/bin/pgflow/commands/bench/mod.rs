@@ -7,7 +7,7 @@ use std::path::Path;
 use pgflow::{
     bench::{
         self, Amount, DepthOptions, Figure, HerdOptions, IdleOptions, LatencyOptions, Machine, PinnedOptions,
-        PriorityOptions, PublishOptions, Report, ThroughputOptions, WalOptions,
+        PriorityOptions, PublishOptions, Report, SoakOptions, ThroughputOptions, WalOptions,
     },
     devpg::{DevPg, StopMode},
 };
@@ -90,6 +90,9 @@ async fn measure(url: &str, what: Measure) -> pgflow::Result<Report> {
         Measure::Herd { instances, messages, gap, rounds } => {
             let (rounds, instances, messages) = (rounds.into(), instances.into(), messages as usize);
             bench::herd(url, &HerdOptions { rounds, instances, messages, gap }).await
+        }
+        Measure::Soak { time, parts, rate: rate_per_s, workers } => {
+            bench::soak(url, &SoakOptions { time, parts, rate_per_s, workers: workers.into() }).await
         }
         Measure::Wal { messages, bytes, workers, rounds } => {
             let (messages, bytes) = (messages as usize, bytes as usize);

@@ -1,13 +1,16 @@
-//! Figures as a picture: for each, a bar for ours above one for the floor.
+//! Figures as a picture: for each, a bar for ours above one for the floor, and a line through the rounds of each.
 
 use std::fmt::Write as _;
 
-use pgflow::bench::{Amount, Figure};
+use pgflow::bench::{Amount, Figure, Round};
 
-const WIDTH: u32 = 900;
+const WIDTH: u32 = 1_150;
 /// Where bars begin, and how long the longer one of a figure is.
 const LEFT: u32 = 330;
 const LONGEST: f64 = 330.0;
+/// Where the rounds' lines begin, and how far they go.
+const LINES: u32 = 860;
+const LINES_WIDTH: f64 = 200.0;
 const TOP: u32 = 40;
 const ROW: u32 = 44;
 const BAR: u32 = 14;
@@ -38,6 +41,9 @@ pub(super) fn svg(figures: &[Figure], machine: &str) -> String {
                 words(amount)
             );
         }
+        for (fill, of) in [("#b9c4cf", (|r| r.floor) as fn(&Round) -> Amount), ("#2f6fb0", |r| r.pgflow)] {
+            out.push_str(&line(figure, y, fill, of));
+        }
         let _ = writeln!(
             out,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">× {}</text>",
@@ -48,6 +54,22 @@ pub(super) fn svg(figures: &[Figure], machine: &str) -> String {
     }
     out.push_str("</svg>\n");
     out
+}
+
+/// A figure's rounds in their order, from zero up, ours and the floor's on one scale; nothing for one alone.
+fn line(figure: &Figure, y: u32, fill: &str, of: fn(&Round) -> Amount) -> String {
+    if figure.rounds.len() < 2 {
+        return String::new();
+    }
+    let both = figure.rounds.iter().flat_map(|r| [size(r.pgflow), size(r.floor)]);
+    let (most, bottom) = (both.fold(f64::MIN_POSITIVE, f64::max), f64::from(y + 2 * BAR));
+    let step = LINES_WIDTH / (figure.rounds.len() - 1) as f64;
+    let points = figure.rounds.iter().enumerate().map(|(i, round)| {
+        let (x, up) = (f64::from(LINES) + step * i as f64, f64::from(2 * BAR) * size(of(round)) / most);
+        format!("{x:.1},{:.1}", bottom - up)
+    });
+    let points: Vec<String> = points.collect();
+    format!("<polyline points=\"{}\" fill=\"none\" stroke=\"{fill}\" stroke-width=\"1.5\"/>\n", points.join(" "))
 }
 
 fn size(amount: Amount) -> f64 {
