@@ -65,8 +65,8 @@ mod life_model {
 
 use explorer::{fails, holds};
 use life_model::handover::{self, KeyModel, KeyRule};
+use life_model::properties::{CRASHES_COUNT, EFFECT_ONCE, IN_ORDER, NOT_STOLEN, NOTHING_LEFT, ONE_AT_A_TIME, TRIES};
 use life_model::properties::{DEAD, DISOWNED, DONE, FENCED, FORGOTTEN, RESCUED};
-use life_model::properties::{EFFECT_ONCE, IN_ORDER, NOT_STOLEN, NOTHING_LEFT, ONE_AT_A_TIME, TRIES};
 use life_model::scenario::{self as in_, Scenario};
 use life_model::spool::{self, Rule, SpoolModel};
 use life_model::variants::Variant;
@@ -104,6 +104,13 @@ fn a_forgotten_claim_settles_nothing() {
 fn poison_runs_out_of_tries() {
     verify(in_::poison(), &[FENCED, RESCUED, DONE, DEAD]);
     refute(in_::poison(), Variant::RescueCostsNothing, TRIES);
+}
+
+/// Fear: a message that crashes the server goes round for ever, for each crash forgets its try.
+#[test]
+fn what_crashes_the_server_runs_out_of_tries() {
+    verify(in_::crashes_in_a_row(), &[FORGOTTEN, DONE, DEAD]);
+    refute(in_::crashes_in_a_row(), Variant::NeverWary, CRASHES_COUNT);
 }
 
 /// Fear: an answer is lost, and its message is lost with it, done twice, or taken for done.

@@ -24,7 +24,7 @@ pub(crate) fn claim(scenario: &Scenario, state: &mut State, i: usize, m: usize) 
     state.counted += 1;
     state.owners[m] = state.claims;
     state.take(m, Step::Claim { token, session: session(i) });
-    if waits_for_the_disk(scenario.keyed) && !scenario.is(Variant::KeyedClaimVolatile) {
+    if state.wary || (waits_for_the_disk(scenario.keyed) && !scenario.is(Variant::KeyedClaimVolatile)) {
         state.volatile.clear();
     } else {
         state.volatile.push(m);

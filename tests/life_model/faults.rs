@@ -62,6 +62,7 @@ pub(crate) fn crash(scenario: &Scenario, state: &mut State, kept: usize) {
         runs.for_each(|run| run.excused |= !scenario.keyed);
     }
     state.volatile.clear();
+    state.wary = scenario.in_a_row && !scenario.is(Variant::NeverWary);
     for instance in &mut state.instances {
         instance.locked = false;
     }

@@ -12,6 +12,7 @@ pub(crate) const IN_ORDER: &str = "effects of a key are committed in the order o
 pub(crate) const ONE_AT_A_TIME: &str = "nobody who was not cut off runs beside another";
 pub(crate) const ONE_HEAD: &str = "of a key one message at a time is out of its park";
 pub(crate) const TRIES: &str = "no message is tried more often than allowed";
+pub(crate) const CRASHES_COUNT: &str = "of crashes in a row only the first forgets a try";
 pub(crate) const NOTHING_LEFT: &str = "at rest, every message has ended";
 
 pub(crate) const FENCED: &str = "some settle is fenced";
@@ -40,6 +41,9 @@ pub(crate) fn all() -> Vec<Property<Scenario>> {
         Property::always(TRIES, |scenario: &Scenario, state: &State| {
             let tries = |begun: &u8| (begun & !state.seen.forgotten).count_ones() <= scenario.tries_max.into();
             state.seen.begun.iter().all(tries)
+        }),
+        Property::always(CRASHES_COUNT, |scenario: &Scenario, state: &State| {
+            !scenario.in_a_row || state.seen.forgotten.count_ones() <= 1
         }),
         Property::always(NOTHING_LEFT, nothing_left_at_rest),
         Property::sometimes(FENCED, |_, state: &State| state.seen.fenced),

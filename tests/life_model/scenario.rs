@@ -11,13 +11,15 @@ pub(crate) struct Scenario {
     pub(crate) keyed: bool,
     pub(crate) messages: usize,
     pub(crate) tries_max: u8,
+    /// Crashes follow one another within a minute.
+    pub(crate) in_a_row: bool,
     pub(crate) budget: Budget,
 }
 
 impl Scenario {
     /// One message without a key, two instances, no faults.
     fn new(name: &'static str, budget: Budget) -> Self {
-        Self { name, variant: Variant::Design, keyed: false, messages: 1, tries_max: 2, budget }
+        Self { name, variant: Variant::Design, keyed: false, messages: 1, tries_max: 2, in_a_row: false, budget }
     }
 
     /// Two messages of one key.
@@ -43,6 +45,7 @@ impl Scenario {
             volatile: Vec::new(),
             instances: vec![Instance { process: Process::Up, locked: true }; 2],
             runs: Vec::new(),
+            wary: false,
             claims: 0,
             owners: [0; 2],
             counted: 0,
@@ -68,6 +71,12 @@ pub(crate) fn crashes() -> Scenario {
 pub(crate) fn poison() -> Scenario {
     let budget = Budget { deaths: 1, freezes: 2, claims: 4, ..Budget::default() };
     Scenario::new("one message, instances that go", budget)
+}
+
+/// A message that crashes the server, whenever it runs.
+pub(crate) fn crashes_in_a_row() -> Scenario {
+    let budget = Budget { crashes: 3, claims: 3, ..Budget::default() };
+    Scenario { in_a_row: true, ..Scenario::new("one message, crashes in a row", budget) }
 }
 
 /// One key, and whoever has it is stopped, cut off, or dies.

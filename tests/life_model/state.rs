@@ -14,6 +14,8 @@ pub(crate) struct State {
     pub(crate) instances: Vec<Instance>,
     /// What every instance has of every claim, and its settles under way, in the order of the claims.
     pub(crate) runs: Vec<Run>,
+    /// The server has crashed a moment ago: claims wait for the disk.
+    pub(crate) wary: bool,
     /// Claims so far. Each has a number of its own, whatever its token is.
     pub(crate) claims: u8,
     /// The number of each row's newest claim that the server remembers.

@@ -22,6 +22,8 @@ pub(crate) enum Variant {
     RescueKeepsKey,
     /// A claim of a message with a key does not wait for the disk.
     KeyedClaimVolatile,
+    /// Claims go on not to wait for the disk after a crash of the server.
+    NeverWary,
     /// The key is freed when the handler has ended, before its settle is written.
     KeyFreedEarly,
     /// The key is freed by a transaction of its own, after the settle's.
