@@ -1,48 +1,51 @@
 //! A message's life as explicit-state models: claims, tokens, rescue and crashes; a key's handover; the spool.
 //!
-//! The promises are that no message is lost, doubled or overtaken in its key, whatever dies, stops, is cut off or goes unanswered. Each
-//! fault alone has a test against Postgres; what two of them do to one another in the wrong moment is looked for here, in every
-//! interleaving of a small world. The law of a row (`life_model/law.rs`) is also what `tests/faults` holds against the recorded histories
-//! of real runs (I12).
+//! The promises are that no message is lost, doubled or overtaken in its key, whatever dies, stops, is cut off or goes unanswered.
+//! Each fault alone has a test against Postgres; what two of them do to one another in the wrong moment is looked for here, in
+//! every interleaving of a small world. The law of a row (`life_model/law.rs`) is also what `tests/faults` holds against the
+//! recorded histories of real runs (I12).
 //!
 //! # What is modelled
 //!
-//! - **A claimed message** (`claim`, `settle`, `faults`): two instances, one message or two of a key. A claim, a settle, a rescue is one
-//!   statement or transaction; its answer arrives later or never, and a settle that is under way is carried out though its sender is dead.
-//!   The handler's effect is committed with its settle, or the run fails or refuses its message; an unanswered COMMIT is settled as failed.
-//!   Processes die, stop past their lease and go on, or lose their listener while all else works. The server crashes: claims that are not
-//!   on the disk are forgotten, but for as many of the oldest as one likes.
-//! - **A key's handover** (`handover`): three publishers of one key and the settles of their messages, lock by lock, with snapshots.
-//! - **The spool** (`spool`, `spool_steps`, `forward`): one publisher, whose INSERTs may lie unread, hold their lock or have read the fence
-//!   when it gives them up; a forwarder with batches of one or two records and COMMITs that go unanswered; kills between any two steps; a
-//!   folder that is put back to an earlier state.
+//! - **A claimed message** (`claim`, `settle`, `faults`): two instances, one message or two of a key. A claim, a settle, a rescue
+//!   is one statement or transaction; its answer arrives later or never, and a settle that is under way is carried out though its
+//!   sender is dead. The handler's effect is committed with its settle, or the run fails or refuses its message; an unanswered
+//!   COMMIT is settled as failed. Processes die, stop past their lease and go on, or lose their listener while all else works. The
+//!   server crashes: claims that are not on the disk are forgotten, but for as many of the oldest as one likes.
+//! - **A key's handover** (`handover`): three publishers of one key and the settles of their messages, lock by lock, with
+//!   snapshots.
+//! - **The spool** (`spool`, `spool_steps`, `forward`): one publisher, whose INSERTs may lie unread, hold their lock or have read
+//!   the fence when it gives them up; a forwarder with batches of one or two records and COMMITs that go unanswered; kills between
+//!   any two steps; a folder that is put back to an earlier state.
 //!
 //! # The invariants
 //!
-//! A settle is accepted only from the claim that the row is under. An effect is committed once if its message is done, not at all if it is
-//! dead, and in the order of its key. No run goes on beside another of its message or key, unless its process was cut off or stopped, or a crash forgot the claim of a
-//! message without a key. No message is tried too often, forgotten claims aside. What was acknowledged is in Postgres or in the spool, once in
-//! Postgres, and there in the order of its publisher. When nothing more comes by itself, every message has ended and the spool is empty.
+//! A settle is accepted only from the claim that the row is under. An effect is committed once if its message is done, not at all
+//! if it is dead, and in the order of its key. No run goes on beside another of its message or key, unless its process was cut off
+//! or stopped, or a crash forgot the claim of a message without a key. No message is tried too often, forgotten claims aside. What
+//! was acknowledged is in Postgres or in the spool, once in Postgres, and there in the order of its publisher. When nothing more
+//! comes by itself, every message has ended and the spool is empty.
 //!
 //! # What is abstracted away
 //!
-//! Time (a backoff, a lease, the orphan check's age may be over at any moment), batches of settles (each is alone), snoozes, undecodable and addressed
-//! messages, what an operator does, a message claimed ahead (a claim that is held). That a move between tables is whole is Postgres' word: the law's
-//! steps are atomic, so that one message is one row by construction; after real kills I1 and I4 of the fault suite check it. A settle that is
-//! repeated while its first copy is still under way: both bring one token, and the row can leave under it once. The spool's files are taken for whole
-//! (`tests/spool/damage.rs`), and its messages have one lane and no key.
+//! Time (a backoff, a lease, the orphan check's age may be over at any moment), batches of settles (each is alone), snoozes,
+//! undecodable and addressed messages, what an operator does, a message claimed ahead (a claim that is held). That a move between
+//! tables is whole is Postgres' word: the law's steps are atomic, so that one message is one row by construction; after real kills
+//! I1 and I4 of the fault suite check it. The spool's files are taken for whole (`tests/spool/damage.rs`), and its messages have
+//! one lane and no key.
 //!
 //! # What the models say of the design
 //!
 //! Each rule has a variant without it that fails (`variants.rs`, `spool.rs`, `handover.rs`). Two were missing in the code:
 //!
-//! - An answer to a claim that comes after the orphan check has handed its rows back must not be taken. Its settle was fenced all the
-//!   same, but two of a key ran at once (`tests/late_answer.rs`).
-//! - How far a spool is forwarded must never go back in Postgres. A batch that was there already, and ended below that number, set it
-//!   back, and the next records were forwarded again (`tests/spool/doubt.rs`).
+//! - An answer to a claim that comes after the orphan check has handed its rows back must not be taken. Its settle was fenced all
+//!   the same, but two of a key ran at once (`tests/late_answer.rs`).
+//! - How far a spool is forwarded must never go back in Postgres. A batch that was there already, and ended below that number, set
+//!   it back, and the next records were forwarded again (`tests/spool/doubt.rs`).
 //!
-//! And one was expected and is none: the look for what was settled after all, before an unanswered settle is repeated (`find_settled.sql`), only
-//! keeps the counters right. The token alone makes a repeat harmless, which is why the model has no such look.
+//! And one was expected and is none: the look for what was settled after all, before an unanswered settle is repeated
+//! (`find_settled.sql`), only keeps the counters right. The token alone makes a repeat harmless, which is why the model has no such
+//! look.
 
 #[path = "support/explorer.rs"]
 mod explorer;

@@ -15,8 +15,8 @@ struct Claim {
     session: i32,
     attempt: i32,
     run: Option<i64>,
-    /// Its process has given it up. (One whose session was rescued does not know.)
-    over: bool,
+    /// How its own process ended it. (One whose session was rescued does not know.)
+    over: Option<Step>,
 }
 
 /// A row can be claimed as it is from one moment to another.
@@ -102,7 +102,7 @@ impl<'a> Life<'a> {
         if i32::from(by_law) != attempt {
             return Err(format!("by the law it is try {by_law}"));
         }
-        self.claims.push(Claim { n, token, session, attempt, run: None, over: false });
+        self.claims.push(Claim { n, token, session, attempt, run: None, over: None });
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl<'a> Life<'a> {
         let (instances, forgotten) = (self.instances, self.may_be_forgotten(n, attempt));
         let is = |claim: &&mut Claim| {
             let named = instances.get(&claim.session).is_some_and(|name| name == by);
-            named && claim.n == n && claim.attempt == attempt && claim.run.is_none() && !claim.over
+            named && claim.n == n && claim.attempt == attempt && claim.run.is_none() && claim.over.is_none()
         };
         match self.claims.iter_mut().find(is) {
             Some(claim) => claim.run = Some(run),
@@ -137,11 +137,11 @@ impl<'a> Life<'a> {
     }
 
     fn finish(&mut self, run: i64) -> Result<(), String> {
-        let done = |claim: &Claim| claim.run == Some(run) && self.family.rows[claim.n].place == Place::Done;
+        let done = |claim: &Claim| claim.run == Some(run) && matches!(claim.over, Some(Step::Done(_)));
         if !self.begun.contains(&run) || !self.finished.insert(run) {
             return Err("its run was not under way".into());
         }
-        if self.claims.iter().any(|claim| done(claim) && claim.over) {
+        if self.claims.iter().any(done) {
             return Err("it was settled as done before".into());
         }
         Ok(())
@@ -153,7 +153,7 @@ impl<'a> Life<'a> {
         let Place::Active { token, .. } = before else { return Ok(()) };
         let claim = self.claims.iter_mut().find(|claim| claim.n == n && claim.token == token);
         let Some(claim) = claim else { return Err("it was never claimed".into()) };
-        claim.over = !matches!(step, Step::Rescue(_));
+        claim.over = Some(step).filter(|step| !matches!(step, Step::Rescue(_)));
         if matches!(step, Step::Done(_)) && claim.run.is_none() {
             return Err("it is done, and no run of it had begun".into());
         }

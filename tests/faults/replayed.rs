@@ -159,4 +159,6 @@ fn unusual_lives() {
         // Stopped before it began, and woken when all was over.
         another_run(f, HEAD, 20 * S, 1);
     });
+    // Cut at its deadline, and it ended all the same when the next try was done.
+    accepted(|f| add(f, 20 * S, Event::Finish { uid: RETRIED, run: RETRIED * 10 + 1 }));
 }

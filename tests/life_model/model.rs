@@ -29,8 +29,10 @@ pub(crate) enum Action {
     Settle(usize),
     /// ... or is lost.
     SettleLost(usize),
-    /// The connection breaks before the server has read the settle.
+    /// The connection breaks before the server has read the settle
     SettleUnread(usize),
+    /// ... or its sender waits no longer, and the server carries it out at some time.
+    SettleLate(usize),
     /// Row `m`'s backoff is over.
     Due(usize),
     /// `i` rescues the other one's rows.
@@ -100,7 +102,7 @@ impl Model for Scenario {
                 Stage::Held if left.hand_backs > 0 && state.acts(run.by) => actions.push(Action::HandBack(r)),
                 Stage::Answer if left.losses > 0 => actions.push(Action::AnswerLost(r)),
                 Stage::Settling(_) if left.losses > 0 => {
-                    actions.push(Action::SettleLost(r));
+                    actions.extend([Action::SettleLost(r), Action::SettleLate(r)]);
                     if run.stage == Stage::Settling(Outcome::Commit) {
                         actions.push(Action::SettleUnread(r));
                     }
@@ -143,6 +145,7 @@ impl Model for Scenario {
             Action::Settle(r) => settle::settle(self, state, r),
             Action::SettleLost(r) => settle::settle_unanswered(self, state, r),
             Action::SettleUnread(r) => settle::commit_unread(self, state, r),
+            Action::SettleLate(r) => settle::settle_late(self, state, r),
             Action::Due(m) => state.take(m, Step::Due),
             Action::Rescue(i) => faults::rescue(self, state, 1 - i),
             Action::Orphan(i, m) => claim::orphan(self, state, i, m),

@@ -24,27 +24,39 @@ pub(crate) fn settle(scenario: &Scenario, state: &mut State, r: usize) {
     state.go_on(r, then);
 }
 
-/// The server carries it out, and its sender does not hear of it. A handler's COMMIT is then settled as failed: it would be done
-/// again under the same token, if it has not happened. Any other is repeated as it is.
+/// The server carries it out, and its sender does not hear of it.
 pub(crate) fn settle_unanswered(scenario: &Scenario, state: &mut State, r: usize) {
     state.budget.losses -= 1;
+    let again = again(scenario, state, r);
     let then = carry_out(scenario, state, r);
-    let Stage::Settling(outcome) = state.runs[r].stage else { return };
-    let again = match outcome {
-        Outcome::Commit if scenario.is(Variant::UnknownCommitDone) => Outcome::Done,
-        Outcome::Commit => Outcome::Failed,
-        other => other,
-    };
-    let again = (!state.is_dead(state.runs[r].by)).then(|| then.unwrap_or(again));
-    state.go_on(r, again);
+    state.go_on(r, again.map(|again| then.unwrap_or(again)));
 }
 
 /// The handler's transaction is gone, and its sender does not know.
 pub(crate) fn commit_unread(scenario: &Scenario, state: &mut State, r: usize) {
     state.budget.losses -= 1;
-    let again = if scenario.is(Variant::UnknownCommitDone) { Outcome::Done } else { Outcome::Failed };
-    let again = (!state.is_dead(state.runs[r].by)).then_some(again);
+    let again = again(scenario, state, r);
     state.go_on(r, again);
+}
+
+/// The server will carry it out, beside what its sender does meanwhile.
+pub(crate) fn settle_late(scenario: &Scenario, state: &mut State, r: usize) {
+    state.budget.losses -= 1;
+    if let Some(outcome) = again(scenario, state, r) {
+        state.runs.push(Run { stage: Stage::Settling(outcome), ..state.runs[r] });
+    }
+}
+
+/// What an unanswered settle's sender does, if it is alive. A handler's COMMIT is settled as failed: if it has happened, or does so first, that
+/// is fenced, and else the COMMIT will be. Any other settle is repeated as it is.
+fn again(scenario: &Scenario, state: &State, r: usize) -> Option<Outcome> {
+    let Stage::Settling(outcome) = state.runs[r].stage else { return None };
+    let again = match outcome {
+        Outcome::Commit if scenario.is(Variant::UnknownCommitDone) => Outcome::Done,
+        Outcome::Commit => Outcome::Failed,
+        other => other,
+    };
+    (!state.is_dead(state.runs[r].by)).then_some(again)
 }
 
 /// What the settle makes of its row; answers what its sender does next.
