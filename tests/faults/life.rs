@@ -55,9 +55,12 @@ impl<'a> Life<'a> {
     pub fn step(&mut self, (at, n, seen): Moment<'_>) -> Result<(), String> {
         let there = self.family.rows.len();
         match seen {
+            Seen::Invoked if n < there => return Err("it was there before".into()),
+            Seen::Invoked => return Ok(()),
             Seen::Published { delayed } if n == there => self.family.publish(delayed),
             Seen::Published { .. } => return Err("it is there, or one before it in its key is not".into()),
             _ if n >= there => return Err("it is not there".into()),
+            Seen::Acknowledged => {}
             Seen::Claimed { token, session, attempt } => self.claimed(n, token, session, attempt)?,
             Seen::Start { attempt, run, by } => self.start(n, attempt, run, by)?,
             Seen::Finish { run } => self.finish(run)?,

@@ -1,8 +1,8 @@
 //! I12: what was recorded of each message is a life that the model's law allows ([law.rs](../life_model/law.rs)).
 //!
-//! Publishes, claims and ends come from the database, starts and finishes from the processes' histories; in the order of their times they
-//! are steps of the law. What nobody records may lie between them: a backoff that is over, a key that is freed, and a claim that a crash
-//! of the server forgot, which shows by its run alone.
+//! Rows, claims and ends come from the database; publishes, starts and finishes from the processes' histories. In the order of their
+//! times they are steps of the law. What nobody records may lie between them: a backoff that is over, a key that is freed, and a claim
+//! that a crash of the server forgot, which shows by its run alone.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,10 +17,25 @@ use super::{
 /// What befell message `n` of a family.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Seen<'a> {
-    Published { delayed: bool },
-    Claimed { token: Token, session: i32, attempt: i32 },
-    Start { attempt: i32, run: i64, by: &'a str },
-    Finish { run: i64 },
+    /// About to be published.
+    Invoked,
+    Acknowledged,
+    Published {
+        delayed: bool,
+    },
+    Claimed {
+        token: Token,
+        session: i32,
+        attempt: i32,
+    },
+    Start {
+        attempt: i32,
+        run: i64,
+        by: &'a str,
+    },
+    Finish {
+        run: i64,
+    },
     Ended(Step),
 }
 
@@ -99,7 +114,7 @@ fn last_step(row: &Row) -> Option<Step> {
 
 /// The processes' histories, by message.
 struct Recorded<'a> {
-    runs: HashMap<i64, Vec<(i64, Seen<'a>)>>,
+    acts: HashMap<i64, Vec<(i64, Seen<'a>)>>,
     /// From a crash of the server, or what may be one, until it accepts again.
     crashes: Vec<(i64, i64)>,
     /// By which runs.
@@ -111,16 +126,18 @@ const CRASHES: [&str; 3] = ["immediate stop", "primary killed", "disk full"];
 
 impl<'a> Recorded<'a> {
     fn of(case: &Case<'a>) -> Self {
-        let mut runs: HashMap<i64, Vec<_>> = HashMap::new();
+        let mut acts: HashMap<i64, Vec<_>> = HashMap::new();
         let mut crashes: Vec<(i64, i64)> = Vec::new();
         for line in &case.facts.lines {
             match &line.event {
+                Event::Invoke { uid, .. } => acts.entry(*uid).or_default().push((line.at, Seen::Invoked)),
+                Event::Ok { uid, .. } => acts.entry(*uid).or_default().push((line.at, Seen::Acknowledged)),
                 Event::Start { uid, attempt, run, .. } => {
                     let attempt = i32::try_from(*attempt).expect("few tries");
-                    runs.entry(*uid).or_default().push((line.at, Seen::Start { attempt, run: *run, by: &line.by }));
+                    acts.entry(*uid).or_default().push((line.at, Seen::Start { attempt, run: *run, by: &line.by }));
                 }
                 Event::Finish { uid, run } => {
-                    runs.entry(*uid).or_default().push((line.at, Seen::Finish { run: *run }));
+                    acts.entry(*uid).or_default().push((line.at, Seen::Finish { run: *run }));
                 }
                 Event::Fault { what, .. } if CRASHES.contains(&what.as_str()) => {
                     crashes.push((line.at, i64::MAX));
@@ -131,7 +148,7 @@ impl<'a> Recorded<'a> {
         }
         let mut effects: HashMap<i64, Vec<i64>> = HashMap::new();
         case.facts.dump.effects.iter().for_each(|effect| effects.entry(effect.uid).or_default().push(effect.run));
-        Self { runs, crashes, effects }
+        Self { acts, crashes, effects }
     }
 
     fn moments(&self, case: &Case<'a>, rows: &[&'a Row]) -> Vec<Moment<'a>> {
@@ -152,10 +169,15 @@ impl<'a> Recorded<'a> {
                 moments.push((claimed_at, n, Seen::Claimed { token, session, attempt }));
                 moments.extend(ended_at.zip(step).map(|(at, step)| (at, n, Seen::Ended(step))));
             }
-            let runs = row.uid.and_then(|uid| self.runs.get(&uid)).into_iter().flatten();
-            moments.extend(runs.map(|(at, seen)| (*at, n, *seen)));
+            let acts = row.uid.and_then(|uid| self.acts.get(&uid)).into_iter().flatten();
+            moments.extend(acts.map(|(at, seen)| (*at, n, *seen)));
         }
-        moments.sort_by_key(|(at, n, seen)| (*at, matches!(seen, Seen::Ended(_)), *n));
+        let rank = |seen: &Seen<'_>| match seen {
+            Seen::Invoked => 0,
+            Seen::Ended(_) | Seen::Acknowledged => 2,
+            _ => 1,
+        };
+        moments.sort_by_key(|(at, n, seen)| (*at, rank(seen), *n));
         moments
     }
 }

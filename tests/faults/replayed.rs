@@ -55,6 +55,12 @@ fn another_claim(facts: &mut Facts, uid: i64, event: &str, attempt: i32) {
 }
 
 #[test]
+fn an_acknowledgement_of_what_is_not_there() {
+    refused("it is not there", |f| row_of(f, S).created_at = S + 20);
+    refused("it was there before", |f| row_of(f, S).created_at = S - 20);
+}
+
+#[test]
 fn a_start_after_the_end() {
     refused("nobody had claimed it so", |f| another_run(f, S, 20 * S, 1));
 }
