@@ -102,7 +102,7 @@ impl Actor for Monitor {
         let w = &self.wiring;
         gauge!("pgflow_listening").set(f64::from(u8::from(w.health.listening())));
         gauge!("pgflow_leader").set(f64::from(u8::from(w.health.leads())));
-        gauge!("pgflow_claims_unsettled").set(w.settler.ledger().tokens.len() as f64);
+        gauge!("pgflow_claims_unsettled").set(w.settler.ledger().len() as f64);
         if let Err(e) =
             bounded_on(&self.wiring.pool, "save the tree", ANSWER_MS_MAX, self.save_tree(&mut state.saved)).await
         {

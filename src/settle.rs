@@ -5,17 +5,18 @@
 //! is never dropped, whatever actor dies. A delivery that is dropped unsettled settles itself.
 
 mod flush;
+mod ledger;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant},
 };
 
 use deadpool_postgres::Pool;
 use metrics::counter;
 
 pub(crate) use self::flush::{Msg, SettlerActor};
+use self::ledger::Ledger;
 use crate::{
     Result,
     address::{Address, Outlet},
@@ -31,9 +32,6 @@ const SETTLE_BATCH_MAX: usize = 256;
 /// While more outcomes than this wait for a flush, no normal or low messages should be claimed: handlers would go on getting ahead of
 /// what is written, and a kill would have all of that run again. Those that free a key do not count: each key has but one.
 const SETTLE_WAITING_MAX: usize = 512;
-
-/// How long a claim that was handed back unanswered is remembered, in ms: longer than an answer is waited for.
-const DISOWNED_MS: u64 = 60_000;
 
 /// Sent up to the dispatcher that was told that settling is [behind](Settler::is_behind): it has caught up.
 #[derive(Clone, Copy, Debug)]
@@ -145,14 +143,6 @@ impl Drop for Delivery {
     }
 }
 
-/// The claims that this process still answers for, and those that it will not answer for any more.
-#[derive(Default)]
-pub(crate) struct Ledger {
-    pub(crate) tokens: HashSet<i64>,
-    /// Handed back before their answer had come: it may still come, and must not be taken then.
-    disowned: HashMap<i64, Instant>,
-}
-
 /// The way to settle from anywhere. Outcomes wait outside the actor, so that its death loses none.
 #[derive(Clone)]
 pub(crate) struct Settler {
@@ -207,31 +197,20 @@ impl Settler {
         self.shared.ledger.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Hands a claimed row back if nobody here answers for it. From then on its answer, should it come, is refused: the message may be
-    /// running elsewhere, and one with an ordering key must not run twice at once.
+    /// Hands a claimed row back if nobody here answers for it. Its answer, should it come after all, is refused.
     pub(crate) fn disown(&self, claimed: Claimed) -> bool {
-        {
-            let mut ledger = self.ledger();
-            if ledger.tokens.contains(&claimed.token) {
-                return false;
-            }
-            ledger.disowned.retain(|_, since| since.elapsed() < Duration::from_millis(DISOWNED_MS));
-            ledger.disowned.insert(claimed.token, Instant::now());
+        let disowned = self.ledger().disown(claimed.token);
+        if disowned {
+            self.put(claimed, Outcome::HandBack);
         }
-        self.put(claimed, Outcome::HandBack);
-        true
+        disowned
     }
 
     /// Makes a delivery of a claim's answer; none if the claim was handed back meanwhile.
     pub(crate) fn deliver(&self, incoming: Incoming, claimed: Claimed) -> Option<Delivery> {
-        // One lock for the question and the entry: a claim is disowned before, or not at all.
-        let mut ledger = self.ledger();
-        if ledger.disowned.contains_key(&claimed.token) {
-            return None;
-        }
-        ledger.tokens.insert(claimed.token);
-        drop(ledger);
-        Some(Delivery { incoming: Arc::new(incoming), claimed, settler: self.clone(), started: false, settled: false })
+        let ours = self.ledger().take(claimed.token);
+        let settler = self.clone();
+        ours.then(|| Delivery { incoming: Arc::new(incoming), claimed, settler, started: false, settled: false })
     }
 
     /// Where the settling actor is reached.
@@ -243,9 +222,9 @@ impl Settler {
     fn answer(&self, tokens: impl IntoIterator<Item = i64>) {
         let mut ledger = self.ledger();
         for token in tokens {
-            ledger.tokens.remove(&token);
+            ledger.strike(token);
         }
-        if ledger.tokens.is_empty() {
+        if ledger.is_empty() {
             self.shared.answered.notify_waiters();
         }
     }
@@ -257,7 +236,7 @@ impl Settler {
             tokio::pin!(answered);
             // Registered before the look, so that an answer in between is not missed.
             answered.as_mut().enable();
-            if self.ledger().tokens.is_empty() {
+            if self.ledger().is_empty() {
                 return;
             }
             answered.await;
@@ -270,7 +249,7 @@ impl Settler {
 
     /// Takes an outcome; also without a delivery, for a row that never became one.
     pub(crate) fn put(&self, claimed: Claimed, outcome: Outcome) {
-        self.ledger().tokens.insert(claimed.token);
+        self.ledger().enter(claimed.token);
         let lane = Lane::of(&claimed, &outcome);
         self.backlog().lane(lane).push_back(Pending { claimed, outcome, unknown: false });
         self.signal();
