@@ -25,7 +25,7 @@ impl SpoolModel {
     pub(crate) fn send(&self, state: &mut State, there: u8) {
         let folder = &mut state.folder;
         let progress = state.progress[folder.name].max(folder.forwarded);
-        let given_again = state.first_of_start.take().is_some_and(|first| progress >= first);
+        let given_again = folder.unmet_from.take().is_some_and(|first| progress >= first);
         if given_again && !self.is(Rule::NameKept) {
             folder.name = 1;
             folder.doubtful_to = if self.is(Rule::NewNameUndoubted) { 0 } else { folder.next - 1 };

@@ -34,6 +34,8 @@ pub(crate) enum Rule {
     WaitsTooShort,
     /// A folder that is older than Postgres' memory of it goes on under its name.
     NameKept,
+    /// Only what was written since the last start counts as given again.
+    StartForgotten,
     /// It takes a new name, and does not doubt its records.
     NewNameUndoubted,
 }
@@ -70,6 +72,8 @@ pub(crate) struct Folder {
     pub(crate) next: u8,
     /// Up to this number every record is doubtful.
     pub(crate) doubtful_to: u8,
+    /// The first number that was given since a start that has not met Postgres.
+    pub(crate) unmet_from: Option<u8>,
 }
 
 /// An INSERT of a direct publish, on its way or in the server.
@@ -116,8 +120,6 @@ pub(crate) struct State {
     pub(crate) forwarder: Forwarder,
     /// How many records its batch has.
     pub(crate) taken: usize,
-    /// The number of the first record of this start; none once Postgres was met.
-    pub(crate) first_of_start: Option<u8>,
     pub(crate) folder: Folder,
     /// An earlier state of the folder, kept by somebody.
     pub(crate) copy: Option<Folder>,
@@ -186,7 +188,7 @@ impl SpoolModel {
 
     /// The folder is put back.
     pub(crate) fn restored() -> Self {
-        let budget = Budget { losses: 1, outages: 3, kills: 1, restores: 1, handles: 0 };
+        let budget = Budget { losses: 0, outages: 2, kills: 2, restores: 1, handles: 0 };
         Self { rule: Rule::Design, messages: 3, budget }
     }
 
@@ -201,8 +203,7 @@ impl SpoolModel {
             running: true,
             forwarder: Forwarder::Idle,
             taken: 0,
-            first_of_start: Some(1),
-            folder: Folder { name: 0, records: Vec::new(), forwarded: 0, next: 1, doubtful_to: 0 },
+            folder: Folder { name: 0, records: Vec::new(), forwarded: 0, next: 1, doubtful_to: 0, unmet_from: Some(1) },
             copy: None,
             inserts: Vec::new(),
             batch: None,

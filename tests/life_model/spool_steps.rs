@@ -255,7 +255,9 @@ impl Model for SpoolModel {
             Action::Kill => Self::kill(state),
             Action::Start => {
                 state.running = true;
-                state.first_of_start = Some(state.folder.next);
+                let folder = &mut state.folder;
+                let unmet_from = folder.unmet_from.filter(|_| !self.is(Rule::StartForgotten));
+                folder.unmet_from = Some(unmet_from.unwrap_or(folder.next));
             }
             Action::Copy => state.copy = Some(state.folder.clone()),
             Action::Restore => state.restore(),

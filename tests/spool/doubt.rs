@@ -160,6 +160,22 @@ async fn a_restored_folder_loses_nothing_new() {
     assert_eq!(scene.ns().await, (0..25).collect::<Vec<_>>());
 }
 
+/// Fear: a process between the restore and the first meeting with Postgres gives out more numbers than were forwarded, ends, and what it
+/// wrote passes for forwarded: its next start cannot tell which numbers were given again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_folder_that_is_used_before_it_meets_postgres_loses_nothing_new() {
+    let scene = Scene::new().await;
+    scene.spools(0..5).await;
+    let old = scene.folder.copy();
+    scene.spools(5..20).await;
+    scene.forwards().await;
+
+    scene.folder.take_from(&old);
+    scene.spools(20..40).await;
+    scene.forwards().await;
+    assert_eq!(scene.ns().await, (0..40).collect::<Vec<_>>());
+}
+
 /// Fear: the COMMIT of a batch, of the spool or of a caller, is not answered, and the batch comes twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unanswered_commit_is_there_once() {
