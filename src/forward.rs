@@ -18,7 +18,7 @@ use crate::{
     connect::{Target, bounded, give_back},
     message::Outgoing,
     publish::{self, note},
-    spool::{Record, Spool},
+    spool::{Identity, Record, Spool},
     store::{Store, Way},
 };
 
@@ -68,14 +68,12 @@ pub(crate) struct Forward {
     batch_max: usize,
     /// Refused once, perhaps over something that was kept here and is no longer true.
     suspect: Option<u64>,
-    /// What Postgres remembers of this spool was compared with the folder since the start.
-    met: bool,
 }
 
 impl Forward {
     pub(crate) fn new(store: Arc<Store>, publisher: Publisher, spool: Spool) -> Self {
         spool.forwarders(1);
-        Self { store, publisher, spool, batch_max: BATCH_MESSAGES_MAX, suspect: None, met: false }
+        Self { store, publisher, spool, batch_max: BATCH_MESSAGES_MAX, suspect: None }
     }
 
     /// Forwards what is there and what comes, until it is dropped.
@@ -135,20 +133,21 @@ impl Forward {
     }
 
     async fn forward(&mut self, c: &mut Object, records: Vec<Record>) -> Result<()> {
-        let (spool_id, local, doubtful_to) = self.spool.identity().await?;
+        let Identity { spool_id, forwarded, doubtful_to, unmet_from } = self.spool.identity().await?;
         let Some(last) = records.last().map(|record| record.number) else { return Ok(()) };
         let batch = self.addressed(c, records).await?;
         let there = self.already_there(c, &batch, doubtful_to).await?;
 
         let tx = c.transaction().await.map_err(|e| Error::database(PHASE, e))?;
-        let progress = self.store.meet_spool(&tx, spool_id, number(local)).await?;
-        if !self.met && progress >= number(self.spool.first_of_start()) {
-            // Numbers that Postgres has seen were given again: the folder is an old copy, or lost its end.
-            tx.rollback().await.map_err(|e| Error::database(PHASE, e))?;
-            self.met = true;
-            return self.spool.rename().await;
+        let progress = self.store.meet_spool(&tx, spool_id, number(forwarded)).await?;
+        if let Some(unmet_from) = unmet_from {
+            if progress >= number(unmet_from) {
+                // Numbers that Postgres has seen were given again: the folder is an old copy, or lost its end.
+                tx.rollback().await.map_err(|e| Error::database(PHASE, e))?;
+                return self.spool.rename().await;
+            }
+            self.spool.met().await?;
         }
-        self.met = true;
         let new = |to: &&Addressed| number(to.record.number) > progress && !there.contains(&to.record.entry.message_id);
         let todo: Vec<&Addressed> = batch.iter().filter(new).collect();
         let (ways, out): (Vec<Way>, Vec<Outgoing>) = todo.iter().map(|to| (to.way, to.out.clone())).unzip();

@@ -5,16 +5,18 @@
 //! is never dropped, whatever actor dies. A delivery that is dropped unsettled settles itself.
 
 mod flush;
+mod ledger;
 
 use std::{
-    collections::{HashSet, VecDeque},
-    sync::{Arc, Mutex},
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use deadpool_postgres::Pool;
 use metrics::counter;
 
 pub(crate) use self::flush::{Msg, SettlerActor};
+use self::ledger::Ledger;
 use crate::{
     Result,
     address::{Address, Outlet},
@@ -88,11 +90,6 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    pub(crate) fn new(incoming: Incoming, claimed: Claimed, settler: Settler) -> Self {
-        settler.ledger().insert(claimed.token);
-        Self { incoming: Arc::new(incoming), claimed, settler, started: false, settled: false }
-    }
-
     pub(crate) fn id(&self) -> i64 {
         self.claimed.id
     }
@@ -146,9 +143,6 @@ impl Drop for Delivery {
     }
 }
 
-/// Tokens of claims that this process still answers for.
-pub(crate) type Ledger = HashSet<i64>;
-
 /// The way to settle from anywhere. Outcomes wait outside the actor, so that its death loses none.
 #[derive(Clone)]
 pub(crate) struct Settler {
@@ -199,8 +193,24 @@ impl Settler {
         }
     }
 
-    pub(crate) fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.shared.ledger.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Hands a claimed row back if nobody here answers for it. Its answer, should it come after all, is refused.
+    pub(crate) fn disown(&self, claimed: Claimed) -> bool {
+        let disowned = self.ledger().disown(claimed.token);
+        if disowned {
+            self.put(claimed, Outcome::HandBack);
+        }
+        disowned
+    }
+
+    /// Makes a delivery of a claim's answer; none if the claim was handed back meanwhile.
+    pub(crate) fn deliver(&self, incoming: Incoming, claimed: Claimed) -> Option<Delivery> {
+        let ours = self.ledger().take(claimed.token);
+        let settler = self.clone();
+        ours.then(|| Delivery { incoming: Arc::new(incoming), claimed, settler, started: false, settled: false })
     }
 
     /// Where the settling actor is reached.
@@ -212,7 +222,7 @@ impl Settler {
     fn answer(&self, tokens: impl IntoIterator<Item = i64>) {
         let mut ledger = self.ledger();
         for token in tokens {
-            ledger.remove(&token);
+            ledger.strike(token);
         }
         if ledger.is_empty() {
             self.shared.answered.notify_waiters();
@@ -233,13 +243,13 @@ impl Settler {
         }
     }
 
-    fn backlog(&self) -> std::sync::MutexGuard<'_, Backlog> {
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
         self.shared.backlog.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Takes an outcome; also without a delivery, for a row that never became one.
     pub(crate) fn put(&self, claimed: Claimed, outcome: Outcome) {
-        self.ledger().insert(claimed.token);
+        self.ledger().enter(claimed.token);
         let lane = Lane::of(&claimed, &outcome);
         self.backlog().lane(lane).push_back(Pending { claimed, outcome, unknown: false });
         self.signal();

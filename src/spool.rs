@@ -26,7 +26,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use uuid::Uuid;
 
 pub use self::aside::{Fate, SetAside};
-pub(crate) use self::{entry::Entry, journal::Record};
+pub(crate) use self::{entry::Entry, journal::Record, writer::Identity};
 use self::{
     journal::{Gone, Journal},
     writer::Ask,
@@ -138,7 +138,6 @@ pub(crate) struct Spool {
     counts: Arc<Counts>,
     asks: mpsc::Sender<Ask>,
     limits: Spooled,
-    first_of_start: u64,
     /// Somebody waits for it to be forwarded.
     hurry: Arc<Notify>,
 }
@@ -150,13 +149,12 @@ impl Spool {
         let dir = std::path::absolute(dir).unwrap_or_else(|_| PathBuf::from(dir));
         let progress = watch::channel(Progress::default()).0;
         let counts = Arc::new(Counts { held: Mutex::default(), progress, arrived: Notify::new() });
-        let opened = writer::start(dir.clone(), counts.clone()).await?;
+        let asks = writer::start(dir.clone(), counts.clone()).await?;
         Ok(Some(Self {
             dir: dir.into(),
             counts,
-            asks: opened.asks,
+            asks,
             limits: Spooled { messages: config.spool_messages_max, bytes: config.spool_bytes_max },
-            first_of_start: opened.next,
             hurry: Arc::default(),
         }))
     }
@@ -224,14 +222,14 @@ impl Spool {
         self.ask(|reply| Ask::Rename { reply }).await
     }
 
-    /// Its name in Postgres; the number up to which it was forwarded; the number up to which every record is doubtful.
-    pub(crate) async fn identity(&self) -> Result<(Uuid, u64, u64)> {
-        self.ask(|reply| Ask::Identity { reply }).await
+    /// Postgres knows no number that is yet to be given.
+    pub(crate) async fn met(&self) -> Result<()> {
+        self.ask(|reply| Ask::Met { reply }).await
     }
 
-    /// The number of the first record written since this start.
-    pub(crate) fn first_of_start(&self) -> u64 {
-        self.first_of_start
+    /// What the folder remembers of itself.
+    pub(crate) async fn identity(&self) -> Result<Identity> {
+        self.ask(|reply| Ask::Identity { reply }).await
     }
 
     async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T>>) -> Ask) -> Result<T> {

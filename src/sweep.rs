@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     connect::{ANSWER_MS_MAX, bounded_on},
     listen::Signal,
-    settle::{Claimed, Outcome, Settler},
+    settle::{Claimed, Settler},
     store::{Beat, Ended, Judged, Store},
 };
 
@@ -30,7 +30,7 @@ const SWEEP_BATCH_MAX: i32 = 1_000;
 const RESCUE_CONFIRM_MS: u64 = 600;
 /// The slow duties' interval, in ms.
 const SLOW_MS: u64 = 600_000;
-/// How old an active row of ours that nobody answers for must be, in ms: longer than a claim's answer may take.
+/// How old an active row of ours that nobody answers for must be, in ms: longer than a claim's answer takes as a rule.
 const ORPHAN_AGE_MS: i64 = 2_000;
 /// How long after a doubt orphans are looked for, in ms.
 const ORPHAN_CHECK_MS: u64 = 2_500;
@@ -241,19 +241,16 @@ impl Sweeper {
         }
     }
 
-    /// Hands back active rows of ours that nobody here answers for: a claim's answer was lost. A late answer is fenced.
+    /// Hands back active rows of ours that nobody here answers for: a claim's answer was lost. A late answer is refused.
     async fn orphans(&self) -> Result<()> {
         let w = &self.wiring;
         let c = self.connection().await?;
-        let rows = w.store.orphans(&c, w.session, ORPHAN_AGE_MS).await?;
-        let lost: Vec<_> = {
-            let ledger = w.settler.ledger();
-            rows.into_iter().filter(|o| !ledger.contains(&o.token)).collect()
-        };
-        for o in lost {
-            tracing::warn!(target: "pgflow::sweep", id = o.id, "handing back a message whose claim was not answered");
-            let claimed = Claimed { id: o.id, token: o.token, queue_id: o.queue_id, ordering_key: o.ordering_key };
-            w.settler.put(claimed, Outcome::HandBack);
+        for o in w.store.orphans(&c, w.session, ORPHAN_AGE_MS).await? {
+            let id = o.id;
+            let claimed = Claimed { id, token: o.token, queue_id: o.queue_id, ordering_key: o.ordering_key };
+            if w.settler.disown(claimed) {
+                tracing::warn!(target: "pgflow::sweep", id, "handing back a message whose claim was not answered");
+            }
         }
         Ok(())
     }

@@ -65,6 +65,9 @@
 //!   skips nothing; a reset voids a fence in progress; the hand-back holds the table's lock before
 //!   its reset is sent.
 
+#[path = "support/explorer.rs"]
+mod explorer;
+
 mod wake_model {
     pub(crate) mod check;
     pub(crate) mod claim;
@@ -84,7 +87,8 @@ mod wake_model {
     pub(crate) mod variants;
 }
 
-use wake_model::check::{fails, holds, refute, verify};
+use explorer::{fails, holds};
+use wake_model::check::{refute, verify};
 use wake_model::lowwater::{FENCE_WAITS, LOW_MOVES, NONE_SLEPT_ON, NOT_SKIPPED, RESET, SCAN_HOLDS_LOW, SLEPT};
 use wake_model::lowwater::{LowModel, LowRule};
 use wake_model::properties::{HEARTBEAT_DRY, NO_HERD, NO_LOST_WAKE, NOTHING_LEFT};

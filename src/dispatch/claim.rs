@@ -194,7 +194,7 @@ impl State {
                 let priority = q.lanes.priority(row.lane);
                 debug_assert_eq!(group == Group::High, priority == crate::Priority::High);
                 match incoming(row, q.name.clone(), priority) {
-                    Ok(incoming) => Some(Delivery::new(incoming, claimed, settler.clone())),
+                    Ok(incoming) => settler.deliver(incoming, claimed),
                     Err(outcome) => {
                         settler.put(claimed, outcome);
                         None

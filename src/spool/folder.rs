@@ -33,11 +33,14 @@ pub(super) struct State {
     pub(super) doubtful_to: u64,
     /// The first number of the newest segment: it is missed when it is gone.
     pub(super) newest: u64,
+    /// The first number that was given since a start that has not met Postgres, over all starts since then. None: it was met, and every
+    /// number that Postgres knows was given before.
+    pub(super) unmet_from: Option<u64>,
 }
 
 impl State {
     pub(super) fn fresh(doubtful_to: u64) -> Self {
-        Self { spool_id: Uuid::now_v7(), forwarded: 0, doubtful_to, newest: 0 }
+        Self { spool_id: Uuid::now_v7(), forwarded: 0, doubtful_to, newest: 0, unmet_from: None }
     }
 }
 

@@ -10,8 +10,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use uuid::Uuid;
-
 use super::{
     aside::{Aside, Fate, SetAside},
     entry::Entry,
@@ -91,6 +89,7 @@ impl Journal {
             segments.insert(segment.first, file);
         }
         let (slots, next) = (found.slots.into(), found.last.max(if known.is_none() { aside.last } else { 0 }) + 1);
+        state.unmet_from.get_or_insert(next);
         let mut journal = Self {
             dir: dir.to_owned(),
             _lock: lock,
@@ -254,6 +253,15 @@ impl Journal {
         Ok(gone)
     }
 
+    /// Postgres knows no number that is yet to be given. Noted before anything is forwarded, by which it comes to know more.
+    pub(super) fn met(&mut self) {
+        self.state_due |= self.state.unmet_from.take().is_some();
+        if let Err(error) = self.save_state() {
+            // The next start then asks anew, and doubts its records if more is known by then: nothing is forwarded twice.
+            tracing::warn!(target: "pgflow::spool", %error, "that Postgres was met is not noted in the folder for now");
+        }
+    }
+
     /// Takes a new name: what Postgres remembers of the old one is not about these records.
     pub(super) fn rename(&mut self) -> Result<()> {
         tracing::warn!(target: "pgflow::spool", dir = %self.dir.display(),
@@ -297,10 +305,6 @@ impl Journal {
             }
         }
         if empty.is_empty() { Ok(()) } else { folder::sync_folder(&self.dir) }
-    }
-
-    pub(super) fn spool_id(&self) -> Uuid {
-        self.state.spool_id
     }
 
     /// The error of an entry that cannot be written.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Counts,
+    folder::State,
     journal::{Journal, Record},
 };
 use crate::{Error, Result};
@@ -30,26 +31,34 @@ pub(super) enum Ask {
     Forwarded { to: u64, reply: oneshot::Sender<Result<()>> },
     /// The folder's memory is older than that of Postgres.
     Rename { reply: oneshot::Sender<Result<()>> },
-    /// Who it is, how far it is forwarded, up to where in doubt.
-    Identity { reply: oneshot::Sender<Result<(Uuid, u64, u64)>> },
+    /// Postgres' memory agrees with the folder's.
+    Met { reply: oneshot::Sender<Result<()>> },
+    /// What the folder remembers.
+    Identity { reply: oneshot::Sender<Result<Identity>> },
 }
 
-/// What an open folder says of itself.
-pub(super) struct Opened {
-    pub(super) asks: mpsc::Sender<Ask>,
-    /// The number of the first record that will be appended.
-    pub(super) next: u64,
+/// What a folder remembers of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    /// Its name in Postgres.
+    pub(crate) spool_id: Uuid,
+    /// Up to this number it was forwarded, as it knows.
+    pub(crate) forwarded: u64,
+    /// Up to this number every record is doubtful.
+    pub(crate) doubtful_to: u64,
+    /// The first number that was given without meeting Postgres.
+    pub(crate) unmet_from: Option<u64>,
 }
 
 /// Opens the folder on a thread of its own, which ends when nobody can ask it any more.
-pub(super) async fn start(dir: PathBuf, counts: Arc<Counts>) -> Result<Opened> {
+pub(super) async fn start(dir: PathBuf, counts: Arc<Counts>) -> Result<mpsc::Sender<Ask>> {
     let (asks, asked) = mpsc::channel();
     let (reply, opened) = oneshot::channel();
     let run = move || match Journal::open(&dir) {
         Ok(journal) => {
             counts.begin(journal.held());
             // An opener that was dropped meanwhile takes the other end along, and the loop ends at once.
-            let _ = reply.send(Ok(journal.next));
+            let _ = reply.send(Ok(()));
             Writer { journal, counts }.run(&asked);
         }
         Err(e) => {
@@ -58,8 +67,8 @@ pub(super) async fn start(dir: PathBuf, counts: Arc<Counts>) -> Result<Opened> {
     };
     let thread = std::thread::Builder::new().name("pgflow spool".into()).spawn(run);
     thread.map_err(|e| Error::io("spool: start its thread", e))?;
-    let next = opened.await.unwrap_or_else(|_| Err(gone()))?;
-    Ok(Opened { asks, next })
+    opened.await.unwrap_or_else(|_| Err(gone()))?;
+    Ok(asks)
 }
 
 /// The error of an ask that nobody will answer.
@@ -138,12 +147,16 @@ impl Writer {
                 let done = self.journal.forwarded(to).map(|gone| self.counts.release(gone));
                 let _ = reply.send(done);
             }
+            Ask::Met { reply } => {
+                self.journal.met();
+                let _ = reply.send(Ok(()));
+            }
             Ask::Rename { reply } => {
                 let _ = reply.send(self.journal.rename());
             }
             Ask::Identity { reply } => {
-                let state = self.journal.state;
-                let _ = reply.send(Ok((self.journal.spool_id(), state.forwarded, state.doubtful_to)));
+                let State { spool_id, forwarded, doubtful_to, unmet_from, .. } = self.journal.state;
+                let _ = reply.send(Ok(Identity { spool_id, forwarded, doubtful_to, unmet_from }));
             }
         }
         self.counts.changed();

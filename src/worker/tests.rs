@@ -152,7 +152,8 @@ impl Scene {
             source: None,
             created_at: SystemTime::now(),
         };
-        Delivery::new(incoming, Claimed { id, token: id, queue_id: 1, ordering_key: None }, self.settler.clone())
+        let claimed = Claimed { id, token: id, queue_id: 1, ordering_key: None };
+        self.settler.deliver(incoming, claimed).expect("it was not handed back")
     }
 
     fn shelve(&self, ids: RangeInclusive<i64>) {

@@ -1,7 +1,8 @@
 //! The checker: from histories and the database's tables to what was broken. A pure function; `mutants.rs` tests it.
 //!
 //! I1 lost, I2 unexpected, I3 effects, I4 conservation, I5 tokens, I6 tries, I7 order, I8 priority, I9 liveness, I10 times,
-//! I11 the audit trail. Times of claims and settles are the server's, so that a wrong clock elsewhere changes no verdict.
+//! I11 the audit trail, I12 the life of each message, replayed. Times of claims and settles are the server's, so that a wrong clock
+//! elsewhere changes no verdict.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -11,7 +12,7 @@ use std::{
 use super::{
     dump::{Dump, Row, Try},
     history::{Event, Line},
-    order,
+    order, replay,
     traffic::{Act, RETRIES, RETRY_MS, RETRY_MS_MAX},
 };
 
@@ -84,6 +85,7 @@ pub fn check(facts: &Facts) -> Vec<Violation> {
         order::i9_liveness,
         order::i10_times,
         i11_audit,
+        replay::i12_life,
     ] {
         invariant(&mut case);
     }
@@ -91,7 +93,7 @@ pub fn check(facts: &Facts) -> Vec<Violation> {
 }
 
 impl<'a> Case<'a> {
-    fn sort(facts: &'a Facts) -> Self {
+    pub fn sort(facts: &'a Facts) -> Self {
         let mut sent: BTreeMap<i64, Sent> = BTreeMap::new();
         let mut calm_at = i64::MAX;
         for line in &facts.lines {

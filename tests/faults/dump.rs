@@ -20,6 +20,8 @@ pub struct Row {
     pub created_at: i64,
     pub claimed_at: Option<i64>,
     pub finished_at: Option<i64>,
+    /// Of a dead one: what it died of.
+    pub error_kind: Option<String>,
 }
 
 /// A row of `pgflow_attempts`.
@@ -30,6 +32,7 @@ pub struct Try {
     pub event: String,
     pub attempt: i32,
     pub token: Option<i64>,
+    pub session: Option<i32>,
     pub claimed_at: Option<i64>,
 }
 
@@ -55,7 +58,7 @@ pub const EFFECTS: &str = "CREATE TABLE fx (uid bigint, id bigint, attempt int, 
 
 const ROWS: &str = "
     SELECT m.id, m.body, m.status, q.name, l.class, m.ordering_key, m.attempt, m.token, m.session_id,
-           us(m.created_at), us(m.claimed_at), us(m.finished_at)
+           us(m.created_at), us(m.claimed_at), us(m.finished_at), d.error_kind
     FROM (SELECT coalesce(id, seq) AS id, body, 'pending' AS status, lane_id, ordering_key, attempt, NULL::bigint AS token,
                  NULL::int AS session_id, created_at, NULL::timestamptz AS claimed_at, NULL::timestamptz AS finished_at FROM pgflow_ready
           UNION ALL SELECT id, body, 'scheduled', lane_id, ordering_key, attempt, NULL, NULL, created_at, NULL, NULL FROM pgflow_scheduled
@@ -63,7 +66,8 @@ const ROWS: &str = "
           UNION ALL SELECT id, body, 'processing', lane_id, ordering_key, attempt, token, session_id, created_at, claimed_at, NULL FROM pgflow_active
           UNION ALL SELECT id, body, status, lane_id, ordering_key, attempt, token, session_id, created_at, claimed_at, finished_at FROM pgflow_history
           UNION ALL SELECT id, body, 'dead', lane_id, ordering_key, attempt, token, session_id, published_at, claimed_at, created_at FROM pgflow_dlq) m
-    JOIN pgflow_lanes l USING (lane_id) JOIN pgflow_queues q USING (queue_id)";
+    JOIN pgflow_lanes l USING (lane_id) JOIN pgflow_queues q USING (queue_id)
+    LEFT JOIN pgflow_dlq d USING (id)";
 
 impl Dump {
     pub async fn take(client: &Client) -> Self {
@@ -73,8 +77,10 @@ impl Dump {
             client.query(&sql.replace("us(", "pg_temp.us("), &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"))
         };
         let rows = query(ROWS).await;
-        let tries =
-            query("SELECT id, us(at), event, attempt, token, us(claimed_at) FROM pgflow_attempts ORDER BY at").await;
+        let tries = query(
+            "SELECT id, us(at), event, attempt, token, session_id, us(claimed_at) FROM pgflow_attempts ORDER BY at",
+        )
+        .await;
         let effects = query("SELECT uid, attempt, run, instance FROM fx").await;
         let instances = query("SELECT session_id, name FROM pgflow_instances").await;
         Self {
@@ -93,6 +99,7 @@ impl Dump {
                     created_at: r.get(9),
                     claimed_at: r.get(10),
                     finished_at: r.get(11),
+                    error_kind: r.get(12),
                 })
                 .collect(),
             tries: tries
@@ -103,7 +110,8 @@ impl Dump {
                     event: r.get(2),
                     attempt: r.get(3),
                     token: r.get(4),
-                    claimed_at: r.get(5),
+                    session: r.get(5),
+                    claimed_at: r.get(6),
                 })
                 .collect(),
             effects: effects

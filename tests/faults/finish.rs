@@ -7,12 +7,12 @@ use tokio_postgres::Client;
 
 use super::{
     cell::Cell,
-    check::{Facts, check},
+    check::{Case, Facts, check},
     dump::Dump,
     history::{self, Event},
     order::PROBE_TASK,
     process::Process,
-    report,
+    replay, report,
     traffic::{Act, Load},
 };
 use crate::support::{eventually, query_text};
@@ -55,7 +55,12 @@ impl Cell {
         if let Some(path) = &self.asked.report {
             report::add(path, self.name, self.fault, self.major(), &facts, &broken, drained_s);
         }
-        println!("{}: {}", self.name, report::summary(&facts, drained_s));
+        let (events, messages) = replay::extent(&Case::sort(&facts));
+        println!(
+            "{}: {}; {events} events of {messages} messages replayed",
+            self.name,
+            report::summary(&facts, drained_s)
+        );
         let shown: Vec<String> = broken.iter().take(20).map(ToString::to_string).collect();
         let (name, dir) = (self.name, self.dir.display());
         assert!(broken.is_empty(), "{name}: {} broken, histories in {dir}:\n{}", broken.len(), shown.join("\n"));

@@ -5,7 +5,7 @@
 //! Settings: PGFLOW_FAULTS_SEED, _ONLY (a cell, or a family such as F7), _SECONDS (of load), _REPORT (the table's file), _HOURS (the
 //! swizzle alone). On a failure the histories stay, in the folder that the message names.
 //!
-//! One concept a file: traffic · process · history · proxy · dump · check, order · mutants · cell · report; cells by what fails.
+//! One concept a file: traffic · process · history · proxy · dump · check, order · replay, life, and the model's law · mutants · cell · report; cells by what fails.
 #![cfg(all(feature = "devpg", unix))]
 #![allow(unreachable_pub, missing_docs, reason = "nobody uses it from elsewhere")]
 
@@ -20,12 +20,17 @@ mod dump;
 mod failover;
 mod finish;
 mod history;
+#[path = "../life_model/law.rs"]
+mod law;
+mod life;
 mod mutants;
 mod network;
 mod order;
 mod pressure;
 mod process;
 mod proxy;
+mod replay;
+mod replayed;
 mod report;
 mod server;
 mod sockets;

@@ -10,7 +10,7 @@ use super::{
     traffic::{Act, FIFO, LOAD},
 };
 
-const S: i64 = 1_000_000;
+pub const S: i64 = 1_000_000;
 
 fn row(id: i64, uid: i64, at: i64) -> Row {
     Row {
@@ -26,11 +26,12 @@ fn row(id: i64, uid: i64, at: i64) -> Row {
         created_at: at,
         claimed_at: Some(at + 1_000),
         finished_at: Some(at + 9_000),
+        error_kind: None,
     }
 }
 
 /// Six messages: two in order, one of them with an effect; a retried one; a keyed pair; a high one after the calm.
-fn good() -> Facts {
+pub fn good() -> Facts {
     let one = S; // the first task's first uid
     let mut facts = Facts {
         seed: 7,
@@ -53,7 +54,15 @@ fn good() -> Facts {
             if u32::try_from(attempt).unwrap() < tries {
                 let token = Some(begun);
                 let (id, event) = (row.id, "failed".to_owned());
-                facts.dump.tries.push(Try { id, at: begun + 1_000, event, attempt, token, claimed_at: Some(begun) });
+                facts.dump.tries.push(Try {
+                    id,
+                    at: begun + 1_000,
+                    event,
+                    attempt,
+                    token,
+                    session: Some(1),
+                    claimed_at: Some(begun),
+                });
             } else {
                 (row.attempt, row.claimed_at, row.finished_at) = (attempt, Some(begun), Some(begun + 9_000));
                 facts.lines.push(line(begun + 8_000, Event::Finish { uid, run }));
@@ -94,7 +103,7 @@ fn breaks(invariant: &str, plant: impl FnOnce(&mut Facts)) {
     assert!(broken.iter().all(|v| v.text.contains("(seed 7)")));
 }
 
-fn row_of(facts: &mut Facts, uid: i64) -> &mut Row {
+pub fn row_of(facts: &mut Facts, uid: i64) -> &mut Row {
     facts.dump.rows.iter_mut().find(|r| r.uid == Some(uid)).unwrap()
 }
 
