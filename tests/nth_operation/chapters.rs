@@ -79,15 +79,16 @@ impl Life {
         until_so(&["cancel message"], &self.sql, &so(33, "cancelled"), async || admin.cancel_message(id).await).await;
         let gone = "SELECT deleted_at IS NOT NULL FROM pgflow_queues WHERE name = 'side'";
         until_so(&["delete queue \"side\""], &self.sql, gone, async || admin.delete_queue("side").await).await;
-
-        until_done(&["pause"], async || admin.pause_queue(QUEUE).await).await;
-        producer.publish(&publisher, task(34, Act::Plain)).await;
-        until_done(&["pause", "resume"], async || admin.resume_queue(QUEUE).await).await;
-        self.becomes(34, "done").await;
     }
 
-    /// A settle that was done and not answered; a claim that failed.
-    pub(super) async fn lost_answers(&self, publisher: &Publisher, producer: &Producer<'_>) {
+    /// A claim that was done and not answered; a settle that was, too; a claim that failed.
+    pub(super) async fn lost_answers(&self, admin: &Admin, publisher: &Publisher, producer: &Producer<'_>) {
+        until_done(&["pause"], async || admin.pause_queue(QUEUE).await).await;
+        producer.publish(publisher, task(34, Act::Effect)).await;
+        // The next one that takes something.
+        self.net.plan.next("claim", How::CutAfter);
+        until_done(&["pause", "resume"], async || admin.resume_queue(QUEUE).await).await;
+        eventually(SOON, || async { self.net.plan.all_came() }).await;
         self.net.plan.next("settle_done", How::CutAfter);
         producer.publish(publisher, task(40, Act::Plain)).await;
         self.sent(&["find_settled"]).await;

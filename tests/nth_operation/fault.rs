@@ -71,6 +71,11 @@ impl Plan {
         self.state.lock().expect("no panic").next.push((operation, how));
     }
 
+    /// Nothing of [`Self::next`] is still to come.
+    pub(crate) fn all_came(&self) -> bool {
+        self.state.lock().expect("no panic").next.is_empty()
+    }
+
     /// Whether the fault has come.
     pub(crate) fn met(&self) -> bool {
         self.state.lock().expect("no panic").met

@@ -10,8 +10,8 @@ use crate::support::query_text;
 /// How each message ends, by its number, and how many effects it leaves.
 fn fates() -> BTreeMap<i64, (&'static str, usize)> {
     let mut fates = BTreeMap::new();
-    fates.extend([1, 6, 10, 11, 12, 13, 30, 34, 40, 42, 43, 44].map(|n| (n, ("done", 0))));
-    fates.extend([2, 3, 4, 20, 21, 22, 23, 32, 41, 50, 51, 52, 60, 61].map(|n| (n, ("done", 1))));
+    fates.extend([1, 6, 10, 11, 12, 13, 30, 40, 42, 43, 44].map(|n| (n, ("done", 0))));
+    fates.extend([2, 3, 4, 20, 21, 22, 23, 32, 34, 41, 50, 51, 52, 60, 61].map(|n| (n, ("done", 1))));
     fates.extend([(5, ("dead", 0)), (31, ("dead", 0)), (33, ("cancelled", 0))]);
     fates
 }
@@ -93,7 +93,7 @@ pub(crate) async fn dump(sql: &Client) -> String {
             "messages",
             "SELECT format('%s: %s %s at try %s, session %s: %s', payload->>'n', id, status, attempt, session_id, error) FROM pgflow_messages WHERE status <> 'done' ORDER BY 1",
         ),
-        ("attempts", "SELECT format('%s: try %s %s %s', id, attempt, event, error) FROM pgflow_attempts ORDER BY at"),
+        ("attempts", "SELECT format('%s: try %s %s', id, attempt, event) FROM pgflow_attempts ORDER BY at"),
         (
             "instances",
             "SELECT format('%s %s, ended %s, died %s', session_id, name, ended_at, died) FROM pgflow_instances ORDER BY 1",

@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     fault::{How, Plan},
+    frame::{parameter, query, split, take_frame, text},
     statements::{Statements, other},
 };
 
@@ -242,12 +243,12 @@ impl Line {
     fn look_at(&mut self, kind: u8, body: &[u8]) {
         match kind {
             b'Q' => {
-                let text = text(body).0;
+                let text = text(body);
                 self.operation = Some(self.called(&text));
             }
             b'P' => {
                 let (name, rest) = split(body);
-                let text = text(rest).0;
+                let text = text(rest);
                 self.operation = Some(format!("prepare {}", self.called(&text)));
                 self.prepared.insert(name.to_vec(), text);
             }
@@ -279,39 +280,5 @@ impl Line {
             _ => {}
         }
         other
-    }
-}
-
-/// The first whole frame, its kind and all its bytes.
-fn take_frame(read: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
-    let length = u32::from_be_bytes(read.get(1..5)?.try_into().ok()?) as usize + 1;
-    (read.len() >= length).then(|| (read[0], read.drain(..length).collect()))
-}
-
-fn query(text: &str) -> Vec<u8> {
-    let length = u32::try_from(text.len() + 5).expect("short");
-    [b"Q", &length.to_be_bytes()[..], text.as_bytes(), b"\0"].concat()
-}
-
-/// A text that ends at its zero byte, and what follows.
-fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    (&bytes[..end], bytes.get(end + 1..).unwrap_or_default())
-}
-
-fn text(bytes: &[u8]) -> (String, &[u8]) {
-    let (text, rest) = split(bytes);
-    (String::from_utf8_lossy(text).into_owned(), rest)
-}
-
-/// One of a startup message's pairs.
-fn parameter(mut pairs: &[u8], name: &str) -> String {
-    loop {
-        let ((key, rest), empty) = (text(pairs), pairs.len() <= 1);
-        let (value, rest) = text(rest);
-        if empty || key == name {
-            return value;
-        }
-        pairs = rest;
     }
 }
