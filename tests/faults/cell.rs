@@ -104,6 +104,8 @@ pub struct Cell {
     /// Another way to the server than its own URL.
     pub url: Option<String>,
     pub dir: PathBuf,
+    /// Where the publishers spool, if they do.
+    pub spool: Option<PathBuf>,
     pub journal: Journal,
     pub instances: Vec<Process>,
     publishers: Option<Process>,
@@ -155,6 +157,7 @@ impl Cell {
             url: None,
             journal: Journal::open(&dir, "cell", 0),
             dir,
+            spool: None,
             asked,
             instances: Vec::new(),
             publishers: None,
@@ -226,7 +229,8 @@ impl Cell {
 
     pub async fn publish(&mut self) {
         let seed = self.rng.random();
-        let role = Role::Publishers { seed, tasks: 6, seconds: self.asked.seconds, think_ms: 25 };
+        let spool = self.spool.clone();
+        let role = Role::Publishers { seed, tasks: 6, seconds: self.asked.seconds, think_ms: 25, spool };
         let url = self.url_of("publishers").await;
         let spec = Spec { name: "publishers".into(), url, dir: self.dir.clone(), role };
         self.publishers = Some(Process::start(&spec, None));

@@ -30,6 +30,10 @@ impl Cell {
         })
         .await;
         self.journal.durable(Event::Calm).await;
+        if let Some(dir) = &self.spool {
+            let left = pgflow::spool::inspect(dir).unwrap_or_else(|e| panic!("{e}"));
+            assert!(left.spooled.messages == 0 && left.aside.is_empty(), "{}: left in the spool: {left:?}", self.name);
+        }
         let calm = Instant::now();
         let client = self.client().await;
         self.burst().await;
