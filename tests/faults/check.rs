@@ -59,6 +59,8 @@ pub struct Sent {
     pub ok: bool,
     /// When it was acknowledged as spooled: from then on a delay counts.
     pub spooled_at: Option<i64>,
+    /// Its record in the spool was destroyed.
+    pub spoilt: bool,
     pub info: bool,
     pub failed: bool,
 }
@@ -101,8 +103,8 @@ impl<'a> Case<'a> {
             match &line.event {
                 Event::Invoke { uid, queue, priority, act, delay_ms, .. } => {
                     let (queue, class, act, delay_ms) = (queue.clone(), *priority, *act, *delay_ms);
-                    let (ok, spooled_at, info, failed) = (false, None, false, false);
-                    sent.insert(*uid, Sent { queue, class, act, delay_ms, ok, spooled_at, info, failed });
+                    let (ok, spooled_at, spoilt, info, failed) = (false, None, false, false, false);
+                    sent.insert(*uid, Sent { queue, class, act, delay_ms, ok, spooled_at, spoilt, info, failed });
                 }
                 Event::Ok { uid, .. } => drop(sent.get_mut(uid).map(|s| s.ok = true)),
                 Event::Spooled { uid } => {
@@ -110,6 +112,7 @@ impl<'a> Case<'a> {
                         (sent.ok, sent.spooled_at) = (true, Some(line.at));
                     }
                 }
+                Event::Spoilt { uid } => drop(sent.get_mut(uid).map(|s| s.spoilt = true)),
                 Event::Info { uid, .. } => drop(sent.get_mut(uid).map(|s| s.info = true)),
                 Event::Fail { uid, .. } => drop(sent.get_mut(uid).map(|s| s.failed = true)),
                 Event::Calm => calm_at = line.at,
@@ -154,10 +157,14 @@ impl<'a> Case<'a> {
     }
 }
 
-/// I1: what was acknowledged is there.
+/// I1: what was acknowledged is there, but for what the cell itself has destroyed.
 fn i1_lost(case: &mut Case<'_>) {
-    let lost: Vec<i64> =
-        case.sent.iter().filter(|(uid, s)| s.ok && !case.by_uid.contains_key(uid)).map(|(uid, _)| *uid).collect();
+    let lost: Vec<i64> = case
+        .sent
+        .iter()
+        .filter(|(uid, s)| s.ok && !s.spoilt && !case.by_uid.contains_key(uid))
+        .map(|(uid, _)| *uid)
+        .collect();
     for uid in lost {
         case.broken("I1", format!("uid {uid} was acknowledged, and is nowhere"));
     }

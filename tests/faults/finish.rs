@@ -32,7 +32,8 @@ impl Cell {
         self.journal.durable(Event::Calm).await;
         if let Some(dir) = &self.spool {
             let left = pgflow::spool::inspect(dir).unwrap_or_else(|e| panic!("{e}"));
-            assert!(left.spooled.messages == 0 && left.aside.is_empty(), "{}: left in the spool: {left:?}", self.name);
+            let found = (left.spooled.messages, left.aside.len());
+            assert_eq!(found, (0, self.told), "{}: left in the spool, and set aside: {left:?}", self.name);
         }
         let calm = Instant::now();
         let client = self.client().await;

@@ -29,6 +29,7 @@ mod proxy;
 mod report;
 mod server;
 mod sockets;
+mod spoilt;
 mod swizzle;
 mod traffic;
 

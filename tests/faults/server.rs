@@ -64,8 +64,8 @@ impl Cell {
     }
 }
 
-/// Fear: a crash of the server loses what was acknowledged, or runs an effect twice. There is no spool: while the server is away a
-/// publish fails, and says so.
+/// Fear: a crash of the server loses what was acknowledged, or runs an effect twice. Without a spool: while the server is away a publish
+/// fails, and says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn f5_immediate_stops() {
     let Some(mut cell) = Cell::own("F5", "stop -m immediate, down 0 s, 2 s", true, &[]).await else { return };
@@ -85,7 +85,7 @@ async fn f5_immediate_stops() {
 /// Fear: what was acknowledged as spooled while the server was away is forwarded never, twice, or behind what came after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn f5s_immediate_stops_with_a_spool() {
-    let Some(mut cell) = Cell::own("F5s", "stop -m immediate, down 0 s, 2 s; publishers with a spool", true, &[]).await
+    let Some(mut cell) = Cell::own("F5s", "stop -m immediate, down 0 s and longer; publishers with a spool", true, &[]).await
     else {
         return;
     };

@@ -139,6 +139,8 @@ impl Worker {
 pub struct Publishers {
     pub url: String,
     pub seed: u64,
+    /// The first one's number, of which its uids are made.
+    pub first: u32,
     pub tasks: u32,
     pub seconds: f64,
     pub think_ms: u64,
@@ -164,7 +166,7 @@ impl Publishers {
         config.spool_dir.clone_from(&self.spool);
         let publisher = Publisher::connect(&config).await.unwrap_or_else(|e| panic!("{e}"));
         let this = Arc::new(self);
-        let tasks: Vec<_> = (0..this.tasks)
+        let tasks: Vec<_> = (this.first..this.first + this.tasks)
             .map(|task| tokio::spawn(this.clone().one(task, publisher.clone(), journal.clone())))
             .collect();
         for task in tasks {
