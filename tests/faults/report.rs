@@ -12,8 +12,8 @@ const HEAD: &str = "\
 
 Written by `make faults`; each row is the newest run of its cell, seed and Postgres version, on two shared cores, a debug build. A cell is
 traffic (plain, transactional, keyed, delayed, deduplicated, retried and refused messages of three priorities, from several publishers to
-three instances, each instance a process; with a spool in F5s, F10s and F11, where what is spooled counts as acknowledged), a fault under it, calm, a drain, and the checker's verdict from every process's history and the
-database's tables ([check.rs](check.rs), [order.rs](order.rs); [mutants.rs](mutants.rs) plants what each invariant must see).
+three instances, each instance a process; in F5s, F10s and F11 the publishers have a spool, and what is in it counts as acknowledged), a
+fault under it, calm, a drain, and the checker's verdict from every process's history and the database's tables ([check.rs](check.rs), [order.rs](order.rs); [mutants.rs](mutants.rs) plants what each invariant must see).
 
 Lost, doubled and reordered count broken invariants (I1; I3, I4; I7), the verdict counts all; unknown are publishes whose answer was lost.
 Recovery, median / longest: rescue, from a kill to the message running elsewhere (it waits its turn there); restart, from the server's first

@@ -85,7 +85,8 @@ async fn f5_immediate_stops() {
 /// Fear: what was acknowledged as spooled while the server was away is forwarded never, twice, or behind what came after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn f5s_immediate_stops_with_a_spool() {
-    let Some(mut cell) = Cell::own("F5s", "stop -m immediate, down 0 s and longer; publishers with a spool", true, &[]).await
+    let Some(mut cell) =
+        Cell::own("F5s", "stop -m immediate, down 0 s and longer; publishers with a spool", true, &[]).await
     else {
         return;
     };

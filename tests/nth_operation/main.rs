@@ -40,7 +40,7 @@ fn live(fault: Option<Fault>) -> (BTreeMap<String, usize>, bool) {
 }
 
 /// What is to fail: each operation that is no `prepare` once, in ways that take turns. PGFLOW_NTH=all: all of them, their first two
-/// times in every way; PGFLOW_NTH=claim: so those that are called so.
+/// times in every way; PGFLOW_NTH=claim: every time, in every way, those that are called so.
 fn faults(counts: &BTreeMap<String, usize>) -> Vec<Fault> {
     let asked = std::env::var("PGFLOW_NTH").ok().filter(|asked| !asked.is_empty());
     let mut faults = Vec::new();
@@ -51,8 +51,10 @@ fn faults(counts: &BTreeMap<String, usize>) -> Vec<Fault> {
             executed.zip(How::ALL.into_iter().cycle()).for_each(|(operation, how)| add(operation, 1, how));
         }
         Some(asked) => {
-            for (operation, count) in counts.iter().filter(|(o, _)| asked == "all" || o.contains(asked)) {
-                (1..=2.min(*count)).for_each(|n| How::ALL.into_iter().for_each(|how| add(operation, n, how)));
+            let all = asked == "all";
+            for (operation, count) in counts.iter().filter(|(operation, _)| all || operation.contains(asked)) {
+                let last = if all { 2.min(*count) } else { *count };
+                (1..=last).for_each(|number| How::ALL.into_iter().for_each(|how| add(operation, number, how)));
             }
         }
     }
