@@ -88,7 +88,7 @@ impl Life {
         // The next one that takes something.
         self.net.plan.next("claim", How::CutAfter);
         until_done(&["pause", "resume"], async || admin.resume_queue(QUEUE).await).await;
-        eventually(SOON, || async { self.net.plan.all_came() }).await;
+        eventually(SOON, || async { self.net.plan.came("claim") }).await;
         self.net.plan.next("settle_done", How::CutAfter);
         producer.publish(publisher, task(40, Act::Plain)).await;
         self.sent(&["find_settled"]).await;

@@ -71,9 +71,9 @@ impl Plan {
         self.state.lock().expect("no panic").next.push((operation, how));
     }
 
-    /// Nothing of [`Self::next`] is still to come.
-    pub(crate) fn all_came(&self) -> bool {
-        self.state.lock().expect("no panic").next.is_empty()
+    /// What [`Self::next`] was told of this operation has come.
+    pub(crate) fn came(&self, operation: &str) -> bool {
+        !self.state.lock().expect("no panic").next.iter().any(|(name, _)| *name == operation)
     }
 
     /// Whether the fault has come.
