@@ -27,9 +27,10 @@ docs: ## The API's documentation, warnings are errors
 # SEED='1 2 3' by default; FAULT=F7 runs one family, FAULT=F7d one cell; SECONDS of load in each. PGFLOW_PG_BIN chooses the Postgres.
 SEED ?= 1 2 3
 SECONDS ?= 10
-faults: setup ## The fault matrix; writes tests/faults/REPORT.md (FAULT=F7, SEED=5, SECONDS=30: some of it)
+faults: setup ## The fault matrix; writes tests/faults/REPORT.md (FAULT=F7, SEED=5, SECONDS=30: some of it). And each operation failed
 	for seed in $(SEED); do PGFLOW_FAULTS_SEED=$$seed PGFLOW_FAULTS_ONLY=$(FAULT) PGFLOW_FAULTS_SECONDS=$(SECONDS) \
 	  PGFLOW_FAULTS_REPORT=tests/faults/REPORT.md $(CARGO) test --all-features --test faults -- --nocapture ::f || exit 1; done
+	[ -n "$(FAULT)" ] || PGFLOW_NTH=all $(CARGO) test --all-features --test nth_operation
 
 HOURS ?= 1
 soak: setup ## Deaths, ended backends and a bad network at random for HOURS, in rounds of two minutes with a seed each

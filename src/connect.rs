@@ -199,6 +199,17 @@ pub(crate) fn give_back(c: Object, error: Option<&Error>) {
     }
 }
 
+/// The same after a use that may have begun a COPY. One that the server refuses at its start leaves an answer too many on the connection:
+/// tokio-postgres has sent a Sync with it, and sends another when it gives it up. Whoever came next would take that for its own answer,
+/// and be told of an error though its message is there. So no connection is used again on which the server refused something.
+pub(crate) fn give_back_after_copy(c: Object, error: Option<&Error>) {
+    if error.is_some_and(|e| e.sqlstate().is_some()) {
+        drop(Object::take(c));
+    } else {
+        give_back(c, error);
+    }
+}
+
 /// The pool's way to a new connection.
 struct OnRuntime {
     target: Target,

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Config, Error, Publisher, Result,
-    connect::{Target, bounded, give_back},
+    connect::{Target, bounded, give_back_after_copy},
     message::Outgoing,
     publish::{self, note},
     spool::{Identity, Record, Spool},
@@ -126,7 +126,7 @@ impl Forward {
             // A slow network may not carry so many in time.
             self.batch_max = (self.batch_max / 2).max(1);
         }
-        give_back(c, done.as_ref().err());
+        give_back_after_copy(c, done.as_ref().err());
         // After a batch that Postgres took: a first try is no promise that it does.
         self.spool.set_nearly_empty(done.is_ok() && !more);
         done.map(|()| true)

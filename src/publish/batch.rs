@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{LOOKS_MAX, Publisher, Receipt, Tried, lanes, note};
 use crate::{
     Error, Result,
-    connect::give_back,
+    connect::{give_back, give_back_after_copy},
     message::{INSTANCE_BYTES_MAX, KEY_BYTES_MAX, Message, Outgoing},
     store::Way,
 };
@@ -47,7 +47,7 @@ impl Publisher {
     async fn send_many_direct(&self, batch: &[Outgoing]) -> Result<Vec<Receipt>, Tried> {
         let mut c = self.connection(&batch[0].queue).await?;
         let sent = self.send_many_on(&mut c, batch).await;
-        give_back(c, sent.as_ref().err().map(|tried| &tried.error));
+        give_back_after_copy(c, sent.as_ref().err().map(|tried| &tried.error));
         let (lanes, receipts) = sent?;
         lanes.into_iter().for_each(|lane| self.committed(lane));
         note(batch.iter().zip(receipts.iter().map(Receipt::id)));

@@ -138,7 +138,7 @@ impl Store {
 
     /// Cancels a waiting message and frees its key.
     pub(crate) async fn cancel<C: GenericClient>(&self, c: &C, id: i64) -> Result<()> {
-        self.query(c, || "cancel a message".into(), &self.sql.cancel, &[&id]).await.map_err(Error::plain)?;
+        self.query(c, || format!("cancel message {id}"), &self.sql.cancel, &[&id]).await.map_err(Error::plain)?;
         Ok(())
     }
 }

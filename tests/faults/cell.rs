@@ -104,6 +104,10 @@ pub struct Cell {
     /// Another way to the server than its own URL.
     pub url: Option<String>,
     pub dir: PathBuf,
+    /// Where the publishers spool, if they do.
+    pub spool: Option<PathBuf>,
+    /// How many lines the spool has to tell of what the cell did to it.
+    pub told: usize,
     pub journal: Journal,
     pub instances: Vec<Process>,
     publishers: Option<Process>,
@@ -155,6 +159,8 @@ impl Cell {
             url: None,
             journal: Journal::open(&dir, "cell", 0),
             dir,
+            spool: None,
+            told: 0,
             asked,
             instances: Vec::new(),
             publishers: None,
@@ -209,10 +215,10 @@ impl Cell {
             Server::Own(_) => "postgres".into(),
         };
         let Some(proxies) = &mut self.proxies else { return self.direct_url() };
-        let proxy = Proxy::to(socket.join(".s.PGSQL.5432")).await;
-        let url = format!("postgresql://postgres@{}/{database}?sslmode=disable", proxy.address);
-        proxies.insert(name.into(), proxy);
-        url
+        if !proxies.contains_key(name) {
+            proxies.insert(name.into(), Proxy::to(socket.join(".s.PGSQL.5432")).await);
+        }
+        format!("postgresql://postgres@{}/{database}?sslmode=disable", proxies[name].address)
     }
 
     /// Instances first, so that the queues exist; then the publishers.
@@ -225,11 +231,23 @@ impl Cell {
     }
 
     pub async fn publish(&mut self) {
+        self.publish_from(0).await;
+    }
+
+    /// With tasks from this number on: those of an earlier process were others.
+    pub async fn publish_from(&mut self, first: u32) {
         let seed = self.rng.random();
-        let role = Role::Publishers { seed, tasks: 6, seconds: self.asked.seconds, think_ms: 25 };
+        let spool = self.spool.clone();
+        let role = Role::Publishers { seed, first, tasks: 6, seconds: self.asked.seconds, think_ms: 25, spool };
         let url = self.url_of("publishers").await;
         let spec = Spec { name: "publishers".into(), url, dir: self.dir.clone(), role };
         self.publishers = Some(Process::start(&spec, None));
+    }
+
+    /// kill -9 of all publishers.
+    pub fn kill_publishers(&mut self) {
+        self.note("kill", Some("publishers"));
+        self.publishers.as_mut().expect("they were started").kill();
     }
 
     /// Until so many instances are live.

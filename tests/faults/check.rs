@@ -56,7 +56,12 @@ pub struct Sent {
     pub class: i16,
     pub act: Act,
     pub delay_ms: u64,
-    pub ok: Option<i64>,
+    /// It was acknowledged.
+    pub ok: bool,
+    /// When it was acknowledged as spooled: from then on a delay counts.
+    pub spooled_at: Option<i64>,
+    /// Its record in the spool was destroyed.
+    pub spoilt: bool,
     pub info: bool,
     pub failed: bool,
 }
@@ -100,9 +105,16 @@ impl<'a> Case<'a> {
             match &line.event {
                 Event::Invoke { uid, queue, priority, act, delay_ms, .. } => {
                     let (queue, class, act, delay_ms) = (queue.clone(), *priority, *act, *delay_ms);
-                    sent.insert(*uid, Sent { queue, class, act, delay_ms, ok: None, info: false, failed: false });
+                    let (ok, spooled_at, spoilt, info, failed) = (false, None, false, false, false);
+                    sent.insert(*uid, Sent { queue, class, act, delay_ms, ok, spooled_at, spoilt, info, failed });
                 }
-                Event::Ok { uid, id } => drop(sent.get_mut(uid).map(|s| s.ok = Some(*id))),
+                Event::Ok { uid, .. } => drop(sent.get_mut(uid).map(|s| s.ok = true)),
+                Event::Spooled { uid } => {
+                    if let Some(sent) = sent.get_mut(uid) {
+                        (sent.ok, sent.spooled_at) = (true, Some(line.at));
+                    }
+                }
+                Event::Spoilt { uid } => drop(sent.get_mut(uid).map(|s| s.spoilt = true)),
                 Event::Info { uid, .. } => drop(sent.get_mut(uid).map(|s| s.info = true)),
                 Event::Fail { uid, .. } => drop(sent.get_mut(uid).map(|s| s.failed = true)),
                 Event::Calm => calm_at = line.at,
@@ -147,12 +159,12 @@ impl<'a> Case<'a> {
     }
 }
 
-/// I1: what was acknowledged is there.
+/// I1: what was acknowledged is there, but for what the cell itself has destroyed.
 fn i1_lost(case: &mut Case<'_>) {
     let lost: Vec<i64> = case
         .sent
         .iter()
-        .filter(|(uid, s)| s.ok.is_some() && !case.by_uid.contains_key(uid))
+        .filter(|(uid, s)| s.ok && !s.spoilt && !case.by_uid.contains_key(uid))
         .map(|(uid, _)| *uid)
         .collect();
     for uid in lost {

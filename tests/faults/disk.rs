@@ -1,6 +1,8 @@
-//! F10: the disk of the cluster is full, under load.
+//! F10: the disk of the cluster is full, under load; or the disk of the publishers' spool, while Postgres is away.
 
-use std::{fs::File, io::Write as _, path::Path, process::Command};
+use std::{
+    collections::HashMap, fs::File, io::Write as _, path::Path, process::Command, sync::atomic::Ordering::Relaxed,
+};
 
 use pgflow::devpg::{DevPg, StopMode};
 
@@ -8,19 +10,21 @@ use super::{
     cell::{Cell, Server, asked, folder, run, skip},
     history::Event,
 };
-use crate::support::migrated;
+use crate::support::{TestDb, migrated, query_text};
 
 /// Holds a cluster and little else.
-const SIZE: &str = "size=192m";
+const CLUSTER: &str = "size=192m";
+/// Holds some hundred spooled messages.
+const SPOOL: &str = "size=256k";
 
 /// A file system in memory of our own; gone when it is dropped.
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
     /// None: this user may not mount one.
-    fn mount() -> Option<Self> {
+    fn mount(size: &str) -> Option<Self> {
         let dir = folder("disk");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(&dir).output();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&dir).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(dir));
         }
@@ -51,7 +55,7 @@ impl Drop for SmallDisk {
 async fn f10_a_full_disk() {
     const FAULT: &str = "the cluster's disk is full";
     let Some(asked) = asked("F10") else { return };
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(CLUSTER) else {
         return skip(&asked, "F10", FAULT, "mounting a small disk needs root");
     };
     let server = start(&disk.0).await;
@@ -80,6 +84,49 @@ async fn f10_a_full_disk() {
     }
     cell.finish().await;
     drop(disk);
+}
+
+/// Fear: with no space left for the spool a message is acknowledged and not kept, or is kept though its publish failed; or space that is
+/// there again is not used.
+#[tokio::test(flavor = "multi_thread")]
+async fn f10s_a_full_disk_of_the_spool() {
+    const FAULT: &str = "Postgres is away from the publishers, and the disk of their spool is full";
+    let Some(asked) = asked("F10s") else { return };
+    let Some(disk) = SmallDisk::mount(SPOOL) else {
+        return skip(&asked, "F10s", FAULT, "mounting a small disk needs root");
+    };
+    let mut cell = Cell::on("F10s", FAULT, asked, Server::Shared(TestDb::new().await)).await;
+    cell.proxies = Some(HashMap::new());
+    cell.spool = Some(disk.0.join("spool"));
+    cell.start(3).await;
+    cell.pause(1_000).await;
+    cell.part_publishers(true).await;
+    cell.pause(500).await;
+    cell.note("disk full", None);
+    let ballast = disk.fill();
+    cell.pause(1_000).await;
+    std::fs::remove_file(ballast).expect("space again");
+    cell.pause(500).await;
+    cell.part_publishers(false).await;
+    let facts = cell.finish().await;
+    drop(disk);
+    let count = |is: fn(&Event) -> bool| facts.lines.iter().filter(|l| is(&l.event)).count();
+    let (spooled, refused) =
+        (count(|e| matches!(e, Event::Spooled { .. })), count(|e| matches!(e, Event::Fail { .. })));
+    assert!(spooled > 50 && refused > 10, "{spooled} spooled, {refused} refused");
+}
+
+impl Cell {
+    /// Postgres is away from the publishers, and from nobody else; or it is back.
+    pub async fn part_publishers(&self, away: bool) {
+        self.note(if away { "away" } else { "back" }, Some("publishers"));
+        self.weather("publishers").refuses.store(away, Relaxed);
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE datname = current_database() AND application_name = 'pgflow publish'";
+        if away {
+            query_text(&self.client().await, end).await;
+        }
+    }
 }
 
 async fn start(dir: &Path) -> DevPg {

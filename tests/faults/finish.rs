@@ -30,6 +30,11 @@ impl Cell {
         })
         .await;
         self.journal.durable(Event::Calm).await;
+        if let Some(dir) = &self.spool {
+            let left = pgflow::spool::inspect(dir).unwrap_or_else(|e| panic!("{e}"));
+            let found = (left.spooled.messages, left.aside.len());
+            assert_eq!(found, (0, self.told), "{}: left in the spool, and set aside: {left:?}", self.name);
+        }
         let calm = Instant::now();
         let client = self.client().await;
         self.burst().await;

@@ -24,6 +24,10 @@ pub enum Event {
     Invoke { uid: i64, queue: String, priority: i16, key: Option<String>, act: Act, delay_ms: u64 },
     /// The publish was acknowledged.
     Ok { uid: i64, id: i64 },
+    /// The publish was acknowledged: the message is on the publisher's disk.
+    Spooled { uid: i64 },
+    /// The cell has destroyed its record in the spool: from now on it may be nowhere.
+    Spoilt { uid: i64 },
     /// Nobody knows whether it is there.
     Info { uid: i64, why: String },
     /// It is certainly not there.

@@ -34,6 +34,7 @@ mod replayed;
 mod report;
 mod server;
 mod sockets;
+mod spoilt;
 mod swizzle;
 mod traffic;
 

@@ -123,7 +123,17 @@ fn swap_starts(facts: &mut Facts, one: i64, two: i64) {
 
 #[test]
 fn i1_sees_a_lost_message() {
-    breaks("I1", |f| f.dump.rows.retain(|r| r.uid != Some(S + 1)));
+    let lose = |f: &mut Facts| f.dump.rows.retain(|r| r.uid != Some(S + 1));
+    breaks("I1", lose);
+    // Also one that was spooled.
+    breaks("I1", |f| {
+        lose(f);
+        for line in &mut f.lines {
+            if matches!(line.event, Event::Ok { uid, .. } if uid == S + 1) {
+                line.event = Event::Spooled { uid: S + 1 };
+            }
+        }
+    });
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn first_starts(case: &Case<'_>) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     let mut last: HashMap<(i64, i16), i64> = HashMap::new();
     for (uid, attempt, ..) in case.starts() {
-        let Some(sent) = case.sent.get(&uid).filter(|s| s.queue == FIFO && s.ok.is_some() && !s.info) else { continue };
+        let Some(sent) = case.sent.get(&uid).filter(|s| s.queue == FIFO && s.ok && !s.info) else { continue };
         if !seen.insert(uid) {
             continue;
         }
@@ -66,7 +66,7 @@ fn keys(case: &Case<'_>) -> Vec<String> {
             {
                 bad.push(format!("key {key}: id {} was claimed before id {} had ended", after.id, before.id));
             }
-            let known = |r: &Row| r.uid.filter(|uid| case.sent.get(uid).is_some_and(|s| s.ok.is_some() && !s.info));
+            let known = |r: &Row| r.uid.filter(|uid| case.sent.get(uid).is_some_and(|s| s.ok && !s.info));
             if let (Some(one), Some(two)) = (known(before), known(after))
                 && one / TASK == two / TASK
                 && two < one
@@ -145,10 +145,13 @@ pub fn i10_times(case: &mut Case<'_>) {
                 i64::try_from(backoff_ms(t.attempt)).expect("short") * 1_000,
             ));
         }
-        let delay_ms = row.uid.and_then(|uid| case.sent.get(&uid)).map_or(0, |s| s.delay_ms);
+        let sent = row.uid.and_then(|uid| case.sent.get(&uid));
+        let delay_ms = sent.map_or(0, |s| s.delay_ms);
         if delay_ms > 0 {
+            // In a spool it has waited for a part of its delay, or for all of it.
+            let from = sent.and_then(|s| s.spooled_at).unwrap_or(row.created_at);
             // Without jitter: a tenth more than what is asked for stands in for it below.
-            due.push((1, row.created_at - SLACK_US, row.created_at, i64::try_from(delay_ms).expect("short") * 1_112));
+            due.push((1, from - SLACK_US, row.created_at, i64::try_from(delay_ms).expect("short") * 1_112));
         }
         for (attempt, from, at, wait_us) in due {
             let Some(claimed) = claims.get(&attempt) else { continue };

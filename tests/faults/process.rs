@@ -31,7 +31,7 @@ pub struct Spec {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Role {
     Instance { workers: usize, fifo: bool, lease_ms: u64, ahead_us: i64, connections: usize },
-    Publishers { seed: u64, tasks: u32, seconds: f64, think_ms: u64 },
+    Publishers { seed: u64, first: u32, tasks: u32, seconds: f64, think_ms: u64, spool: Option<PathBuf> },
 }
 
 /// How often an instance's listener is looked at.
@@ -51,9 +51,9 @@ pub async fn run() {
             (config.control_connections, config.handler_connections) = (connections.max(2), connections.max(1));
             serve(config, workers, fifo, &journal, stop).await;
         }
-        Role::Publishers { seed, tasks, seconds, think_ms } => {
+        Role::Publishers { seed, first, tasks, seconds, think_ms, spool } => {
             let journal = Journal::open(&spec.dir, &spec.name, 0);
-            Publishers { url: spec.url, seed, tasks, seconds, think_ms }.run(&journal).await;
+            Publishers { url: spec.url, seed, first, tasks, seconds, think_ms, spool }.run(&journal).await;
             journal.flush().await;
         }
     }

@@ -12,8 +12,9 @@ const HEAD: &str = "\
 
 Written by `make faults`; each row is the newest run of its cell, seed and Postgres version, on two shared cores, a debug build. A cell is
 traffic (plain, transactional, keyed, delayed, deduplicated, retried and refused messages of three priorities, from several publishers to
-three instances, each instance a process), a fault under it, calm, a drain, and the checker's verdict from every process's history and the
-database's tables ([check.rs](check.rs), [order.rs](order.rs), [replay.rs](replay.rs); [mutants.rs](mutants.rs) plants what each invariant must see).
+three instances, each instance a process; in F5s, F10s and F11 the publishers have a spool, and what is in it counts as acknowledged), a
+fault under it, calm, a drain, and the checker's verdict from every process's history and the database's tables ([check.rs](check.rs),
+[order.rs](order.rs), [replay.rs](replay.rs); [mutants.rs](mutants.rs) plants what each invariant must see).
 
 Lost, doubled and reordered count broken invariants (I1; I3, I4; I7), the verdict counts all; unknown are publishes whose answer was lost.
 Recovery, median / longest: rescue, from a kill to the message running elsewhere (it waits its turn there); restart, from the server's first
@@ -28,7 +29,6 @@ const TAIL: &str = "
 
 | cell | why |
 |---|---|
-| F5 with a spool, F10 on the spool's disk, F11 (torn tail, flipped bit, deleted segment) | there is no spool yet: a publish fails while the server is away |
 | F17 rolling upgrade | there is no older release yet |
 | F9 with the old primary stopped (SIGSTOP), or an asynchronous standby | not built yet |
 | F16 full notify queue on Postgres 15 | its size is a setting from Postgres 17 on; filled there |

@@ -64,8 +64,8 @@ impl Cell {
     }
 }
 
-/// Fear: a crash of the server loses what was acknowledged, or runs an effect twice. There is no spool: while the server is away a
-/// publish fails, and says so.
+/// Fear: a crash of the server loses what was acknowledged, or runs an effect twice. Without a spool: while the server is away a publish
+/// fails, and says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn f5_immediate_stops() {
     let Some(mut cell) = Cell::own("F5", "stop -m immediate, down 0 s, 2 s", true, &[]).await else { return };
@@ -80,6 +80,35 @@ async fn f5_immediate_stops() {
         cell.snapshot().await;
     }
     cell.finish().await;
+}
+
+/// Fear: what was acknowledged as spooled while the server was away is forwarded never, twice, or behind what came after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn f5s_immediate_stops_with_a_spool() {
+    let Some(mut cell) =
+        Cell::own("F5s", "stop -m immediate, down 0 s and longer; publishers with a spool", true, &[]).await
+    else {
+        return;
+    };
+    cell.spool = Some(cell.dir.join("spool"));
+    let downs_ms: &[u64] = match cell.asked.seconds {
+        short if short < 10.0 => &[0, 2_000],
+        long if long < 120.0 => &[0, 5_000],
+        _ => &[0, 5_000, 60_000],
+    };
+    cell.start(3).await;
+    for down in downs_ms.iter().cycle() {
+        cell.pause(700).await;
+        if !cell.loading() {
+            break;
+        }
+        cell.note("immediate stop", None);
+        cell.restart(StopMode::Immediate, Duration::from_millis(*down)).await;
+        cell.snapshot().await;
+    }
+    let facts = cell.finish().await;
+    let spooled = facts.lines.iter().filter(|l| matches!(l.event, Event::Spooled { .. })).count();
+    assert!(spooled > 50, "hardly a message was spooled: {spooled}");
 }
 
 /// Fear: an orderly restart is worse than a crash: sessions that are told to go, or a server that takes no new ones.

@@ -1,6 +1,7 @@
 //! What is sent and how it is handled: a mix drawn from the seed, the same for every fault.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -138,9 +139,12 @@ impl Worker {
 pub struct Publishers {
     pub url: String,
     pub seed: u64,
+    /// The first one's number, of which its uids are made.
+    pub first: u32,
     pub tasks: u32,
     pub seconds: f64,
     pub think_ms: u64,
+    pub spool: Option<PathBuf>,
 }
 
 /// How a message is published.
@@ -159,13 +163,18 @@ impl Publishers {
     pub async fn run(self, journal: &Journal) {
         let mut config = Config::new(&self.url).instance("publishers");
         config.handler_connections = usize::try_from(self.tasks).expect("few");
+        config.spool_dir.clone_from(&self.spool);
         let publisher = Publisher::connect(&config).await.unwrap_or_else(|e| panic!("{e}"));
         let this = Arc::new(self);
-        let tasks: Vec<_> = (0..this.tasks)
+        let tasks: Vec<_> = (this.first..this.first + this.tasks)
             .map(|task| tokio::spawn(this.clone().one(task, publisher.clone(), journal.clone())))
             .collect();
         for task in tasks {
             task.await.expect("a publisher does not panic");
+        }
+        while publisher.spooled().is_some_and(|spooled| spooled.messages > 0) {
+            // One try; the forwarder says by itself why it fails.
+            let _ = publisher.drain().await;
         }
     }
 
@@ -179,6 +188,8 @@ impl Publishers {
             }
             let uid = (i64::from(task) + 1) * 1_000_000 + n;
             let (out, way, invoke) = draw(&mut rng, uid, task);
+            // A transaction's message would overtake what is spooled.
+            let way = if self.spool.is_some() && matches!(way, Way::Within { .. }) { Way::Alone } else { way };
             journal.durable(invoke).await;
             match way {
                 Way::Alone => journal.note(outcome(uid, publisher.send(out).await)),
@@ -240,10 +251,15 @@ fn draw(rng: &mut StdRng, uid: i64, task: u32) -> (Outgoing, Way, Event) {
 /// What an answer means. Input errors were refused before anything was written; of any other nobody knows.
 pub fn outcome(uid: i64, answer: pgflow::Result<pgflow::Receipt>) -> Event {
     match answer {
-        Ok(receipt) => Event::Ok { uid, id: receipt.id().expect("without a spool") },
-        Err(e) if e.is_input() => Event::Fail { uid, why: e.to_string() },
+        Ok(receipt) => receipt.id().map_or(Event::Spooled { uid }, |id| Event::Ok { uid, id }),
+        Err(e) if e.is_input() || nowhere(&e.to_string()) => Event::Fail { uid, why: e.to_string() },
         Err(e) => Event::Info { uid, why: e.to_string() },
     }
+}
+
+/// What a spool without space says of a message that Postgres was never sent.
+fn nowhere(error: &str) -> bool {
+    error.contains("No space left") && !error.contains("outcome unknown")
 }
 
 /// The dedup key makes a repeat of an unknown publish safe: the outcome becomes known in the end.
