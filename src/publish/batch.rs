@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use deadpool_postgres::Object;
 use uuid::Uuid;
 
-use super::{LOOKS_MAX, Publisher, Receipt, Tried, lanes, note};
+use super::{LOOKS_MAX, Publisher, Receipt, Tried, answered, lanes, note};
 use crate::{
     Error, Result,
-    connect::{give_back, give_back_after_copy},
+    connect::{bounded, give_back, give_back_after_copy},
     message::{INSTANCE_BYTES_MAX, KEY_BYTES_MAX, Message, Outgoing},
     store::Way,
 };
@@ -17,6 +17,9 @@ use crate::{
 pub const BATCH_MESSAGES_MAX: usize = 100_000;
 /// Most bytes of all bodies of one batch together: 256 MiB.
 pub const BATCH_BYTES_MAX: usize = 256 << 20;
+
+/// How long the messages of a batch may take to Postgres, in ms: 256 MiB over a slow line. For its COMMIT the limit is that of one message.
+const BATCH_MS_MAX: u64 = 300_000;
 
 const PHASE: &str = "publish a batch";
 
@@ -58,13 +61,15 @@ impl Publisher {
         for _ in 0..LOOKS_MAX {
             let mut ways = Vec::with_capacity(batch.len());
             for out in batch {
-                ways.push(self.way(c, out).await?);
+                ways.push(answered(self.way(c, out), || PHASE.into()).await?);
             }
-            let tx = c.transaction().await.map_err(|e| Error::database(PHASE, e))?;
-            if let Some(receipts) = self.write_many(&tx, &ways, batch, &self.inner.source).await? {
+            let begin = async { c.transaction().await.map_err(|e| Error::database(PHASE, e)) };
+            let tx = answered(begin, || PHASE.into()).await?;
+            let write = self.write_many(&tx, &ways, batch, &self.inner.source);
+            if let Some(receipts) = bounded(PHASE, BATCH_MS_MAX, write).await? {
                 // Only a COMMIT leaves a doubt: without it the server rolls back.
-                tx.commit().await.map_err(|e| {
-                    let error = Error::database(PHASE, e);
+                let commit = async { tx.commit().await.map_err(|e| Error::database(PHASE, e)) };
+                answered(commit, || PHASE.into()).await.map_err(|error| {
                     let doubtful = error.is_closed();
                     let unknown = |e: Error| e.in_phase(format!("{PHASE} (outcome unknown)"));
                     Tried { error: if doubtful { unknown(error) } else { error }, doubtful }
@@ -115,7 +120,9 @@ impl Publisher {
         check_broadcast(&out)?;
         self.check_nothing_spooled(&out.queue)?;
         let c = self.connection(&out.queue).await?;
-        let sent = self.write_broadcast(&**c, &out).await;
+        let phase = format!("broadcast to \"{}\" (outcome unknown)", out.queue);
+        let sent = answered(self.write_broadcast(&**c, &out), || phase.clone()).await;
+        let sent = sent.map_err(|e| if e.is_closed() { e.in_phase(phase) } else { e });
         give_back(c, sent.as_ref().err());
         let (receipts, lanes) = sent?;
         lanes.into_iter().for_each(|lane| self.committed(lane));

@@ -143,8 +143,10 @@ async fn a_bad_setting_is_found_at_once() {
 async fn a_publish_without_an_answer_ends_in_doubt() {
     let s = Scene::new().await;
     let stuck = "CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(100); RETURN NEW; END $$;
-                 CREATE TRIGGER stuck BEFORE INSERT ON pgflow_ready FOR EACH ROW EXECUTE FUNCTION stuck()";
+                 CREATE CONSTRAINT TRIGGER stuck AFTER INSERT ON pgflow_ready DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stuck()";
     s.sql.batch_execute(stuck).await.unwrap();
-    let error = s.publisher.send(note(1)).await.unwrap_err();
-    assert!(error.is_closed() && error.to_string().contains("outcome unknown"), "{error}");
+    let (one, many) = tokio::join!(s.publisher.send(note(1)), s.publisher.send_many(vec![note(2), note(3)]));
+    for error in [one.unwrap_err(), many.unwrap_err()] {
+        assert!(error.is_closed() && error.to_string().contains("outcome unknown"), "{error}");
+    }
 }
