@@ -93,7 +93,7 @@ impl Target {
     }
 
     /// A connection of its own, whose notifications and notices go to `on_message` in the order they come. When it
-    /// ends, `on_close` is called once: with the error that cut it, or with none if the client was dropped.
+    /// ends, `on_close` is called once: with the error that cut it, or with none if the client was dropped or we gave it up.
     ///
     /// A limit stands over the whole of it; cancel safe.
     pub(crate) async fn connect(
@@ -264,6 +264,14 @@ async fn drive<S, T>(
 {
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(message)) if is_unreplicated(&message) => {
+                // What follows says that the statement succeeded: nobody may hear that. Ended here, it has no answer, as with a lost
+                // connection, and all who wait take it for unknown.
+                tracing::warn!(
+                    "a wait for the synchronous standby was cancelled: the connection is given up, outcome unknown"
+                );
+                return on_close(None);
+            }
             Some(Ok(message)) => on_message(message),
             // tokio-postgres calls some cut connections not closed (57P01): any error is the end.
             Some(Err(error)) => return on_close(Some(error)),
@@ -274,6 +282,12 @@ async fn drive<S, T>(
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether a COMMIT gave up waiting for its synchronous standby: it is done on the primary, and a failover may lose it. The notice has no
+/// code of its own, and its text is translated; the routine that sends it is the same since Postgres 9.1.
+fn is_unreplicated(message: &AsyncMessage) -> bool {
+    matches!(message, AsyncMessage::Notice(notice) if notice.routine() == Some("SyncRepWaitForLSN"))
 }
 
 fn log_notice(message: AsyncMessage) {
