@@ -4,6 +4,7 @@
 //! the driving task on whatever runtime happens to ask first: a handler that blocks that runtime would then stall the
 //! heartbeat, or take the pool's connections with it when it ends.
 
+mod hosts;
 #[cfg(all(test, feature = "devpg", unix))]
 mod tests;
 mod tls;
@@ -141,12 +142,15 @@ impl Target {
         config
     }
 
-    /// Every host gets its time, and one of them a handshake.
+    /// Every host gets its time.
     fn connect_limit(&self) -> Duration {
-        let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len()).max(1);
-        let each = self.config.get_connect_timeout().copied().unwrap_or_default();
-        each * u32::try_from(hosts).unwrap_or(u32::MAX) + HANDSHAKE_LIMIT
+        host_limit(&self.config) * u32::try_from(hosts::count(&self.config).max(1)).unwrap_or(u32::MAX)
     }
+}
+
+/// The socket, and all that is said before a connection can be used.
+fn host_limit(config: &Config) -> Duration {
+    config.get_connect_timeout().copied().unwrap_or_default() + HANDSHAKE_LIMIT
 }
 
 /// Opens one connection on the current runtime, for a program that runs a few statements and ends.
@@ -242,11 +246,11 @@ async fn dial(
 ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
     let (client, driver) = match tls {
         Some(tls) => {
-            let (client, connection) = config.connect(tls).await?;
+            let (client, connection) = hosts::connect(&config, tls, host_limit(&config)).await?;
             (client, tokio::spawn(drive(connection, on_message, on_close)))
         }
         None => {
-            let (client, connection) = config.connect(NoTls).await?;
+            let (client, connection) = hosts::connect(&config, NoTls, host_limit(&config)).await?;
             (client, tokio::spawn(drive(connection, on_message, on_close)))
         }
     };
