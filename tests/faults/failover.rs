@@ -1,4 +1,4 @@
-//! F9: a primary dies, its synchronous standby is promoted, and everybody finds it by a URL of two hosts.
+//! F9: a primary goes, its standby is promoted by hand, and everybody finds it by a URL of two hosts. Patroni's cells are in `ha.rs`.
 
 use std::{
     os::unix::{
@@ -9,58 +9,189 @@ use std::{
     time::Duration,
 };
 
-use pgflow::devpg::DevPg;
+use pgflow::{Priority, devpg::DevPg};
+use tokio_postgres::Client;
 
 use super::{
     cell::{Cell, Server, asked, run, skip},
     history::Event,
+    report,
+    traffic::{Act, Load},
 };
 use crate::support::{cluster, connect, eventually, migrated, query_text};
 
 const SOON: Duration = Duration::from_secs(60);
+const INSTANCES: usize = 3;
+/// Backends whose commit waits for a synchronous standby.
+const WAITING: &str = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
 
 /// Fear: a failover loses what was acknowledged, or instances stay with the server that is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn f9_failover_to_a_synchronous_standby() {
-    const FAULT: &str = "primary killed, synchronous standby promoted";
-    let Some(asked) = asked("F9") else { return };
-    if !cluster().bin_dir().join("pg_basebackup").exists() {
-        return skip(&asked, "F9", FAULT, "these binaries have no pg_basebackup");
-    }
-    let (primary, standby) = tokio::task::spawn_blocking(pair).await.expect("no panic");
-    migrated(&primary.url()).await;
-    let admin = connect(&primary.url()).await;
-    // From here on a commit waits for the standby.
-    admin.batch_execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await.expect("a setting");
-    query_text(&admin, "SELECT pg_reload_conf()").await;
-    let in_step = "SELECT sync_state FROM pg_stat_replication";
-    eventually(SOON, || async { query_text(&admin, in_step).await == ["sync"] }).await;
+    let Some(mut pair) = Pair::new("F9", "primary killed, synchronous standby promoted", true).await else { return };
+    pair.cell.start(INSTANCES).await;
+    pair.cell.pause(1_500).await;
+    pair.cell.note("primary killed", None);
+    kill("-9", &[pair.primary_pid]);
+    pair.promote().await;
+    pair.finish().await;
+}
 
-    let ports = (port_of(&primary).await, port_of(&standby).await);
-    let (primary_pid, standby_url) = (primary.pid(), standby.url());
-    let mut cell = Cell::on("F9", FAULT, asked, Server::Own(Some(primary))).await;
-    cell.url = Some(format!(
-        "postgresql://postgres@127.0.0.1:{},127.0.0.1:{}/postgres?target_session_attrs=read-write&sslmode=disable",
-        ports.0, ports.1
-    ));
-    cell.start(3).await;
-    cell.pause(1_500).await;
-    cell.note("primary killed", None);
-    run(Command::new("kill").args(["-9", &primary_pid.to_string()]));
-    let promote = connect(&standby_url).await;
-    // The standby needs nobody's agreement from now on.
-    promote.batch_execute("SELECT pg_promote(); ").await.expect("promoted");
-    promote.batch_execute("ALTER SYSTEM SET synchronous_standby_names = ''").await.expect("a setting");
-    query_text(&promote, "SELECT pg_reload_conf()").await;
-    cell.journal.note(Event::Accepts);
-    while cell.loading() {
-        cell.pause(500).await;
-        cell.snapshot().await;
+/// Fear: everybody hangs on a primary that is frozen, or trusts it when it goes on: it takes itself for the primary still, and so does the
+/// URL. Nothing that it commits has a standby that confirms it, so it can acknowledge nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn f9b_the_old_primary_is_frozen_and_goes_on() {
+    const FAULT: &str = "primary stopped (SIGSTOP), synchronous standby promoted; the old primary goes on for a while";
+    let Some(mut pair) = Pair::new("F9b", FAULT, true).await else { return };
+    // What hangs on a frozen server is given up after 15 s at the latest: the load must last longer.
+    pair.cell.asked.seconds = pair.cell.asked.seconds.max(30.0);
+    pair.cell.start(INSTANCES).await;
+    pair.cell.pause(1_500).await;
+    pair.cell.note("primary stopped", None);
+    let frozen = Frozen::server(pair.primary_pid, &pair.old).await;
+    pair.promote().await;
+    pair.cell.send_load(Load::new(800_000_000, Act::Effect, 5), Priority::High).await;
+    pair.cell.note("the old primary goes on", None);
+    drop(frozen);
+    // Whoever hung there has a COMMIT that waits now; who comes anew joins them.
+    eventually(SOON, || async { query_text(&pair.old, WAITING).await == ["t"] }).await;
+    pair.cell.pause(2_000).await;
+    pair.cell.note("the old primary is fenced", None);
+    kill("-9", &[pair.primary_pid]);
+    pair.finish().await;
+}
+
+/// Fear: with an asynchronous standby more goes wrong than what is configured. What was confirmed and had not reached it is lost, and nothing
+/// else: no message is doubled, none that came over is stuck, what is published from then on is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn f9c_failover_to_an_asynchronous_standby_loses_what_is_configured() {
+    const FAULT: &str = "asynchronous standby falls behind, primary killed, standby promoted";
+    let Some(mut pair) = Pair::new("F9c", FAULT, false).await else { return };
+    pair.cell.start(INSTANCES).await;
+    pair.cell.pause(1_000).await;
+    pair.fall_behind().await;
+    pair.cell.pause(700).await;
+    pair.cell.note("primary killed", None);
+    kill("-9", &[pair.primary_pid]);
+    pair.promote().await;
+    let facts = pair.finish().await;
+    assert!(
+        report::lost_as_configured(&facts) > 0,
+        "nothing was lost: the standby had it all, and the cell shows nothing"
+    );
+}
+
+/// A cell on a primary, and the standby that streams from it.
+struct Pair {
+    cell: Cell,
+    primary_pid: u32,
+    /// A session of the primary's.
+    old: Client,
+    standby: DevPg,
+}
+
+impl Pair {
+    /// None: not asked for, or not possible here.
+    async fn new(name: &'static str, fault: &'static str, synchronous: bool) -> Option<Self> {
+        let asked = asked(name)?;
+        if !cluster().bin_dir().join("pg_basebackup").exists() {
+            skip(&asked, name, fault, "these binaries have no pg_basebackup");
+            return None;
+        }
+        let (primary, standby) = tokio::task::spawn_blocking(servers).await.expect("no panic");
+        migrated(&primary.url()).await;
+        let old = connect(&primary.url()).await;
+        if synchronous {
+            // From here on a commit waits for the standby.
+            old.batch_execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await.expect("a setting");
+            query_text(&old, "SELECT pg_reload_conf()").await;
+        }
+        let state = if synchronous { "sync" } else { "async" };
+        let in_step = "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'";
+        eventually(SOON, || async { query_text(&old, in_step).await == [state] }).await;
+
+        let ports = (port_of(&primary).await, port_of(&standby).await);
+        let primary_pid = primary.pid();
+        let mut cell = Cell::on(name, fault, asked, Server::Own(Some(primary))).await;
+        cell.url = Some(format!(
+            "postgresql://postgres@127.0.0.1:{},127.0.0.1:{}/postgres?target_session_attrs=read-write&sslmode=disable",
+            ports.0, ports.1
+        ));
+        Some(Self { cell, primary_pid, old, standby })
     }
-    cell.finish().await;
-    let root = standby.root().to_owned();
-    drop(standby);
-    std::fs::remove_dir_all(root).expect("the standby's folder goes");
+
+    /// The standby gets nothing from here on.
+    async fn fall_behind(&self) {
+        self.cell.note("standby cut off", None);
+        self.cell.journal.note(Event::Behind);
+        let standby = connect(&self.standby.url()).await;
+        // What was confirmed before that line must be over there.
+        let flushed = query_text(&self.old, "SELECT pg_current_wal_flush_lsn()").await.remove(0);
+        let received = format!("SELECT pg_last_wal_receive_lsn() >= '{flushed}'");
+        eventually(SOON, || async { query_text(&standby, &received).await == ["t"] }).await;
+        standby.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").await.expect("a setting");
+        query_text(&standby, "SELECT pg_reload_conf()").await;
+        let streams = "SELECT count(*) FROM pg_stat_replication";
+        eventually(SOON, || async { query_text(&self.old, streams).await == ["0"] }).await;
+    }
+
+    /// Returns when all instances are at the new primary.
+    async fn promote(&self) {
+        let new = connect(&self.standby.url()).await;
+        new.batch_execute("SELECT pg_promote()").await.expect("promoted");
+        // It needs nobody's agreement from now on.
+        new.batch_execute("ALTER SYSTEM SET synchronous_standby_names = ''").await.expect("a setting");
+        query_text(&new, "SELECT pg_reload_conf()").await;
+        self.cell.journal.note(Event::Accepts);
+        self.cell.moved(&new, INSTANCES).await;
+    }
+
+    async fn finish(mut self) -> super::check::Facts {
+        while self.cell.loading() {
+            self.cell.pause(500).await;
+            self.cell.snapshot().await;
+        }
+        let facts = self.cell.finish().await;
+        let root = self.standby.root().to_owned();
+        drop(self.standby);
+        std::fs::remove_dir_all(root).expect("the standby's folder goes");
+        facts
+    }
+}
+
+impl Cell {
+    /// Waits until so many instances listen at this server, and writes that down: the failover is over.
+    pub async fn moved(&self, new: &Client, instances: usize) {
+        let here = "SELECT count(*) FROM pgflow_instances i JOIN pg_stat_activity a ON a.pid = i.listener_pid WHERE ended_at IS NULL";
+        eventually(SOON, || async { query_text(new, here).await == [instances.to_string()] }).await;
+        self.journal.note(Event::Moved);
+    }
+}
+
+/// All processes of a server, stopped; they go on when this is dropped.
+struct Frozen(Vec<u32>);
+
+impl Frozen {
+    async fn server(postmaster: u32, session: &Client) -> Self {
+        // First who starts others, so that these are all.
+        let mut frozen = Self(vec![postmaster]);
+        kill("-STOP", &frozen.0);
+        let all = query_text(session, "SELECT pid FROM pg_stat_activity").await;
+        let others: Vec<u32> = all.iter().map(|pid| pid.parse().expect("a pid")).collect();
+        frozen.0.extend(&others);
+        kill("-STOP", &others);
+        frozen
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        kill("-CONT", &self.0);
+    }
+}
+
+fn kill(signal: &str, pids: &[u32]) {
+    run(Command::new("kill").arg(signal).args(pids.iter().map(u32::to_string)));
 }
 
 async fn port_of(server: &DevPg) -> String {
@@ -68,7 +199,7 @@ async fn port_of(server: &DevPg) -> String {
 }
 
 /// A primary, and a standby that streams from it.
-fn pair() -> (DevPg, DevPg) {
+fn servers() -> (DevPg, DevPg) {
     let one = free_port();
     let settings =
         |builder: pgflow::devpg::Builder| builder.setting("max_connections", "120").setting("wal_level", "replica");
@@ -89,6 +220,6 @@ fn pair() -> (DevPg, DevPg) {
     (primary, standby.start().unwrap_or_else(|e| panic!("{e}")))
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
 }

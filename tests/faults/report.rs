@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Mutex};
 
 use super::{
-    check::{Facts, Violation},
+    check::{Case, Facts, Violation},
     history::Event,
 };
 
@@ -17,7 +17,8 @@ database's tables ([check.rs](check.rs), [order.rs](order.rs); [mutants.rs](muta
 
 Lost, doubled and reordered count broken invariants (I1; I3, I4; I7), the verdict counts all; unknown are publishes whose answer was lost.
 Recovery, median / longest: rescue, from a kill to the message running elsewhere (it waits its turn there); restart, from the server's first
-accept to the first message running; listener, from the end of its backend to listening again.
+accept to the first message running; listener, from the end of its backend to listening again; failover, from the fault to all instances
+listening at the new primary. Lost \"as configured\": confirmed and not yet at the asynchronous standby that was promoted, which no verdict counts.
 
 | cell | fault | seed | Postgres | messages | unknown | faults | lost | doubled | reordered | recovery | drained in | verdict |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|
@@ -30,7 +31,6 @@ const TAIL: &str = "
 |---|---|
 | F5 with a spool, F10 on the spool's disk, F11 (torn tail, flipped bit, deleted segment) | there is no spool yet: a publish fails while the server is away |
 | F17 rolling upgrade | there is no older release yet |
-| F9 with the old primary stopped (SIGSTOP), or an asynchronous standby | not built yet |
 | F16 full notify queue on Postgres 15 | its size is a setting from Postgres 17 on; filled there |
 
 ## Found by the matrix
@@ -49,6 +49,7 @@ pub struct Recovery {
     pub rescued: Vec<i64>,
     pub restarted: Vec<i64>,
     pub listening: Vec<i64>,
+    pub failed_over: Vec<i64>,
 }
 
 impl Recovery {
@@ -64,6 +65,10 @@ impl Recovery {
                     let up = |l: &&super::history::Line| l.by == *name && l.event == Event::Listening { up: true };
                     all.listening.extend(lines[i..].iter().find(up).map(|l| l.at - line.at));
                 }
+                Event::Moved => {
+                    let fault = lines[..i].iter().rfind(|l| matches!(l.event, Event::Fault { .. }));
+                    all.failed_over.extend(fault.map(|l| line.at - l.at));
+                }
                 Event::Accepts => {
                     let start = lines[i..].iter().find(|l| matches!(l.event, Event::Start { .. }));
                     all.restarted.extend(start.map(|l| l.at - line.at));
@@ -76,7 +81,12 @@ impl Recovery {
 
     fn shown(&self) -> String {
         let mut parts = Vec::new();
-        for (what, times) in [("rescue", &self.rescued), ("restart", &self.restarted), ("listener", &self.listening)] {
+        for (what, times) in [
+            ("rescue", &self.rescued),
+            ("restart", &self.restarted),
+            ("listener", &self.listening),
+            ("failover", &self.failed_over),
+        ] {
             let mut times = times.clone();
             times.sort_unstable();
             if let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) {
@@ -107,14 +117,20 @@ fn events(facts: &Facts, is: fn(&Event) -> bool) -> usize {
     facts.lines.iter().filter(|l| is(&l.event)).count()
 }
 
+/// How much was confirmed and lost because it had not reached the asynchronous standby.
+pub fn lost_as_configured(facts: &Facts) -> usize {
+    Case::sort(facts).lost().filter(|(_, sent)| sent.behind).count()
+}
+
 /// A cell in one line, for who watches it run.
 pub fn summary(facts: &Facts, drained_s: f64) -> String {
     let (messages, effects, tries) = (facts.dump.rows.len(), facts.dump.effects.len(), facts.dump.tries.len());
     let (unknown, refused) =
         (events(facts, |e| matches!(e, Event::Info { .. })), events(facts, |e| matches!(e, Event::Fail { .. })));
     let (faults, recovery) = (events(facts, |e| matches!(e, Event::Fault { .. })), Recovery::of(facts).shown());
+    let lost = lost_as_configured(facts);
     format!(
-        "{messages} messages, {effects} effects, {tries} tries that did not finish, {unknown} unknown, {refused} refused or rolled back, \
+        "{messages} messages ({lost} lost as configured), {effects} effects, {tries} tries that did not finish, {unknown} unknown, {refused} refused or rolled back, \
          {faults} faults, recovery {recovery}, drained in {drained_s:.1} s"
     )
 }
@@ -125,6 +141,10 @@ pub fn add(path: &Path, cell: &str, fault: &str, major: u16, facts: &Facts, brok
     let (unknown, faults) =
         (events(facts, |e| matches!(e, Event::Info { .. })), events(facts, |e| matches!(e, Event::Fault { .. })));
     let (lost, doubled, reordered) = (count(&["I1"]), count(&["I3", "I4"]), count(&["I7"]));
+    let lost = match lost_as_configured(facts) {
+        0 => lost.to_string(),
+        permitted => format!("{lost} ({permitted} as configured)"),
+    };
     let (messages, recovery) = (facts.dump.rows.len(), Recovery::of(facts).shown());
     let verdict = if broken.is_empty() { "passed".into() } else { format!("**{} broken**", broken.len()) };
     let row = format!(
