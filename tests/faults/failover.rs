@@ -1,11 +1,11 @@
-//! F9: a primary goes, its standby is promoted by hand, and everybody finds it by a URL of two hosts. Patroni's cells are in `ha.rs`.
+//! F9: a primary goes, its standby is promoted by hand, and everybody finds it by a URL of two hosts. Patroni's cells are in `patroni_cells.rs`.
 
 use std::{
-    os::unix::{
-        fs::{MetadataExt, chown},
-        process::CommandExt,
-    },
     process::Command,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use pgflow::{Priority, devpg::DevPg};
 use tokio_postgres::Client;
 
 use super::{
+    account::{as_server, give},
     cell::{Cell, Server, asked, run, skip},
     history::Event,
     report,
@@ -169,12 +170,16 @@ impl Cell {
 }
 
 /// All processes of a server, stopped; they go on when this is dropped.
-struct Frozen(Vec<u32>);
+pub struct Frozen(Vec<u32>);
 
 impl Frozen {
     async fn server(postmaster: u32, session: &Client) -> Self {
-        // First who starts others, so that these are all.
-        let mut frozen = Self(vec![postmaster]);
+        Self::with(vec![postmaster], session).await
+    }
+
+    /// With those who start others, or watch over them: first, so that the others are all.
+    pub async fn with(first: Vec<u32>, session: &Client) -> Self {
+        let mut frozen = Self(first);
         kill("-STOP", &frozen.0);
         let all = query_text(session, "SELECT pid FROM pg_stat_activity").await;
         let others: Vec<u32> = all.iter().map(|pid| pid.parse().expect("a pid")).collect();
@@ -190,7 +195,7 @@ impl Drop for Frozen {
     }
 }
 
-fn kill(signal: &str, pids: &[u32]) {
+pub fn kill(signal: &str, pids: &[u32]) {
     run(Command::new("kill").arg(signal).args(pids.iter().map(u32::to_string)));
 }
 
@@ -205,21 +210,21 @@ fn servers() -> (DevPg, DevPg) {
         |builder: pgflow::devpg::Builder| builder.setting("max_connections", "120").setting("wal_level", "replica");
     let primary = settings(DevPg::builder()).port(Some(one)).start().unwrap_or_else(|e| panic!("{e}"));
     let root = super::cell::folder("standby");
-    let owner = std::fs::metadata(primary.root().join("data")).expect("the cluster");
-    chown(&root, Some(owner.uid()), Some(owner.gid())).expect("the server's user owns it");
+    give(&root);
     let mut copy = Command::new(primary.bin_dir().join("pg_basebackup"));
     copy.args(["-D", &root.join("data").to_string_lossy(), "-R", "-X", "stream", "-c", "fast", "-d"]);
     copy.arg(format!("postgresql://postgres@127.0.0.1:{one}"));
-    // Only root may, and must, become the server's user.
-    if owner.uid() != std::fs::metadata(std::env::temp_dir()).map_or(0, |m| m.uid()) || owner.uid() == 0 {
-        copy.uid(owner.uid()).gid(owner.gid());
-    }
     copy.current_dir(&root);
-    run(&mut copy);
+    run(as_server(&mut copy));
     let standby = settings(DevPg::builder()).bin_dir(primary.bin_dir()).data_dir(&root).port(Some(free_port()));
     (primary, standby.start().unwrap_or_else(|e| panic!("{e}")))
 }
 
+/// Below the ports that outgoing connections get (from 32768 on): one of those would take the place of a server that is down, even a client
+/// that connects to that very port.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(rand::random_range(15_000..30_000)));
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (0..2_000).map(|_| next.fetch_add(1, Ordering::Relaxed)).find(is_free).expect("a port")
 }
