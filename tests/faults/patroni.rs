@@ -80,7 +80,7 @@ impl Patroni {
         let (clients, peers) = (free_port(), free_port());
         let [clients_url, peers_url] = [clients, peers].map(|port| format!("http://127.0.0.1:{port}"));
         let mut etcd = as_server("etcd", &root, "etcd");
-        etcd.arg("--data-dir").arg(root.join("etcd"));
+        etcd.arg("--enable-v2").arg("--data-dir").arg(root.join("etcd"));
         etcd.args(["--listen-client-urls", &clients_url, "--advertise-client-urls", &clients_url]);
         etcd.args(["--listen-peer-urls", &peers_url, "--initial-advertise-peer-urls", &peers_url]);
         etcd.args(["--initial-cluster", &format!("default={peers_url}")]);
@@ -148,6 +148,9 @@ impl Patroni {
 
 impl Drop for Patroni {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.members.iter().for_each(Member::show_log);
+        }
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
         let patronis = self.members.iter_mut().filter_map(|m| m.child.as_mut());
@@ -175,7 +178,9 @@ impl Member {
             "scope": "pgflow",
             "name": self.name,
             "restapi": { "listen": api, "connect_address": api },
-            "etcd3": { "host": format!("127.0.0.1:{etcd}") },
+            // The older interface. By the newer one (etcd3) Patroni before 3.0.3, once its own lease is over, writes its name into the lock
+            // without asking whose it is (patroni#2689): a leader frozen at the wrong moment takes it back from its successor.
+            "etcd": { "host": format!("127.0.0.1:{etcd}") },
             "bootstrap": {
                 "dcs": {
                     // The shortest that Patroni's manual allows; a leader that is gone costs `ttl`. At least loop_wait + 2 * retry_timeout.
@@ -238,6 +243,13 @@ impl Member {
         let _ = patroni.wait();
     }
 
+    /// What Patroni said last: its folder goes.
+    fn show_log(&self) {
+        let log = std::fs::read_to_string(self.dir.join(format!("{}.log", self.name))).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        eprintln!("member {}:\n{}", self.name, lines[lines.len().saturating_sub(60)..].join("\n"));
+    }
+
     /// One request to Patroni's interface, and the answer's text.
     fn ask(&self, method: &str, path: &str, body: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.api))?;
@@ -261,7 +273,8 @@ async fn soon(limit: Duration, fact: impl Fn() -> bool) {
 
 /// A program run as the user that servers run as, its output in a log of the folder.
 fn as_server(program: &str, dir: &Path, log: &str) -> Command {
-    let log = std::fs::File::create(dir.join(format!("{log}.log"))).expect("a log");
+    let log = dir.join(format!("{log}.log"));
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle")).stderr(log);
     command.current_dir(dir).process_group(0).env("HOME", dir).env("LC_ALL", "C");

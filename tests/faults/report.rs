@@ -40,6 +40,8 @@ const TAIL: &str = "
 | F16, 1 on Postgres 18 | a notify queue that was once full stays full after its cause is gone, until somebody asks for its usage: wakes, publishes to sleeping instances and promotions failed for ever; a heartbeat asks now | `f16_a_hostile_client` |
 | F19, 2 | a leader whose connections had become half-open, but for its listener's, tried them one after the other: nothing was promoted for three minutes | `f19_seed_2_a_leader_whose_connections_hang` |
 | F16, 1 on Postgres 18 | each heartbeat that found rows due added a chain of retries while promotions failed: 44,000 tries in 30 s | `promotions_that_fail_do_not_multiply` |
+| F9b, 1 | an old primary that is frozen and stands first in the URL kept every new connection from the promoted standby, for ever: it accepts and never answers | `f9b_the_old_primary_is_frozen_and_goes_on` |
+| F9pc, 1 | not ours: with `etcd3`, Patroni 3.0.2 lets a leader that was frozen at the wrong moment take the lock back from its successor (its issue 2689, mended in 3.0.3); the cell uses the older interface of etcd | `f9pc_leader_frozen_and_goes_on` |
 | F7d, 1 | behind a half-open connection whose bytes something else acknowledges (a proxy, a pooler), a claim, a settle or the last statement of a stop waited for ever: the queue stood still on that instance, and a stop never returned | `f7d_half_open_connections` |
 ";
 
