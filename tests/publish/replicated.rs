@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use pgflow::{
-    Config, Publisher,
+    Config, Durable, Publisher,
     devpg::{DevPg, StopMode},
 };
 use tokio_postgres::Client;
@@ -136,4 +136,30 @@ async fn the_repeat_of_an_unknown_publish_waits_for_the_standby() {
     let ids = query_text(&w.sql, "SELECT id FROM pgflow_messages").await;
     assert_eq!(ids, [receipt.id().unwrap().to_string()], "one message, and the repeat answers its id");
     w.stop().await;
+}
+
+/// Fear: with a spool, the unknown message is forwarded a second time; or it counts as forwarded while only the primary has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spool_keeps_an_unknown_publish_until_the_standby_has_it() {
+    let w = Waiting::new().await;
+    let folder = w.server.root().with_extension("spool");
+    let publisher = Publisher::connect(&Config::new(w.server.url()).spool_dir(&folder)).await.unwrap();
+    let sent = tokio::spawn({
+        let publisher = publisher.clone();
+        async move { publisher.publish(&Note { n: 1 }).await }
+    });
+    w.waiting(1).await;
+    w.end("pg_cancel_backend").await;
+    let receipt = sent.await.unwrap().unwrap();
+    assert!(matches!(receipt.durable, Durable::Spooled), "{receipt:?}");
+    // The forwarder has found it, and may not say so yet.
+    w.waiting(1).await;
+    assert_eq!(publisher.spooled().unwrap().messages, 1);
+    w.sql.batch_execute("ALTER SYSTEM RESET synchronous_standby_names").await.unwrap();
+    w.sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    eventually(SOON, || async { publisher.spooled().unwrap().messages == 0 }).await;
+    assert_eq!(w.notes().await, ["1"]);
+    drop(publisher);
+    w.stop().await;
+    std::fs::remove_dir_all(folder).unwrap();
 }
