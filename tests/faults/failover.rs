@@ -82,6 +82,13 @@ async fn f9c_failover_to_an_asynchronous_standby_loses_what_is_configured() {
     );
 }
 
+/// A standby begins as a copy of its primary.
+pub fn can_copy() -> bool {
+    cluster().bin_dir().join("pg_basebackup").exists()
+}
+
+pub const NO_COPY: &str = "these binaries have no pg_basebackup";
+
 /// A cell on a primary, and the standby that streams from it.
 struct Pair {
     cell: Cell,
@@ -95,8 +102,8 @@ impl Pair {
     /// None: not asked for, or not possible here.
     async fn new(name: &'static str, fault: &'static str, synchronous: bool) -> Option<Self> {
         let asked = asked(name)?;
-        if !cluster().bin_dir().join("pg_basebackup").exists() {
-            skip(&asked, name, fault, "these binaries have no pg_basebackup");
+        if !can_copy() {
+            skip(&asked, name, fault, NO_COPY);
             return None;
         }
         let (primary, standby) = tokio::task::spawn_blocking(servers).await.expect("no panic");

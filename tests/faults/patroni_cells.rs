@@ -6,11 +6,11 @@ use tokio_postgres::Client;
 
 use super::{
     cell::{Cell, Server, asked, skip},
-    failover::Frozen,
+    failover::{Frozen, NO_COPY, can_copy},
     history::Event,
     patroni::{self, Patroni},
 };
-use crate::support::{cluster, connect, eventually, migrated, query_text};
+use crate::support::{connect, eventually, migrated, query_text};
 
 const INSTANCES: usize = 3;
 const SOON: Duration = Duration::from_secs(60);
@@ -74,8 +74,12 @@ impl Ha {
         let mut asked = asked(name)?;
         // So long the change takes, with what follows; the load must last.
         asked.seconds = asked.seconds.max(seconds);
-        if !patroni::is_installed() || !cluster().bin_dir().join("pg_basebackup").exists() {
-            skip(&asked, name, fault, "there is no patroni or etcd here, or these binaries have no pg_basebackup");
+        if !patroni::is_installed() {
+            skip(&asked, name, fault, "no patroni and etcd here (`make patroni` gets them)");
+            return None;
+        }
+        if !can_copy() {
+            skip(&asked, name, fault, NO_COPY);
             return None;
         }
         let patroni = Patroni::start().await;
