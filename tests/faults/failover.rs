@@ -101,7 +101,9 @@ struct Pair {
 impl Pair {
     /// None: not asked for, or not possible here.
     async fn new(name: &'static str, fault: &'static str, synchronous: bool) -> Option<Self> {
-        let asked = asked(name)?;
+        let mut asked = asked(name)?;
+        // A promotion now and then takes 5 s, in which the standby looks for its primary: the load must outlast it.
+        asked.seconds = asked.seconds.max(8.0);
         if !can_copy() {
             skip(&asked, name, fault, NO_COPY);
             return None;
