@@ -95,11 +95,12 @@ impl Patroni {
         this
     }
 
-    /// How everybody finds the member that writes.
+    /// How everybody finds the member that writes. The leader of now comes first: everybody then has to get past it.
     pub fn url(&self) -> String {
-        let [one, two] = self.members.each_ref().map(|m| m.port);
+        let leader = self.leader();
+        let [first, second] = [leader, 1 - leader].map(|member| self.members[member].port);
         format!(
-            "postgresql://postgres@127.0.0.1:{one},127.0.0.1:{two}/postgres?target_session_attrs=read-write&sslmode=disable"
+            "postgresql://postgres@127.0.0.1:{first},127.0.0.1:{second}/postgres?target_session_attrs=read-write&sslmode=disable"
         )
     }
 
