@@ -4,6 +4,7 @@
 //! the driving task on whatever runtime happens to ask first: a handler that blocks that runtime would then stall the
 //! heartbeat, or take the pool's connections with it when it ends.
 
+mod hosts;
 #[cfg(all(test, feature = "devpg", unix))]
 mod tests;
 mod tls;
@@ -93,7 +94,7 @@ impl Target {
     }
 
     /// A connection of its own, whose notifications and notices go to `on_message` in the order they come. When it
-    /// ends, `on_close` is called once: with the error that cut it, or with none if the client was dropped.
+    /// ends, `on_close` is called once: with the error that cut it, or with none if the client was dropped or we gave it up.
     ///
     /// A limit stands over the whole of it; cancel safe.
     pub(crate) async fn connect(
@@ -141,12 +142,15 @@ impl Target {
         config
     }
 
-    /// Every host gets its time, and one of them a handshake.
+    /// Every host gets its time.
     fn connect_limit(&self) -> Duration {
-        let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len()).max(1);
-        let each = self.config.get_connect_timeout().copied().unwrap_or_default();
-        each * u32::try_from(hosts).unwrap_or(u32::MAX) + HANDSHAKE_LIMIT
+        host_limit(&self.config) * u32::try_from(hosts::count(&self.config).max(1)).unwrap_or(u32::MAX)
     }
+}
+
+/// The socket, and all that is said before a connection can be used.
+fn host_limit(config: &Config) -> Duration {
+    config.get_connect_timeout().copied().unwrap_or_default() + HANDSHAKE_LIMIT
 }
 
 /// Opens one connection on the current runtime, for a program that runs a few statements and ends.
@@ -253,11 +257,11 @@ async fn dial(
 ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
     let (client, driver) = match tls {
         Some(tls) => {
-            let (client, connection) = config.connect(tls).await?;
+            let (client, connection) = hosts::connect(&config, tls, host_limit(&config)).await?;
             (client, tokio::spawn(drive(connection, on_message, on_close)))
         }
         None => {
-            let (client, connection) = config.connect(NoTls).await?;
+            let (client, connection) = hosts::connect(&config, NoTls, host_limit(&config)).await?;
             (client, tokio::spawn(drive(connection, on_message, on_close)))
         }
     };
@@ -275,6 +279,14 @@ async fn drive<S, T>(
 {
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(message)) if is_unreplicated(&message) => {
+                // What follows says that the statement succeeded: nobody may hear that. Ended here, it has no answer, as with a lost
+                // connection, and all who wait take it for unknown.
+                tracing::warn!(
+                    "a wait for the synchronous standby was cancelled: the connection is given up, outcome unknown"
+                );
+                return on_close(None);
+            }
             Some(Ok(message)) => on_message(message),
             // tokio-postgres calls some cut connections not closed (57P01): any error is the end.
             Some(Err(error)) => return on_close(Some(error)),
@@ -285,6 +297,12 @@ async fn drive<S, T>(
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether a COMMIT gave up waiting for its synchronous standby: it is done on the primary, and a failover may lose it. The notice has no
+/// code of its own, and its text is translated; the routine that sends it is the same since Postgres 9.1.
+fn is_unreplicated(message: &AsyncMessage) -> bool {
+    matches!(message, AsyncMessage::Notice(notice) if notice.routine() == Some("SyncRepWaitForLSN"))
 }
 
 fn log_notice(message: AsyncMessage) {

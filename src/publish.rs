@@ -165,6 +165,9 @@ impl Publisher {
     ///
     /// It never spools: what is spooled could not roll back with the transaction.
     ///
+    /// With a synchronous standby, a COMMIT whose wait for it was cancelled fails on a connection of [`crate::connect`]. On another one it
+    /// succeeds, with a warning of the server's.
+    ///
     /// One round trip; nothing is prepared on the connection, which may come from any pool or pooler. On a plain client
     /// (no transaction open) it commits at once.
     ///

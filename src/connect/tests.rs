@@ -106,6 +106,30 @@ fn a_server_that_accepts_but_never_answers_is_given_up() {
     assert!(!error.to_string().contains("s3cret") && error.to_string().contains("u:***@127.0.0.1"), "{error}");
 }
 
+/// Fear: the old primary of a failover is frozen, stands first in the URL, and keeps everybody from the new one.
+#[test]
+fn a_host_that_never_answers_leaves_the_next_one_its_time() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().port();
+    let _server = DevPg::builder().durable(false).port(Some(port)).start().expect("a server");
+    let frozen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = frozen.local_addr().unwrap().port();
+    let url = format!(
+        "postgresql://postgres@127.0.0.1:{first},127.0.0.1:{port}/postgres?sslmode=disable&connect_timeout=1&target_session_attrs=read-write"
+    );
+    let home = runtime();
+    let shown = home.block_on(async {
+        let pool = Target::parse(&url).unwrap().pool(home.handle(), 1, "t", "").unwrap();
+        pool.get()
+            .await
+            .expect("by way of the second host")
+            .query_one("SHOW port", &[])
+            .await
+            .unwrap()
+            .get::<_, String>(0)
+    });
+    assert_eq!(shown, port.to_string());
+}
+
 #[test]
 fn a_running_statement_is_cancelled() {
     let server = server();

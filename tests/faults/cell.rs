@@ -87,6 +87,8 @@ pub enum Server {
     Shared(TestDb),
     /// A server of its own, which may be stopped.
     Own(Option<DevPg>),
+    /// Several, which the cell's URL names.
+    Named(String),
 }
 
 pub struct Cell {
@@ -177,6 +179,7 @@ impl Cell {
             (Some(url), _) => url.clone(),
             (None, Server::Shared(db)) => db.url(),
             (None, Server::Own(server)) => server.as_ref().expect("it is not being restarted").url(),
+            (None, Server::Named(url)) => url.clone(),
         }
     }
 
@@ -206,15 +209,12 @@ impl Cell {
 
     /// The way of the process of this name to the server.
     async fn url_of(&mut self, name: &str) -> String {
-        let socket = match &self.server {
-            Server::Shared(_) => cluster().root().to_owned(),
-            Server::Own(server) => server.as_ref().expect("it runs").root().to_owned(),
-        };
-        let database = match &self.server {
-            Server::Shared(db) => db.name().to_owned(),
-            Server::Own(_) => "postgres".into(),
-        };
         let Some(proxies) = &mut self.proxies else { return self.direct_url() };
+        let (socket, database) = match &self.server {
+            Server::Shared(db) => (cluster().root().to_owned(), db.name().to_owned()),
+            Server::Own(server) => (server.as_ref().expect("it runs").root().to_owned(), "postgres".into()),
+            Server::Named(_) => unreachable!("a proxy leads to one server"),
+        };
         if !proxies.contains_key(name) {
             proxies.insert(name.into(), Proxy::to(socket.join(".s.PGSQL.5432")).await);
         }

@@ -62,6 +62,8 @@ pub struct Sent {
     pub spooled_at: Option<i64>,
     /// Its record in the spool was destroyed.
     pub spoilt: bool,
+    /// Confirmed while an asynchronous standby was behind: its promotion may lose this, as configured.
+    pub behind: bool,
     pub info: bool,
     pub failed: bool,
 }
@@ -100,21 +102,26 @@ pub fn check(facts: &Facts) -> Vec<Violation> {
 impl<'a> Case<'a> {
     pub fn sort(facts: &'a Facts) -> Self {
         let mut sent: BTreeMap<i64, Sent> = BTreeMap::new();
-        let mut calm_at = i64::MAX;
+        let (mut calm_at, mut behind) = (i64::MAX, false);
         for line in &facts.lines {
             match &line.event {
                 Event::Invoke { uid, queue, priority, act, delay_ms, .. } => {
                     let (queue, class, act, delay_ms) = (queue.clone(), *priority, *act, *delay_ms);
-                    let (ok, spooled_at, spoilt, info, failed) = (false, None, false, false, false);
-                    sent.insert(*uid, Sent { queue, class, act, delay_ms, ok, spooled_at, spoilt, info, failed });
+                    let (ok, behind, spooled_at, spoilt, info, failed) = (false, false, None, false, false, false);
+                    sent.insert(
+                        *uid,
+                        Sent { queue, class, act, delay_ms, ok, spooled_at, spoilt, behind, info, failed },
+                    );
                 }
-                Event::Ok { uid, .. } => drop(sent.get_mut(uid).map(|s| s.ok = true)),
+                Event::Ok { uid, .. } => drop(sent.get_mut(uid).map(|s| (s.ok, s.behind) = (true, behind))),
                 Event::Spooled { uid } => {
                     if let Some(sent) = sent.get_mut(uid) {
                         (sent.ok, sent.spooled_at) = (true, Some(line.at));
                     }
                 }
                 Event::Spoilt { uid } => drop(sent.get_mut(uid).map(|s| s.spoilt = true)),
+                Event::Behind => behind = true,
+                Event::Accepts => behind = false,
                 Event::Info { uid, .. } => drop(sent.get_mut(uid).map(|s| s.info = true)),
                 Event::Fail { uid, .. } => drop(sent.get_mut(uid).map(|s| s.failed = true)),
                 Event::Calm => calm_at = line.at,
@@ -147,6 +154,12 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// What was acknowledged, and is nowhere.
+    pub fn lost(&self) -> impl Iterator<Item = (i64, &Sent)> {
+        let nowhere = |(uid, s): &(&i64, &Sent)| s.ok && !self.by_uid.contains_key(uid);
+        self.sent.iter().filter(nowhere).map(|(uid, s)| (*uid, s))
+    }
+
     /// The try that a claim belongs to: the final one from the message's row, the others from the audit trail.
     pub fn claims(&self, row: &Row) -> BTreeMap<i32, i64> {
         let earlier = self.tries.get(&row.id).into_iter().flatten();
@@ -159,14 +172,9 @@ impl<'a> Case<'a> {
     }
 }
 
-/// I1: what was acknowledged is there, but for what the cell itself has destroyed.
+/// I1: what was acknowledged is there, but for what the cell itself has destroyed, and what an asynchronous standby may lose.
 fn i1_lost(case: &mut Case<'_>) {
-    let lost: Vec<i64> = case
-        .sent
-        .iter()
-        .filter(|(uid, s)| s.ok && !s.spoilt && !case.by_uid.contains_key(uid))
-        .map(|(uid, _)| *uid)
-        .collect();
+    let lost: Vec<i64> = case.lost().filter(|(_, s)| !s.spoilt && !s.behind).map(|(uid, _)| uid).collect();
     for uid in lost {
         case.broken("I1", format!("uid {uid} was acknowledged, and is nowhere"));
     }

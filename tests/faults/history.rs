@@ -46,6 +46,10 @@ pub enum Event {
     Fault { what: String, on: Option<String> },
     /// The server accepts again.
     Accepts,
+    /// The asynchronous standby gets nothing from here on: until it is promoted (and accepts), what is confirmed may be lost.
+    Behind,
+    /// All instances listen at the new primary.
+    Moved,
     /// Every fault is over; what is published from now on meets a healthy system.
     Calm,
     /// All messages as one statement saw them: rows, and different ids among them.

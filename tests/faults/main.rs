@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod account;
 mod cell;
 mod check;
 mod deaths;
@@ -26,6 +27,8 @@ mod life;
 mod mutants;
 mod network;
 mod order;
+mod patroni;
+mod patroni_cells;
 mod pressure;
 mod process;
 mod proxy;

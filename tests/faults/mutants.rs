@@ -136,6 +136,21 @@ fn i1_sees_a_lost_message() {
     });
 }
 
+/// Fear: what an asynchronous standby may lose excuses all that is lost.
+#[test]
+fn i1_excuses_what_was_confirmed_while_the_standby_was_behind() {
+    let lost = |uid: i64| {
+        let mut facts = good();
+        facts.dump.rows.retain(|r| r.uid != Some(uid));
+        facts.dump.effects.retain(|e| e.uid != uid);
+        let line = |at, event| Line { at, by: "cell".into(), event };
+        facts.lines.extend([line(2 * S - 20, Event::Behind), line(2 * S + 20, Event::Accepts)]);
+        facts.lines.sort_by_key(|line| line.at);
+        check(&facts).iter().map(|v| v.invariant).collect::<Vec<_>>()
+    };
+    assert_eq!([lost(S), lost(S + 1), lost(S + 2)], [vec!["I1"], vec![], vec!["I1"]]);
+}
+
 #[test]
 fn i2_sees_a_message_that_nobody_sent() {
     breaks("I2", |f| f.dump.rows.push(row(99, 77, S)));

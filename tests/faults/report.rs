@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Mutex};
 
 use super::{
-    check::{Facts, Violation},
+    check::{Case, Facts, Violation},
     history::Event,
 };
 
@@ -18,7 +18,8 @@ fault under it, calm, a drain, and the checker's verdict from every process's hi
 
 Lost, doubled and reordered count broken invariants (I1; I3, I4; I7), the verdict counts all; unknown are publishes whose answer was lost.
 Recovery, median / longest: rescue, from a kill to the message running elsewhere (it waits its turn there); restart, from the server's first
-accept to the first message running; listener, from the end of its backend to listening again.
+accept to the first message running; listener, from the end of its backend to listening again; failover, from the fault to all instances
+listening at the new primary. Lost \"as configured\": confirmed and not yet at the asynchronous standby that was promoted, which no verdict counts.
 
 | cell | fault | seed | Postgres | messages | unknown | faults | lost | doubled | reordered | recovery | drained in | verdict |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|
@@ -30,7 +31,6 @@ const TAIL: &str = "
 | cell | why |
 |---|---|
 | F17 rolling upgrade | there is no older release yet |
-| F9 with the old primary stopped (SIGSTOP), or an asynchronous standby | not built yet |
 | F16 full notify queue on Postgres 15 | its size is a setting from Postgres 17 on; filled there |
 
 ## Found by the matrix
@@ -40,6 +40,8 @@ const TAIL: &str = "
 | F16, 1 on Postgres 18 | a notify queue that was once full stays full after its cause is gone, until somebody asks for its usage: wakes, publishes to sleeping instances and promotions failed for ever; a heartbeat asks now | `f16_a_hostile_client` |
 | F19, 2 | a leader whose connections had become half-open, but for its listener's, tried them one after the other: nothing was promoted for three minutes | `f19_seed_2_a_leader_whose_connections_hang` |
 | F16, 1 on Postgres 18 | each heartbeat that found rows due added a chain of retries while promotions failed: 44,000 tries in 30 s | `promotions_that_fail_do_not_multiply` |
+| F9b, 1 | an old primary that is frozen and stands first in the URL kept every new connection from the promoted standby, for ever: it accepts and never answers | `f9b_the_old_primary_is_frozen_and_goes_on` |
+| F9pc, 1 | not ours: with `etcd3`, Patroni 3.0.2 lets a leader that was frozen at the wrong moment take the lock back from its successor (its issue 2689, mended in 3.0.3); the cell uses the older interface of etcd | `f9pc_leader_frozen_and_goes_on` |
 | F7d, 1 | behind a half-open connection whose bytes something else acknowledges (a proxy, a pooler), a claim, a settle or the last statement of a stop waited for ever: the queue stood still on that instance, and a stop never returned | `f7d_half_open_connections` |
 ";
 
@@ -49,6 +51,7 @@ pub struct Recovery {
     pub rescued: Vec<i64>,
     pub restarted: Vec<i64>,
     pub listening: Vec<i64>,
+    pub failed_over: Vec<i64>,
 }
 
 impl Recovery {
@@ -64,6 +67,10 @@ impl Recovery {
                     let up = |l: &&super::history::Line| l.by == *name && l.event == Event::Listening { up: true };
                     all.listening.extend(lines[i..].iter().find(up).map(|l| l.at - line.at));
                 }
+                Event::Moved => {
+                    let fault = lines[..i].iter().rfind(|l| matches!(l.event, Event::Fault { .. }));
+                    all.failed_over.extend(fault.map(|l| line.at - l.at));
+                }
                 Event::Accepts => {
                     let start = lines[i..].iter().find(|l| matches!(l.event, Event::Start { .. }));
                     all.restarted.extend(start.map(|l| l.at - line.at));
@@ -76,7 +83,12 @@ impl Recovery {
 
     fn shown(&self) -> String {
         let mut parts = Vec::new();
-        for (what, times) in [("rescue", &self.rescued), ("restart", &self.restarted), ("listener", &self.listening)] {
+        for (what, times) in [
+            ("rescue", &self.rescued),
+            ("restart", &self.restarted),
+            ("listener", &self.listening),
+            ("failover", &self.failed_over),
+        ] {
             let mut times = times.clone();
             times.sort_unstable();
             if let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) {
@@ -107,14 +119,20 @@ fn events(facts: &Facts, is: fn(&Event) -> bool) -> usize {
     facts.lines.iter().filter(|l| is(&l.event)).count()
 }
 
+/// How much was confirmed and lost because it had not reached the asynchronous standby.
+pub fn lost_as_configured(facts: &Facts) -> usize {
+    Case::sort(facts).lost().filter(|(_, sent)| sent.behind).count()
+}
+
 /// A cell in one line, for who watches it run.
 pub fn summary(facts: &Facts, drained_s: f64) -> String {
     let (messages, effects, tries) = (facts.dump.rows.len(), facts.dump.effects.len(), facts.dump.tries.len());
     let (unknown, refused) =
         (events(facts, |e| matches!(e, Event::Info { .. })), events(facts, |e| matches!(e, Event::Fail { .. })));
     let (faults, recovery) = (events(facts, |e| matches!(e, Event::Fault { .. })), Recovery::of(facts).shown());
+    let lost = lost_as_configured(facts);
     format!(
-        "{messages} messages, {effects} effects, {tries} tries that did not finish, {unknown} unknown, {refused} refused or rolled back, \
+        "{messages} messages ({lost} lost as configured), {effects} effects, {tries} tries that did not finish, {unknown} unknown, {refused} refused or rolled back, \
          {faults} faults, recovery {recovery}, drained in {drained_s:.1} s"
     )
 }
@@ -125,6 +143,10 @@ pub fn add(path: &Path, cell: &str, fault: &str, major: u16, facts: &Facts, brok
     let (unknown, faults) =
         (events(facts, |e| matches!(e, Event::Info { .. })), events(facts, |e| matches!(e, Event::Fault { .. })));
     let (lost, doubled, reordered) = (count(&["I1"]), count(&["I3", "I4"]), count(&["I7"]));
+    let lost = match lost_as_configured(facts) {
+        0 => lost.to_string(),
+        permitted => format!("{lost} ({permitted} as configured)"),
+    };
     let (messages, recovery) = (facts.dump.rows.len(), Recovery::of(facts).shown());
     let verdict = if broken.is_empty() { "passed".into() } else { format!("**{} broken**", broken.len()) };
     let row = format!(

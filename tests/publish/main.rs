@@ -8,6 +8,7 @@ mod broadcasts;
 mod documented;
 mod keyed;
 mod refusals;
+mod replicated;
 mod transactions;
 
 use pgflow::{Config, Message, Outgoing, Publisher};
