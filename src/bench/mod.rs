@@ -50,7 +50,7 @@ mod tests {
         let no_publisher = LatencyOptions { publishers: 0, ..LatencyOptions::default() };
         let no_queue = ThroughputOptions { queues: vec![1, 0], ..ThroughputOptions::default() };
         let no_bytes = ThroughputOptions { bytes: vec![0], ..ThroughputOptions::default() };
-        let no_parts = SoakOptions { parts: 1, ..SoakOptions::default() };
+        let no_rounds = SoakOptions { rounds: 1, ..SoakOptions::default() };
         let no_instance = HerdOptions { instances: 0, ..HerdOptions::default() };
         for refused in [
             latency(url, &no_rate).await,
@@ -58,7 +58,7 @@ mod tests {
             throughput(url, &no_queue).await,
             throughput(url, &no_bytes).await,
             herd(url, &no_instance).await,
-            soak(url, &no_parts).await,
+            soak(url, &no_rounds).await,
         ] {
             assert!(refused.is_err_and(|e| e.is_input()));
         }

@@ -29,8 +29,8 @@ const DELAY: Duration = Duration::from_millis(500);
 pub struct SoakOptions {
     /// How long.
     pub time: Duration,
-    /// Parts of the time, each a round, at least 2; the first, in which caches fill, is the others' floor.
-    pub parts: u32,
+    /// Parts of the time, at least 2; the first, in which caches fill, is the others' floor.
+    pub rounds: u32,
     /// Messages a second, at least 1.
     pub rate_per_s: u32,
     /// How many the instance handles at once.
@@ -39,22 +39,22 @@ pub struct SoakOptions {
 
 impl Default for SoakOptions {
     fn default() -> Self {
-        Self { time: Duration::from_secs(3_600), parts: 60, rate_per_s: 2_000, workers: 32 }
+        Self { time: Duration::from_secs(3_600), rounds: 60, rate_per_s: 2_000, workers: 32 }
     }
 }
 
 /// Watches an instance, and a publisher in the same process, under a steady mix of messages: plain, keyed, delayed, failing once.
 ///
-/// A round is what a part of the time ends with, beside the end of the first part: the processor's time aside, nothing of it may grow.
+/// A round is what a part of the time ends with, beside the end of the first part: nothing of it may grow.
 /// `soak_handled_per_s`, `soak_left_messages` (published and not handled), `soak_rss_mib`, `soak_handles` (open files), `soak_threads`,
 /// `soak_connections`, `soak_locks`, `soak_tables_mib` (all but history, audit trail and letters, with indexes),
 /// `soak_dead_rows` (of the same), `soak_history_bytes_per_message`.
 ///
 /// # Errors
-/// Numbers of parts or messages that are too small; where there is no `/proc` (the measurement needs Linux); when the database fails.
+/// Numbers of rounds or messages that are too small; where there is no `/proc` (the measurement needs Linux); when the database fails.
 pub async fn soak(url: &str, options: &SoakOptions) -> Result<Report> {
-    if options.rate_per_s == 0 || options.parts < 2 {
-        return Err(Error::input("bench soak", "the rate must be at least 1, the parts at least 2"));
+    if options.rate_per_s == 0 || options.rounds < 2 {
+        return Err(Error::input("bench soak", "the rate must be at least 1, the rounds at least 2"));
     }
     Arena::with(url, async |arena| measure(arena, options).await).await
 }
@@ -72,8 +72,8 @@ async fn measure(arena: &Arena, options: &SoakOptions) -> Result<Vec<Figure>> {
         let begun = Instant::now();
         let mut parts = Vec::new();
         let (mut seen, mut before) = (begun, 0);
-        for part in 1..=options.parts {
-            sleep_until(begun + options.time * part / options.parts).await;
+        for part in 1..=options.rounds {
+            sleep_until(begun + options.time * part / options.rounds).await;
             let now = Instant::now();
             let all = handled.load(Ordering::Relaxed);
             let per_s = (all - before) as f64 / (now - seen).as_secs_f64();
@@ -88,7 +88,7 @@ async fn measure(arena: &Arena, options: &SoakOptions) -> Result<Vec<Figure>> {
     };
     instance.stop(STOP).await?;
     let figure = |name: &str, of: &dyn Fn(&Part) -> Amount| {
-        let rounds = parts[1..].iter().map(|part| Round::new(of(part), of(&parts[0]))).collect();
+        let rounds = parts.iter().map(|part| Round::new(of(part), of(&parts[0]))).collect();
         Figure::new(name, rounds)
     };
     Ok(vec![

@@ -65,7 +65,7 @@ const MEASURES: &[(&str, Figures)] = &[
         &[(AMOUNT, &["herd_wakes_per_message", "herd_scans_per_message"]), (TIME, &["herd_publish_to_start"])],
     ),
     (
-        "soak --time 300ms --parts 3 --rate 200 --workers 4",
+        "soak --time 300ms --rate 200 --workers 4",
         &[
             (RATE, &["soak_handled_per_s"]),
             (

@@ -155,15 +155,15 @@ pub(crate) enum Measure {
         /// How long
         #[arg(long, value_parser = duration, default_value = "1h", value_name = "TIME")]
         time: Duration,
-        /// Parts of the time, each looked at in its end; the first is the others' floor
-        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..=10_000))]
-        parts: u32,
         /// Messages a second
         #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         rate: u32,
         /// How many at once
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         workers: u16,
+        /// Parts of the time, each looked at in its end; the first is the others' floor
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+        rounds: u32,
     },
     /// Bytes of write-ahead log and commits that a message takes
     Wal {

@@ -91,8 +91,8 @@ async fn measure(url: &str, what: Measure) -> pgflow::Result<Report> {
             let (rounds, instances, messages) = (rounds.into(), instances.into(), messages as usize);
             bench::herd(url, &HerdOptions { rounds, instances, messages, gap }).await
         }
-        Measure::Soak { time, parts, rate: rate_per_s, workers } => {
-            bench::soak(url, &SoakOptions { time, parts, rate_per_s, workers: workers.into() }).await
+        Measure::Soak { time, rate: rate_per_s, workers, rounds } => {
+            bench::soak(url, &SoakOptions { time, rounds, rate_per_s, workers: workers.into() }).await
         }
         Measure::Wal { messages, bytes, workers, rounds } => {
             let (messages, bytes) = (messages as usize, bytes as usize);
