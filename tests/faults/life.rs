@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     law::{Family, Place, Row, Step, Token, waits_for_the_disk},
-    replay::{Moment, Seen},
+    replay::{Crash, Moment, Seen},
     traffic::RETRIES,
 };
 
@@ -29,7 +29,7 @@ struct Claimable {
 
 pub struct Life<'a> {
     keyed: bool,
-    crashes: &'a [(i64, i64)],
+    crashes: &'a [Crash],
     moments: &'a [Moment<'a>],
     /// Names of sessions.
     instances: &'a HashMap<i32, String>,
@@ -43,7 +43,7 @@ pub struct Life<'a> {
 impl<'a> Life<'a> {
     pub fn new(
         keyed: bool,
-        crashes: &'a [(i64, i64)],
+        crashes: &'a [Crash],
         moments: &'a [Moment<'a>],
         instances: &'a HashMap<i32, String>,
     ) -> Self {
@@ -129,14 +129,17 @@ impl<'a> Life<'a> {
 
     /// Whether there may have been a claim for this try that a crash forgot: hidden steps of the law, there and back.
     fn may_be_forgotten(&self, n: usize, attempt: i32) -> bool {
-        let crashed = |c: &Claimable| self.crashes.iter().any(|(from, to)| *from <= c.until && c.since <= *to);
+        let forgets = |crash: &&Crash| crash.behind || !waits_for_the_disk(self.keyed);
+        let crashed = |c: &Claimable| {
+            self.crashes.iter().filter(forgets).any(|crash| crash.from <= c.until && c.since <= crash.to)
+        };
         let forgotten = |c: &Claimable| {
             let claimed = c.row.step(Step::Claim { token: 0, session: 0 }, self.family.tries_max).ok();
             let tried = claimed.filter(|row| i32::from(row.attempt) == attempt);
             tried.is_some_and(|row| row.step(Step::Forget, self.family.tries_max) == Ok(c.row))
         };
         let mut claimable = self.claimable.iter().filter(|c| c.n == n);
-        !waits_for_the_disk(self.keyed) && claimable.any(|c| crashed(c) && forgotten(c))
+        claimable.any(|c| crashed(c) && forgotten(c))
     }
 
     fn finish(&mut self, run: i64) -> Result<(), String> {

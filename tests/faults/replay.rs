@@ -115,19 +115,30 @@ fn last_step(row: &Row) -> Option<Step> {
 /// The processes' histories, by message.
 struct Recorded<'a> {
     acts: HashMap<i64, Vec<(i64, Seen<'a>)>>,
-    /// From a crash of the server, or what may be one, until it accepts again.
-    crashes: Vec<(i64, i64)>,
+    crashes: Vec<Crash>,
     /// By which runs.
     effects: HashMap<i64, Vec<i64>>,
 }
 
-/// Faults that end all of a server's processes at once.
-const CRASHES: [&str; 3] = ["immediate stop", "primary killed", "disk full"];
+/// A crash of the server, or what may be one, or its standby in its place: claims are forgotten whose commit had not reached the disk, or
+/// the standby.
+pub struct Crash {
+    pub from: i64,
+    /// It accepts again, or the standby does.
+    pub to: i64,
+    /// The standby was behind: it lacks also what waits for the disk.
+    pub behind: bool,
+}
+
+/// Faults that end all of a server's processes at once, or make another its successor.
+const CRASHES: [&str; 6] =
+    ["immediate stop", "primary killed", "primary stopped", "leader killed", "leader stopped", "disk full"];
 
 impl<'a> Recorded<'a> {
     fn of(case: &Case<'a>) -> Self {
         let mut acts: HashMap<i64, Vec<_>> = HashMap::new();
-        let mut crashes: Vec<(i64, i64)> = Vec::new();
+        let mut crashes: Vec<Crash> = Vec::new();
+        let mut behind = false;
         for line in &case.facts.lines {
             match &line.event {
                 Event::Invoke { uid, .. } => acts.entry(*uid).or_default().push((line.at, Seen::Invoked)),
@@ -140,9 +151,13 @@ impl<'a> Recorded<'a> {
                     acts.entry(*uid).or_default().push((line.at, Seen::Finish { run: *run }));
                 }
                 Event::Fault { what, .. } if CRASHES.contains(&what.as_str()) => {
-                    crashes.push((line.at, i64::MAX));
+                    crashes.push(Crash { from: line.at, to: i64::MAX, behind });
                 }
-                Event::Accepts => drop(crashes.last_mut().map(|crash| crash.1 = crash.1.min(line.at))),
+                Event::Behind => behind = true,
+                Event::Accepts => {
+                    behind = false;
+                    crashes.last_mut().map(|crash| crash.to = crash.to.min(line.at));
+                }
                 _ => {}
             }
         }

@@ -142,7 +142,7 @@ fn crash(facts: &mut Facts, uid: i64, at: i64) {
     add(facts, at + 5_000, Event::Accepts);
 }
 
-/// Without a key a crash may forget the first run's claim, and that is all that it may.
+/// Without a key a crash may forget the first run's claim, and that is all that it may; with one a standby that was behind.
 #[test]
 fn a_forgotten_claim() {
     accepted(|f| crash(f, S, S + 100_000));
@@ -151,6 +151,10 @@ fn a_forgotten_claim() {
         f.lines.retain(|line| !matches!(line.event, Event::Fault { .. }));
     });
     refused("nobody had claimed it so", |f| crash(f, NEXT, 5 * S + 100_000));
+    accepted(|f| {
+        crash(f, NEXT, 5 * S + 100_000);
+        add(f, 5 * S + 99_000, Event::Behind);
+    });
 }
 
 /// What a kill, a stop and a hand-back leave behind is no offence.

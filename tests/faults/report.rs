@@ -17,7 +17,7 @@ fault under it, calm, a drain, and the checker's verdict from every process's hi
 [order.rs](order.rs), [replay.rs](replay.rs); [mutants.rs](mutants.rs) plants what each invariant must see).
 
 Lost, doubled and reordered count broken invariants (I1; I3, I4; I7), the verdict counts all; unknown are publishes whose answer was lost.
-Recovery, median / longest: rescue, from a kill to the message running elsewhere (it waits its turn there); restart, from the server's first
+Recovery, median / longest of how many: rescue, from a kill to the message running elsewhere (it waits its turn there); restart, from the server's first
 accept to the first message running; listener, from the end of its backend to listening again; failover, from the fault to all instances
 listening at the new primary. Lost \"as configured\": confirmed and not yet at the asynchronous standby that was promoted, which no verdict counts.
 
@@ -92,7 +92,8 @@ impl Recovery {
             let mut times = times.clone();
             times.sort_unstable();
             if let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) {
-                parts.push(format!("{what} {:.2} / {:.2} s", *median as f64 / 1e6, *longest as f64 / 1e6));
+                let (median, longest, of) = (*median as f64 / 1e6, *longest as f64 / 1e6, times.len());
+                parts.push(format!("{what} {median:.2} / {longest:.2} s of {of}"));
             }
         }
         if parts.is_empty() { "–".into() } else { parts.join("; ") }
