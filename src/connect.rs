@@ -12,9 +12,12 @@ mod url;
 
 use std::fmt;
 use std::future::poll_fn;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use deadpool_postgres::{
+    ClientWrapper, Connect, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod,
+};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
@@ -35,9 +38,10 @@ const POOL_RECYCLE_LIMIT: Duration = Duration::from_secs(2);
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
 
 /// The same limits as ours to it (see `url`), for the server to find that we are gone: by default it takes two hours, and what a backend
-/// holds it holds so long. A Unix socket needs none and ignores them.
-const SERVER_KEEPALIVES: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
-     SET tcp_user_timeout = 10000";
+/// holds it holds so long. A Unix socket needs none and ignores them. And its warnings must reach us, whatever the account's settings are:
+/// one of them says that a commit is not on its standby.
+const SERVER_SETTINGS: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
+     SET tcp_user_timeout = 10000; SET client_min_messages = warning";
 
 /// Longest wait for the answers to one use of a control connection, in ms. The server itself gives up after 10 s (their
 /// `statement_timeout`): one that does not even say so is gone, or something between us swallows what we send.
@@ -49,6 +53,8 @@ pub(crate) struct Target {
     config: Config,
     tls: Option<MakeRustlsConnect>,
     label: String,
+    /// Of its pools, connections that were made before are not handed out again.
+    renewed: Arc<Mutex<Option<Instant>>>,
 }
 
 impl fmt::Debug for Target {
@@ -68,7 +74,7 @@ impl Target {
     pub(crate) fn parse(url: &str) -> Result<Self> {
         let parsed = url::parse(url)?;
         let tls = parsed.verify.as_ref().map(tls::connector).transpose()?;
-        Ok(Self { config: parsed.config, tls, label: redacted(url) })
+        Ok(Self { config: parsed.config, tls, label: redacted(url), renewed: Arc::default() })
     }
 
     /// A pool whose connections live on `handle`. Each runs `on_create` (any number of statements) once, before it is
@@ -83,14 +89,33 @@ impl Target {
         let connect = OnRuntime { target: self.clone(), handle: handle.clone(), on_create: on_create.into() };
         let config = self.named(application_name);
         let manager = Manager::from_connect(config, connect, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let renewed = self.renewed.clone();
+        let is_current = Hook::sync_fn(move |_: &mut ClientWrapper, metrics| {
+            let renewed = *renewed.lock().unwrap_or_else(PoisonError::into_inner);
+            if renewed.is_some_and(|at| metrics.created < at) {
+                return Err(HookError::message("made before the pool was renewed"));
+            }
+            Ok(())
+        });
         Pool::builder(manager)
             .max_size(size)
+            .pre_recycle(is_current)
             .runtime(deadpool_postgres::Runtime::Tokio1)
             .wait_timeout(Some(POOL_WAIT_LIMIT))
             .create_timeout(Some(self.connect_limit()))
             .recycle_timeout(Some(POOL_RECYCLE_LIMIT))
             .build()
             .map_err(|e| Error::state("build the connection pool", e.to_string()))
+    }
+
+    /// From now on the pools of this target, and of its clones, hand no connection out again that was made before.
+    pub(crate) fn renew(&self) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// How much later than another instance we may find the server that has taken over, at worst: none if there is but one host.
+    pub(crate) fn failover_limit(&self) -> Duration {
+        if hosts::count(&self.config) > 1 { self.connect_limit() } else { Duration::ZERO }
     }
 
     /// A connection of its own, whose notifications and notices go to `on_message` in the order they come. When it
@@ -265,7 +290,7 @@ async fn dial(
             (client, tokio::spawn(drive(connection, on_message, on_close)))
         }
     };
-    client.batch_execute(SERVER_KEEPALIVES).await?;
+    client.batch_execute(SERVER_SETTINGS).await?;
     Ok((client, driver))
 }
 

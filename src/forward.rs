@@ -126,15 +126,20 @@ impl Forward {
             // A slow network may not carry so many in time.
             self.batch_max = (self.batch_max / 2).max(1);
         }
-        give_back_after_copy(c, done.as_ref().err());
+        if matches!(done, Ok(Batch::Refused)) {
+            // A COPY that was refused leaves an answer too many.
+            drop(Object::take(c));
+        } else {
+            give_back_after_copy(c, done.as_ref().err());
+        }
         // After a batch that Postgres took: a first try is no promise that it does.
         self.spool.set_nearly_empty(done.is_ok() && !more);
-        done.map(|()| true)
+        done.map(|_| true)
     }
 
-    async fn forward(&mut self, c: &mut Object, records: Vec<Record>) -> Result<()> {
+    async fn forward(&mut self, c: &mut Object, records: Vec<Record>) -> Result<Batch> {
         let Identity { spool_id, forwarded, doubtful_to, unmet_from } = self.spool.identity().await?;
-        let Some(last) = records.last().map(|record| record.number) else { return Ok(()) };
+        let Some(last) = records.last().map(|record| record.number) else { return Ok(Batch::Answered) };
         let batch = self.addressed(c, records).await?;
         let there = self.already_there(c, &batch, doubtful_to).await?;
 
@@ -144,7 +149,7 @@ impl Forward {
             if progress >= number(unmet_from) {
                 // Numbers that Postgres has seen were given again: the folder is an old copy, or lost its end.
                 tx.rollback().await.map_err(|e| Error::database(PHASE, e))?;
-                return self.spool.rename().await;
+                return self.spool.rename().await.map(|()| Batch::Answered);
             }
             self.spool.met().await?;
         }
@@ -158,11 +163,11 @@ impl Forward {
                 Ok(None) => {
                     tx.rollback().await.map_err(|e| Error::database(PHASE, e))?;
                     out.iter().for_each(|out| self.publisher.forget(&out.queue));
-                    return Ok(());
+                    return Ok(Batch::Answered);
                 }
                 Err(e) if e.is_input() => {
                     tx.rollback().await.map_err(|e| Error::database(PHASE, e))?;
-                    return self.narrow(&todo, &e).await;
+                    return self.narrow(&todo, &e).await.map(|()| Batch::Refused);
                 }
                 Err(e) => return Err(e.in_phase(PHASE)),
             }
@@ -176,7 +181,7 @@ impl Forward {
         note(out.iter().map(|out| (out, None)));
         metrics::counter!("pgflow_forwarded_total").increment(out.len() as u64);
         tracing::info!(target: "pgflow::forward", messages = out.len(), already_there = batch.len() - out.len(), "forwarded from the spool");
-        Ok(())
+        Ok(Batch::Answered)
     }
 
     /// Finds every record's lane; sets those aside that have none, or are too large.
@@ -216,6 +221,14 @@ impl Drop for Forward {
     fn drop(&mut self) {
         self.spool.forwarders(-1);
     }
+}
+
+/// What became of a batch.
+enum Batch {
+    /// Forwarded, or to be looked at anew.
+    Answered,
+    /// Postgres refused to write it.
+    Refused,
 }
 
 /// A record with its place.

@@ -104,6 +104,8 @@ impl Health {
 /// What the listener needs from the rest of the runtime.
 pub(crate) struct Wiring {
     pub(crate) target: Target,
+    /// Whose pools are made anew with the listener's connection.
+    pub(crate) database: Target,
     /// Whether the target is the listener's alone: then it must be a session.
     pub(crate) direct: bool,
     /// Other connections to the database: whether a notification of theirs arrives.

@@ -3,7 +3,7 @@
 -- Fence: the token, which is $7, random for each claim, mixed with seq. So no token comes twice even if a crash forgets a claim: its
 -- commit does not wait for the disk. It does if $8 asks for it, and if a row has an ordering key, whose next try must not begin beside
 -- a forgotten one.
--- The pre-sleep scan of the wake-up protocol (W1) is this statement, from 0.
+-- The pre-sleep scan of the wake-up protocol (W1) is this statement.
 -- Index: pgflow_ready_pkey once per lane, walked only as far as rows are taken: a row is never locked without being claimed,
 -- so that no other scan can skip a row that stays. The ctid form keeps a generic plan off a hash join.
 WITH gone AS (

@@ -25,7 +25,7 @@ SELECT to_jsonb(x) FROM (SELECT
   (SELECT pid FROM open_for) AS open_pid, (SELECT application_name FROM open_for) AS open_name,
   (SELECT state FROM open_for) AS open_state, (SELECT query FROM open_for) AS open_query,
   (SELECT seconds FROM open_for) AS open_seconds,
-  ARRAY(SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared LIMIT 10) AS prepared,
+  ARRAY(SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared LIMIT 1000) AS prepared,
   (SELECT slot_name FROM behind) AS slot, (SELECT transactions FROM behind) AS slot_transactions,
   current_setting('max_connections')::int AS connections_max,
   (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,

@@ -59,6 +59,7 @@ mod tests {
             throughput(url, &no_bytes).await,
             herd(url, &no_instance).await,
             soak(url, &no_rounds).await,
+            pinned(url, &PinnedOptions { messages: 1, ..PinnedOptions::default() }).await,
         ] {
             assert!(refused.is_err_and(|e| e.is_input()));
         }

@@ -11,7 +11,7 @@ use super::{
     report::{Amount, Figure, Report, Round},
     times::Times,
 };
-use crate::{Admin, Outgoing, Priority, Result, Runtime, connect};
+use crate::{Admin, Error, Outgoing, Priority, Result, Runtime, connect};
 
 /// Messages that are published at once for the churn.
 const CHURN_BATCH: usize = 50_000;
@@ -47,8 +47,11 @@ impl Default for PinnedOptions {
 /// `first_start_pinned_to_clean` (from the start of another instance to the start of a message that waited for it).
 ///
 /// # Errors
-/// When the database fails, or a message takes over 20 s.
+/// Fewer than 2 messages; when the database fails, or a message takes over 20 s.
 pub async fn pinned(url: &str, options: &PinnedOptions) -> Result<Report> {
+    if options.messages < 2 {
+        return Err(Error::input("bench pinned", "the messages must be at least 2"));
+    }
     Arena::with(url, async |arena| measure(url, arena, options).await).await
 }
 

@@ -130,6 +130,27 @@ fn a_host_that_never_answers_leaves_the_next_one_its_time() {
     assert_eq!(shown, port.to_string());
 }
 
+/// Fear: after a failover a pool goes on with connections to the server that was primary before.
+#[test]
+fn a_renewed_pool_hands_out_nothing_older() {
+    let server = server();
+    let home = runtime();
+    let target = Target::parse(&server.url()).unwrap();
+    let pool = target.pool(home.handle(), 1, "t", "").unwrap();
+    let backend = || {
+        let pid = async { pool.get().await?.query_one("SELECT pg_backend_pid()", &[]).await.map_err(Into::into) };
+        home.block_on(pid)
+            .map(|row: tokio_postgres::Row| row.get::<_, i32>(0))
+            .unwrap_or_else(|e: deadpool_postgres::PoolError| panic!("{e}"))
+    };
+    let old = backend();
+    assert_eq!(backend(), old);
+    target.clone().renew();
+    let new = backend();
+    assert_ne!(new, old);
+    assert_eq!(backend(), new, "what was made after it stays");
+}
+
 #[test]
 fn a_running_statement_is_cancelled() {
     let server = server();

@@ -38,7 +38,7 @@ impl State {
         let order = q.lanes.next(group, limit, asked > spent.all());
         // Who cannot be told of places that come back reads everything.
         let lows = if told { self.low.lows(&order.lanes) } else { vec![0; order.lanes.len()] };
-        let complete = order.complete;
+        let (complete, resets) = (order.complete, self.low.resets());
         // A crash of the server that forgets a claim forgets its try.
         let durable = q.facts.max_retries == 0 || self.wary_until.is_some_and(|until| Instant::now() < until);
         let (queue_id, name) = (q.facts.queue_id, q.name.clone());
@@ -68,7 +68,7 @@ impl State {
             .unwrap_or_else(|_| Err(Error::state(format!("claim on queue \"{name}\""), "the claim panicked")));
             histogram!("pgflow_claim_seconds", "queue" => name.clone()).record(begun.elapsed().as_secs_f64());
             // A dispatcher that died meanwhile leaves rows that nobody answers for: the sweeper's orphan check finds them.
-            let _ = myself.cast(Msg::Claimed(Claimed { queue, group, spent, asked, complete, origin, rows }));
+            let _ = myself.cast(Msg::Claimed(Claimed { queue, group, spent, asked, complete, resets, origin, rows }));
         });
     }
 
@@ -78,7 +78,7 @@ impl State {
     }
 
     pub(super) fn claimed(&mut self, myself: &ActorRef<Msg>, claimed: Claimed) {
-        let Claimed { queue, group, spent, asked, complete, origin, rows } = claimed;
+        let Claimed { queue, group, spent, asked, complete, resets, origin, rows } = claimed;
         let now = Instant::now();
         let mut full = None;
         let deliveries = match rows {
@@ -94,7 +94,7 @@ impl State {
                     Group::High => self.queues[queue].high_looked_for = full.is_none(),
                     Group::Rest => self.note_backlog(now, queue, full, &rows),
                 }
-                self.low.claimed(rows.iter().map(|row| (row.lane, row.seq)));
+                self.low.claimed(resets, rows.iter().map(|row| (row.lane, row.seq)));
                 self.look_low(myself);
                 self.unpack(queue, group, rows)
             }

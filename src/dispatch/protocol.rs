@@ -103,6 +103,8 @@ pub(crate) struct Claimed {
     /// The most it could answer.
     pub(super) asked: usize,
     pub(super) complete: bool,
+    /// How often the low-water marks had been forgotten when it began.
+    pub(super) resets: u64,
     pub(super) origin: Origin,
     pub(super) rows: Result<Vec<Row>>,
 }

@@ -91,7 +91,16 @@ impl Scene {
         let asked = usize::try_from(rows).expect("a few").max(1);
         let rows = (0..rows).map(|n| row(lane, n)).collect();
         let spent = self.state.queues[0].credits.under_way();
-        let claimed = Claimed { queue: 0, group, spent, asked, complete: true, origin: Origin::Normal, rows: Ok(rows) };
+        let claimed = Claimed {
+            queue: 0,
+            group,
+            spent,
+            asked,
+            complete: true,
+            resets: 0,
+            origin: Origin::Normal,
+            rows: Ok(rows),
+        };
         self.state.claimed(&self.myself, claimed);
     }
 
@@ -135,7 +144,8 @@ impl Scene {
                 _ => continue,
             };
             let (spent, rows) = (self.state.queues[0].credits.under_way(), Ok(vec![]));
-            let nothing = Claimed { queue: 0, group, spent, asked: 1, complete: true, origin: Origin::Normal, rows };
+            let nothing =
+                Claimed { queue: 0, group, spent, asked: 1, complete: true, resets: 0, origin: Origin::Normal, rows };
             self.state.claimed(&self.myself, nothing);
         }
         let q = &self.state.queues[0];

@@ -78,6 +78,10 @@ impl Listener {
         state.reconnect_ms = RECONNECT_MS;
         w.health.polls.store(!holds, Ordering::Relaxed);
         w.health.listening.store(true, Ordering::Relaxed);
+        if w.stood.load(Ordering::Relaxed) {
+            // They may lead to the server that was ours before: what is claimed or settled there is not of this one.
+            w.database.renew();
+        }
         tracing::info!(target: "pgflow::listen", instance = %w.registration.name, session = w.session, "listening");
         w.sweep.send(Signal::Connected);
         w.dispatcher.signal(dispatch::Msg::ListenerReady { session: holds });
@@ -182,5 +186,5 @@ impl Listener {
 /// The lane and the place that a payload of the channel `low` names.
 fn place(payload: &str) -> Option<(i32, i64)> {
     let (lane, seq) = payload.split_once(' ')?;
-    Some((lane.parse().ok()?, seq.parse().ok()?))
+    Some((lane.parse().ok()?, seq.parse().ok().filter(|seq| *seq >= 0)?))
 }

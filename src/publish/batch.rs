@@ -76,7 +76,8 @@ impl Publisher {
                 })?;
                 return Ok((ways.iter().map(|w| w.lane.id).collect(), receipts));
             }
-            tx.rollback().await.map_err(|e| Error::database(PHASE, e))?;
+            let rollback = async { tx.rollback().await.map_err(|e| Error::database(PHASE, e)) };
+            answered(rollback, || PHASE.into()).await?;
             batch.iter().for_each(|out| self.forget(&out.queue));
         }
         Err(lanes::unknown_queue(&batch[0].queue).into())

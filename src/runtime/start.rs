@@ -33,6 +33,9 @@ use crate::{
     worker::{self, Worker},
 };
 
+/// What a reconnect takes at worst beside its tries for hosts that do not answer.
+const FAILOVER_SLACK: Duration = Duration::from_millis(1_500);
+
 /// Settings of the connections that claim and settle: plans that stay right whatever the statistics say.
 const CONTROL_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
      SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET default_transaction_isolation = 'read committed'; SET statement_timeout = '10s'; \
@@ -50,7 +53,12 @@ pub(super) struct Start {
 
 impl Start {
     pub(super) async fn run(self) -> Result<Parts> {
-        let Self { config, queues, target, listen, user } = self;
+        let Self { mut config, queues, target, listen, user } = self;
+        // Others may have to wait for a host that never answers, before they come to the one that has taken over.
+        let latest = listen.as_ref().unwrap_or(&target).failover_limit() + FAILOVER_SLACK;
+        if latest > FAILOVER_SLACK {
+            config.rescue_grace_ms = config.rescue_grace_ms.max(u64::try_from(latest.as_millis()).unwrap_or(u64::MAX));
+        }
         let store = Arc::new(Store::new(&config.schema));
         let handle = Handle::current();
         let pool_of = |size, name: &str, settings| target.pool(&handle, size, &format!("pgflow {name}"), settings);
@@ -142,6 +150,7 @@ impl Start {
         });
         children.push(ChildSpec::actor("sweeper", move || (Sweeper { wiring: sweep_wiring.clone() }, ())));
         let listen_wiring = Arc::new(listen::Wiring {
+            database: target.clone(),
             direct: listen.is_some(),
             target: listen.unwrap_or(target),
             pool: control_pool.clone(),

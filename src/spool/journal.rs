@@ -3,6 +3,9 @@
 //! Old bytes are never changed. A start appends to a file of its own; a file is deleted when the last record in it is
 //! forwarded, after the state says so.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
@@ -89,7 +92,8 @@ impl Journal {
             segments.insert(segment.first, file);
         }
         let (slots, next) = (found.slots.into(), found.last.max(if known.is_none() { aside.last } else { 0 }) + 1);
-        state.unmet_from.get_or_insert(next);
+        // The smaller: what was given since may have been lost, and its numbers come again.
+        state.unmet_from = Some(state.unmet_from.map_or(next, |from| from.min(next)));
         let mut journal = Self {
             dir: dir.to_owned(),
             _lock: lock,

@@ -257,7 +257,7 @@ impl Model for SpoolModel {
                 state.running = true;
                 let folder = &mut state.folder;
                 let unmet_from = folder.unmet_from.filter(|_| !self.is(Rule::StartForgotten));
-                folder.unmet_from = Some(unmet_from.unwrap_or(folder.next));
+                folder.unmet_from = Some(unmet_from.map_or(folder.next, |from| from.min(folder.next)));
             }
             Action::Copy => state.copy = Some(state.folder.clone()),
             Action::Restore => state.restore(),
