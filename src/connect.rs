@@ -5,6 +5,7 @@
 //! heartbeat, or take the pool's connections with it when it ends.
 
 mod hosts;
+mod pool;
 #[cfg(all(test, feature = "devpg", unix))]
 mod tests;
 mod tls;
@@ -12,13 +13,9 @@ mod url;
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{
-    ClientWrapper, Connect, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod,
-};
-use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -27,12 +24,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Error, Result};
+pub(crate) use pool::{bounded_on, give_back, give_back_after_copy};
 pub use url::redacted;
 
-/// How long a caller waits for a connection that others hold.
-const POOL_WAIT_LIMIT: Duration = Duration::from_secs(5);
-/// How long handing a used connection out again may take.
-const POOL_RECYCLE_LIMIT: Duration = Duration::from_secs(2);
 /// TLS, authentication and the first batch, after the socket is connected. tokio-postgres limits only the socket:
 /// a server that is stopped (SIGSTOP) still accepts, and never answers.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
@@ -75,42 +69,6 @@ impl Target {
         let parsed = url::parse(url)?;
         let tls = parsed.verify.as_ref().map(tls::connector).transpose()?;
         Ok(Self { config: parsed.config, tls, label: redacted(url), renewed: Arc::default() })
-    }
-
-    /// A pool whose connections live on `handle`. Each runs `on_create` (any number of statements) once, before it is
-    /// handed out.
-    pub(crate) fn pool(
-        &self,
-        handle: &Handle,
-        size: usize,
-        application_name: &str,
-        on_create: impl Into<String>,
-    ) -> Result<Pool> {
-        let connect = OnRuntime { target: self.clone(), handle: handle.clone(), on_create: on_create.into() };
-        let config = self.named(application_name);
-        let manager = Manager::from_connect(config, connect, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-        let renewed = self.renewed.clone();
-        let is_current = Hook::sync_fn(move |_: &mut ClientWrapper, metrics| {
-            let renewed = *renewed.lock().unwrap_or_else(PoisonError::into_inner);
-            if renewed.is_some_and(|at| metrics.created < at) {
-                return Err(HookError::message("made before the pool was renewed"));
-            }
-            Ok(())
-        });
-        Pool::builder(manager)
-            .max_size(size)
-            .pre_recycle(is_current)
-            .runtime(deadpool_postgres::Runtime::Tokio1)
-            .wait_timeout(Some(POOL_WAIT_LIMIT))
-            .create_timeout(Some(self.connect_limit()))
-            .recycle_timeout(Some(POOL_RECYCLE_LIMIT))
-            .build()
-            .map_err(|e| Error::state("build the connection pool", e.to_string()))
-    }
-
-    /// From now on the pools of this target, and of its clones, hand no connection out again that was made before.
-    pub(crate) fn renew(&self) {
-        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// How much later than another instance we may find the server that has taken over, at worst: none if there is but one host.
@@ -200,80 +158,6 @@ pub(crate) async fn bounded<T>(phase: &str, limit_ms: u64, work: impl Future<Out
     }
 }
 
-/// The same for work that takes its connections from a pool by itself. What it had when its time was over lies in the pool again, and
-/// leads nowhere: all that lie there go.
-pub(crate) async fn bounded_on<T>(
-    pool: &Pool,
-    phase: &str,
-    limit_ms: u64,
-    work: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    let done = bounded(phase, limit_ms, work).await;
-    if done.as_ref().is_err_and(Error::is_timeout) {
-        pool.retain(|_, _| false);
-    }
-    done
-}
-
-/// The pool hands a broken connection out again until its socket tells: one that has just failed, or did not answer in time, is
-/// taken out of it. After the latter those that lie idle go as well: they lead the same way.
-pub(crate) fn give_back(c: Object, error: Option<&Error>) {
-    if error.is_some_and(Error::is_timeout)
-        && let Some(pool) = Object::pool(&c)
-    {
-        pool.retain(|_, _| false);
-    }
-    if error.is_some_and(Error::is_closed) {
-        drop(Object::take(c));
-    }
-}
-
-/// The same after a use that may have begun a COPY. One that the server refuses at its start leaves an answer too many on the connection:
-/// tokio-postgres has sent a Sync with it, and sends another when it gives it up. Whoever came next would take that for its own answer,
-/// and be told of an error though its message is there. So no connection is used again on which the server refused something.
-pub(crate) fn give_back_after_copy(c: Object, error: Option<&Error>) {
-    if error.is_some_and(|e| e.sqlstate().is_some()) {
-        drop(Object::take(c));
-    } else {
-        give_back(c, error);
-    }
-}
-
-/// The pool's way to a new connection.
-struct OnRuntime {
-    target: Target,
-    handle: Handle,
-    on_create: String,
-}
-
-impl Connect for OnRuntime {
-    fn connect(&self, config: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
-        let log_close = |error: Option<tokio_postgres::Error>| {
-            if let Some(error) = error {
-                tracing::debug!(%error, "pooled connection closed");
-            }
-        };
-        let dial = dial(self.target.tls.clone(), config.clone(), log_notice, log_close);
-        let on_create = self.on_create.clone();
-        // Here and not in a hook of the pool: so it runs on our runtime, within the limit for a new connection, and
-        // its error keeps the server's code.
-        let dialled = self.handle.spawn(async move {
-            let (client, driver) = dial.await?;
-            if !on_create.is_empty() {
-                client.batch_execute(&on_create).await?;
-            }
-            Ok((client, driver))
-        });
-        let dialled = AbortOnDropHandle::new(dialled);
-        Box::pin(async move {
-            match dialled.await {
-                Ok(result) => result,
-                Err(_) => Err(closed().await),
-            }
-        })
-    }
-}
-
 async fn dial(
     tls: Option<MakeRustlsConnect>,
     config: Config,
@@ -333,16 +217,5 @@ fn is_unreplicated(message: &AsyncMessage) -> bool {
 fn log_notice(message: AsyncMessage) {
     if let AsyncMessage::Notice(notice) = message {
         tracing::debug!(severity = notice.severity(), "{}", notice.message());
-    }
-}
-
-/// The pool wants an error of tokio-postgres, which nobody else can make: this one is what a peer that hangs up at
-/// once gives.
-async fn closed() -> tokio_postgres::Error {
-    let mut config = Config::new();
-    config.user("nobody").ssl_mode(tokio_postgres::config::SslMode::Disable);
-    match config.connect_raw(tokio::io::empty(), NoTls).await {
-        Err(error) => error,
-        Ok(_) => unreachable!("nobody answered"),
     }
 }

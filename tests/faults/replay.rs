@@ -156,7 +156,9 @@ impl<'a> Recorded<'a> {
                 Event::Behind => behind = true,
                 Event::Accepts => {
                     behind = false;
-                    crashes.last_mut().map(|crash| crash.to = crash.to.min(line.at));
+                    if let Some(crash) = crashes.last_mut() {
+                        crash.to = crash.to.min(line.at);
+                    }
                 }
                 _ => {}
             }
