@@ -1,9 +1,11 @@
 -- Hands the messages $1 (tokens $2) back unstarted: same place in the lane, same attempt count.
 -- Answers the ids that were still ours. An old place may be below a low-water mark: everybody is told of each lane's first, under the
--- lock that the INSERT takes. Index: pgflow_active_pkey. Fence: (id, token).
+-- lock that the INSERT takes. Index: pgflow_active_pkey, as in settle_done. Fence: (id, token).
 WITH gone AS (
-  DELETE FROM {schema}.pgflow_active a USING unnest($1::bigint[], $2::bigint[]) AS t(id, token)
-  WHERE a.id = t.id AND a.token = t.token RETURNING a.*),
+  DELETE FROM {schema}.pgflow_active WHERE ctid = ANY (ARRAY(
+    SELECT a.ctid FROM unnest($1::bigint[], $2::bigint[]) AS t(id, token)
+    CROSS JOIN LATERAL (SELECT ctid FROM {schema}.pgflow_active WHERE id = t.id AND token = t.token LIMIT 1) a))
+  RETURNING *),
 noted AS (
   INSERT INTO {schema}.pgflow_attempts (id, event, attempt, token, session_id, claimed_at)
   SELECT id, 'handed_back', attempt - 1, token, session_id, claimed_at FROM gone),

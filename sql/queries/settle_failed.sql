@@ -1,15 +1,17 @@
 -- Puts the messages $1 (tokens $2) back to wait, or into the DLQ when their retries are used up.
 -- $3 event (failed, panicked, timed_out, snoozed), $4 error text, $5 delay in ms (null: the queue's backoff with +-10 % jitter).
 -- A snooze gives its try back. Answers (id, dead, queue_id, ordering_key); a missing id was fenced.
--- Index: pgflow_active_pkey. Fence: (id, token).
+-- Index: pgflow_active_pkey, as in settle_done. Fence: (id, token).
 WITH gone AS (
-  DELETE FROM {schema}.pgflow_active a
-  USING unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[]) AS t(id, token, event, error, delay_ms)
-  WHERE a.id = t.id AND a.token = t.token RETURNING a.*, t.event, t.error, t.delay_ms),
+  DELETE FROM {schema}.pgflow_active WHERE ctid = ANY (ARRAY(
+    SELECT a.ctid FROM unnest($1::bigint[], $2::bigint[]) AS t(id, token)
+    CROSS JOIN LATERAL (SELECT ctid FROM {schema}.pgflow_active WHERE id = t.id AND token = t.token LIMIT 1) a))
+  RETURNING *),
 judged AS (
-  SELECT gone.*, q.queue_id, q.name AS queue_name, gone.event <> 'snoozed' AND gone.attempt > q.max_retries AS dead,
-         coalesce(gone.delay_ms, least(q.retry_delay_ms_max, q.retry_delay_ms * power(2, least(gone.attempt - 1, 40))) * (0.9 + random() * 0.2)) AS wait_ms
-  FROM gone JOIN {schema}.pgflow_lanes USING (lane_id) JOIN {schema}.pgflow_queues q USING (queue_id)),
+  SELECT gone.*, t.event, t.error, q.queue_id, q.name AS queue_name, t.event <> 'snoozed' AND gone.attempt > q.max_retries AS dead,
+         coalesce(t.delay_ms, least(q.retry_delay_ms_max, q.retry_delay_ms * power(2, least(gone.attempt - 1, 40))) * (0.9 + random() * 0.2)) AS wait_ms
+  FROM gone JOIN unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[]) AS t(id, token, event, error, delay_ms) USING (id, token)
+  JOIN {schema}.pgflow_lanes USING (lane_id) JOIN {schema}.pgflow_queues q USING (queue_id)),
 noted AS (
   INSERT INTO {schema}.pgflow_attempts (id, event, attempt, token, session_id, claimed_at, detail)
   SELECT id, event, attempt, token, session_id, claimed_at, error FROM judged WHERE NOT dead),

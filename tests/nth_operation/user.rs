@@ -13,8 +13,14 @@ use crate::support::query_text;
 /// Only a life that never comes to rest takes so long.
 pub(crate) const SOON: Duration = Duration::from_secs(40);
 /// What an error of publishing names.
-pub(crate) const PUBLISHING: [&str; 5] =
-    ["publish to \"life\"", "look up queue \"life\"", "find the lane of \"a\"", "publish a batch", "on \"life\""];
+pub(crate) const PUBLISHING: [&str; 6] = [
+    "publish to \"life\"",
+    "look up queue \"life\"",
+    "find the lane of \"a\"",
+    "publish a batch",
+    "broadcast to \"life\"",
+    "on \"life\"",
+];
 /// Between a failed call and the next.
 const PAUSE: Duration = Duration::from_millis(50);
 
