@@ -37,7 +37,7 @@
 //!
 //! # What the model says of the design
 //!
-//! Rules that design.md leaves open, or which the model added, each with a variant that fails
+//! Rules that the first design left open, or which the model added, each with a variant that fails
 //! without it (`variants.rs`):
 //!
 //! - W1: a wake is remembered from the moment the ARM statement is sent, not the scan. A follower

@@ -6,15 +6,23 @@ use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-/// No property fails in any reachable state of `model`, and every situation of `reached` occurs in
-/// it: a model in which nothing happens proves nothing.
-pub(crate) fn holds<M>(name: &str, model: M, reached: &[&'static str])
-where
+/// What can be walked through by several threads, and shown.
+pub(crate) trait World:
+    Model<State: Hash + Debug + Clone + PartialEq + Send + Sync, Action: Debug + Clone + PartialEq> + Send + Sync + 'static
+{
+}
+
+impl<M> World for M where
     M: Model<State: Hash + Debug + Clone + PartialEq + Send + Sync, Action: Debug + Clone + PartialEq>
         + Send
         + Sync
-        + 'static,
+        + 'static
 {
+}
+
+/// No property fails in any reachable state of `model`, and every situation of `reached` occurs in
+/// it: a model in which nothing happens proves nothing.
+pub(crate) fn holds<M: World>(name: &str, model: M, reached: &[&'static str]) {
     let start = Instant::now();
     let properties = model.properties();
     let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
@@ -33,13 +41,7 @@ where
 }
 
 /// `property` fails in some reachable state of `model`; prints the shortest way there.
-pub(crate) fn fails<M>(name: &str, model: M, property: &'static str)
-where
-    M: Model<State: Hash + Debug + Clone + PartialEq + Send + Sync, Action: Debug + Clone + PartialEq>
-        + Send
-        + Sync
-        + 'static,
-{
+pub(crate) fn fails<M: World>(name: &str, model: M, property: &'static str) {
     let start = Instant::now();
     let wanted = HasDiscoveries::AllOf([property].into());
     let checker = model.checker().finish_when(wanted).spawn_bfs().join();

@@ -1,8 +1,8 @@
-//! The low-water mark of design.md §4: a claim reads only `seq >= low`, so `low` must never pass a
+//! The low-water mark: a claim reads only `seq >= low`, so `low` must never pass a
 //! row that can still become claimable.
 //!
 //! Writers are publishing transactions of one row each; consumers keep one `low` each. A scan from
-//! `low` that finds nothing decides on sleep, too, which design.md leaves to scans from the start:
+//! `low` that finds nothing decides on sleep, too, so that nobody need scan from the start:
 //! what comes back below `low` must wake whoever sleeps (what is published above it does, by the
 //! wake-up protocol).
 

@@ -34,7 +34,7 @@ pub(crate) struct Publisher {
 pub(crate) struct Instance {
     pub(crate) serves: Mask,
     pub(crate) normal_slots: u8,
-    /// Workers that take only high (design.md §6).
+    /// Workers that take only high.
     pub(crate) high_slots: u8,
 }
 
