@@ -23,7 +23,7 @@ pub(crate) use self::shelf::{RunsLow, Shelf};
 pub(crate) const AHEAD_PER_WORKER: usize = 8;
 pub(crate) const AHEAD_MAX: usize = 256;
 /// As many are claimed ahead as the workers go through in so long.
-const AHEAD_FOR: Duration = Duration::from_millis(4);
+const AHEAD_FOR: Duration = Duration::from_millis(8);
 /// How long a claimed message may wait for a worker.
 pub(crate) const WAIT_MAX: Duration = Duration::from_millis(20);
 /// Nothing is claimed ahead for so long after some waited too long; twice as long each time, if they soon do so again.
@@ -217,8 +217,8 @@ mod tests {
         let now = Instant::now();
         let mut ahead = busy(now);
         assert_eq!(ahead.room(now), MOST);
-        (0..pace::RUNS_MIN).for_each(|_| ahead.ran(now, pace::QUICK));
-        assert_eq!(ahead.room(now), 8 * 7, "half a millisecond each: 7 in AHEAD_FOR");
+        (0..pace::RUNS_MIN).for_each(|_| ahead.ran(now, AHEAD_FOR / 4));
+        assert_eq!(ahead.room(now), 8 * 7, "an eighth of AHEAD_FOR each, and a little");
         ahead.allow(1_000, 1);
         grown(&mut ahead, now);
         assert_eq!(ahead.room(now), AHEAD_MAX);

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 /// How far it looks back: once to twice so long.
 const SPAN: Duration = Duration::from_millis(100);
-/// A worker that takes longer on average is not quick.
-pub(super) const QUICK: Duration = Duration::from_millis(1);
+/// A worker that takes longer on average is not quick: longer than what is claimed ahead should wait.
+pub(super) const QUICK: Duration = super::AHEAD_FOR;
 /// Fewer runs in a span say nothing.
 pub(super) const RUNS_MIN: u32 = 8;
 
@@ -81,7 +81,7 @@ mod tests {
         pace.ran(now, 100 * QUICK);
         assert_eq!(pace.each(now), None, "one that was slow counts by its time");
         let (mut pace, now) = after(100, US);
-        pace.ran(now + SPAN, 2 * QUICK);
+        pace.ran(now + SPAN, QUICK + US);
         assert_eq!(pace.each(now + SPAN), None, "quick a while ago, and slow now");
     }
 
