@@ -17,6 +17,10 @@ use tokio::{
     task::JoinSet,
 };
 
+/// The server's keepalives, as pgflow's sessions set them (5 s, then three times 2 s), give a silent peer up after so long.
+/// Between the server and this proxy there is nothing to probe: a Unix socket.
+const PROBED_FOR: Duration = Duration::from_secs(11);
+
 /// What the network does now. All zero and false: nothing.
 #[derive(Default)]
 pub struct Weather {
@@ -141,10 +145,13 @@ impl Line<'_> {
             }
             let n = match from.read(&mut buffer).await {
                 Ok(n) if n > 0 => n,
-                _ if w.swallows(self.number) => {
-                    // Nobody tells the other side. It ends with the cell.
-                    std::future::pending().await
+                // A process that is gone acknowledges no probe: the server finds out by itself.
+                _ if w.swallows(self.number) && upward => {
+                    tokio::time::sleep(PROBED_FOR).await;
+                    return End::Closed;
                 }
+                // Nobody tells the process. It ends with the cell.
+                _ if w.swallows(self.number) => std::future::pending().await,
                 _ => return End::Closed,
             };
             let bytes = &buffer[..n];
