@@ -62,7 +62,7 @@ impl<'a> Life<'a> {
             _ if n >= there => return Err("it is not there".into()),
             Seen::Acknowledged => {}
             Seen::Claimed { token, session, attempt } => self.claimed(n, token, session, attempt)?,
-            Seen::Start { attempt, run, by } => self.start(n, attempt, run, by)?,
+            Seen::Start { attempt, run, by } => self.start(at, n, attempt, run, by)?,
             Seen::Finish { run } => self.finish(run)?,
             Seen::Ended(step) => self.ended(n, step)?,
         }
@@ -110,11 +110,12 @@ impl<'a> Life<'a> {
     }
 
     /// A claim begins one run at most, and none once its process has given it up.
-    fn start(&mut self, n: usize, attempt: i32, run: i64, by: &str) -> Result<(), String> {
+    fn start(&mut self, at: i64, n: usize, attempt: i32, run: i64, by: &str) -> Result<(), String> {
         if !self.begun.insert(run) {
             return Err("its run had begun".into());
         }
-        let (instances, forgotten) = (self.instances, self.may_be_forgotten(n, attempt));
+        let forgotten = self.may_be_forgotten(n, attempt) || self.may_have_gone_on(at, n, attempt);
+        let instances = self.instances;
         let is = |claim: &&mut Claim| {
             let named = instances.get(&claim.session).is_some_and(|name| name == by);
             named && claim.n == n && claim.attempt == attempt && claim.run.is_none() && claim.over.is_none()
@@ -129,7 +130,7 @@ impl<'a> Life<'a> {
 
     /// Whether there may have been a claim for this try that a crash forgot: hidden steps of the law, there and back.
     fn may_be_forgotten(&self, n: usize, attempt: i32) -> bool {
-        let forgets = |crash: &&Crash| crash.behind || !waits_for_the_disk(self.keyed);
+        let forgets = |crash: &&Crash| crash.behind_since.is_some() || !waits_for_the_disk(self.keyed);
         let crashed = |c: &Claimable| {
             self.crashes.iter().filter(forgets).any(|crash| crash.from <= c.until && c.since <= crash.to)
         };
@@ -140,6 +141,15 @@ impl<'a> Life<'a> {
         };
         let mut claimable = self.claimable.iter().filter(|c| c.n == n);
         claimable.any(|c| crashed(c) && forgotten(c))
+    }
+
+    /// Whether a primary whose standby was behind may have gone on to this try: with this message, and with those before it in its key.
+    fn may_have_gone_on(&self, at: i64, n: usize, attempt: i32) -> bool {
+        let lost = |crash: &Crash| crash.behind_since.is_some_and(|since| (since..=crash.to).contains(&at));
+        let row = self.family.rows[n];
+        let next = i32::from(row.attempt) + i32::from(!matches!(row.place, Place::Active { .. }));
+        let tries = next..=i32::from(self.family.tries_max);
+        !row.has_ended() && tries.contains(&attempt) && self.crashes.iter().any(lost)
     }
 
     fn finish(&mut self, run: i64) -> Result<(), String> {

@@ -1,8 +1,8 @@
 //! I12: what was recorded of each message is a life that the model's law allows ([law.rs](../life_model/law.rs)).
 //!
 //! Rows, claims and ends come from the database; publishes, starts and finishes from the processes' histories. In the order of their
-//! times they are steps of the law. What nobody records may lie between them: a backoff that is over, a key that is freed, and a claim
-//! that a crash of the server forgot, which shows by its run alone.
+//! times they are steps of the law. What nobody records may lie between them: a backoff that is over, a key that is freed, and what
+//! a crash of the server forgot, which shows by its run alone.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -126,8 +126,8 @@ pub struct Crash {
     pub from: i64,
     /// It accepts again, or the standby does.
     pub to: i64,
-    /// The standby was behind: it lacks also what waits for the disk.
-    pub behind: bool,
+    /// The standby was behind since then: it lacks all that the primary did meanwhile.
+    pub behind_since: Option<i64>,
 }
 
 /// Faults that end all of a server's processes at once, or make another its successor.
@@ -138,7 +138,7 @@ impl<'a> Recorded<'a> {
     fn of(case: &Case<'a>) -> Self {
         let mut acts: HashMap<i64, Vec<_>> = HashMap::new();
         let mut crashes: Vec<Crash> = Vec::new();
-        let mut behind = false;
+        let mut behind_since = None;
         for line in &case.facts.lines {
             match &line.event {
                 Event::Invoke { uid, .. } => acts.entry(*uid).or_default().push((line.at, Seen::Invoked)),
@@ -151,11 +151,11 @@ impl<'a> Recorded<'a> {
                     acts.entry(*uid).or_default().push((line.at, Seen::Finish { run: *run }));
                 }
                 Event::Fault { what, .. } if CRASHES.contains(&what.as_str()) => {
-                    crashes.push(Crash { from: line.at, to: i64::MAX, behind });
+                    crashes.push(Crash { from: line.at, to: i64::MAX, behind_since });
                 }
-                Event::Behind => behind = true,
+                Event::Behind => behind_since = Some(line.at),
                 Event::Accepts => {
-                    behind = false;
+                    behind_since = None;
                     if let Some(crash) = crashes.last_mut() {
                         crash.to = crash.to.min(line.at);
                     }

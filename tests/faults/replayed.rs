@@ -5,6 +5,7 @@ use super::{
     dump::Try,
     history::{Event, Line},
     mutants::{S, good, row_of},
+    traffic::RETRIES,
 };
 
 /// Of `good`: a message that was tried twice, and two of one key.
@@ -155,6 +156,37 @@ fn a_forgotten_claim() {
         crash(f, NEXT, 5 * S + 100_000);
         add(f, 5 * S + 99_000, Event::Behind);
     });
+}
+
+/// Fear: what a standby that was behind lacks is taken for an offence: two tries of a message, or its head's end before a key's next; or
+/// it excuses a try that nobody can have got to.
+#[test]
+fn what_a_primary_went_on_to_alone() {
+    let lost = |attempt: u32, from: i64| {
+        move |f: &mut Facts| {
+            crash(f, S, S + 100_000);
+            let id = row_of(f, S).id;
+            add(f, S + 99_500, Event::Start { uid: S, id, attempt, run: 78 });
+            add(f, from, Event::Behind);
+        }
+    };
+    accepted(lost(2, S + 50_000));
+    refused("nobody had claimed it so", lost(u32::from(RETRIES) + 2, S + 50_000));
+    refused("nobody had claimed it so", lost(2, S + 99_800));
+    let behind_its_head = |from: i64| {
+        move |f: &mut Facts| {
+            crash(f, NEXT, 5 * S + 100_000);
+            let later = 5 * S + 110_000;
+            let row = row_of(f, HEAD);
+            (row.claimed_at, row.finished_at) = (Some(later), Some(later + 9_000));
+            start_of(f, HEAD, 0).at = later + 500;
+            let ends = |line: &&mut Line| matches!(line.event, Event::Finish { uid: HEAD, .. });
+            f.lines.iter_mut().find(ends).unwrap().at = later + 8_000;
+            add(f, from, Event::Behind);
+        }
+    };
+    accepted(behind_its_head(5 * S + 50_000));
+    refused("nobody had claimed it so", behind_its_head(5 * S + 99_500));
 }
 
 /// What a kill, a stop and a hand-back leave behind is no offence.
