@@ -1,6 +1,6 @@
 //! The consumer's side of the wake-up protocol for one group of lanes, as a pure state machine.
 //!
-//! Rules W1-W5, W7 and W12 of ARCHITECTURE.md; the same phases and rules are checked by the model in `tests/wake_model`.
+//! Rules W1-W5, W7 and W12 of ARCHITECTURE.md; the same phases and rules are checked by the model in `tests/models/wake_model`.
 //! Invariant: a group with demand is asleep (Armed or Following) only after a claim that found less than it asked for,
 //! issued after its keys were armed or found followed, and with no wake since.
 

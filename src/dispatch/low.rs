@@ -5,7 +5,7 @@
 //! So a scan from it decides on sleep as well as one from the start. A mark moves up to the smallest place of a claim, once every
 //! transaction that could have drawn a smaller one before is over (the fence), and only as far as a scan from the old mark then finds
 //! nothing. A message that comes back to its old place (hand-back, rescue) takes the lane's mark down to it, and voids a fence under
-//! way. The rule is `tests/wake_model/lowwater.rs`; a look from the start, now and then and beside the claims, is the net under it.
+//! way. The rule is `tests/models/wake_model/lowwater.rs`; a look from the start, now and then and beside the claims, is the net under it.
 
 mod look;
 #[cfg(test)]

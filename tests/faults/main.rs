@@ -21,7 +21,7 @@ mod dump;
 mod failover;
 mod finish;
 mod history;
-#[path = "../life_model/law.rs"]
+#[path = "../models/life_model/law.rs"]
 mod law;
 mod life;
 mod mutants;

@@ -1,4 +1,4 @@
-//! I12: what was recorded of each message is a life that the model's law allows ([law.rs](../life_model/law.rs)).
+//! I12: what was recorded of each message is a life that the model's law allows ([law.rs](../models/life_model/law.rs)).
 //!
 //! Rows, claims and ends come from the database; publishes, starts and finishes from the processes' histories. In the order of their
 //! times they are steps of the law. What nobody records may lie between them: a backoff that is over, a key that is freed, and what

@@ -65,7 +65,7 @@
 //!   skips nothing; a reset voids a fence in progress; the hand-back holds the table's lock before
 //!   its reset is sent.
 
-#[path = "support/explorer.rs"]
+#[path = "explorer.rs"]
 mod explorer;
 
 mod wake_model {

@@ -50,7 +50,7 @@
 //! (`find_settled.sql`), only keeps the counters right. The token alone makes a repeat harmless, which is why the model has no such
 //! look.
 
-#[path = "support/explorer.rs"]
+#[path = "explorer.rs"]
 mod explorer;
 
 mod life_model {
