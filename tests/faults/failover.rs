@@ -9,17 +9,20 @@ use std::{
     time::Duration,
 };
 
-use pgflow::{Priority, devpg::DevPg};
+use pgflow::{
+    Priority,
+    devpg::{DevPg, StopMode},
+};
 use tokio_postgres::Client;
 
 use super::{
     account::{as_server, give},
-    cell::{Cell, Server, asked, run, skip},
+    cell::{Cell, Server, asked, run},
     history::Event,
     report,
     traffic::{Act, Load},
 };
-use crate::support::{cluster, connect, eventually, migrated, query_text};
+use crate::support::{connect, eventually, migrated, query_text};
 
 const SOON: Duration = Duration::from_secs(60);
 const INSTANCES: usize = 3;
@@ -82,13 +85,6 @@ async fn f9c_failover_to_an_asynchronous_standby_loses_what_is_configured() {
     );
 }
 
-/// A standby begins as a copy of its primary.
-pub fn can_copy() -> bool {
-    cluster().bin_dir().join("pg_basebackup").exists()
-}
-
-pub const NO_COPY: &str = "these binaries have no pg_basebackup";
-
 /// A cell on a primary, and the standby that streams from it.
 struct Pair {
     cell: Cell,
@@ -104,10 +100,6 @@ impl Pair {
         let mut asked = asked(name)?;
         // A promotion now and then takes 5 s, in which the standby looks for its primary: the load must outlast it.
         asked.seconds = asked.seconds.max(8.0);
-        if !can_copy() {
-            skip(&asked, name, fault, NO_COPY);
-            return None;
-        }
         let (primary, standby) = tokio::task::spawn_blocking(servers).await.expect("no panic");
         migrated(&primary.url()).await;
         let old = connect(&primary.url()).await;
@@ -212,19 +204,24 @@ async fn port_of(server: &DevPg) -> String {
     query_text(&connect(&server.url()).await, "SHOW port").await.remove(0)
 }
 
-/// A primary, and a standby that streams from it.
+/// A primary, and a standby that streams from it. It begins as a copy of the primary's folder while that is stopped: not all binaries have
+/// pg_basebackup.
 fn servers() -> (DevPg, DevPg) {
     let one = free_port();
     let settings =
         |builder: pgflow::devpg::Builder| builder.setting("max_connections", "120").setting("wal_level", "replica");
-    let primary = settings(DevPg::builder()).port(Some(one)).start().unwrap_or_else(|e| panic!("{e}"));
+    let mut primary = settings(DevPg::builder()).port(Some(one)).start().unwrap_or_else(|e| panic!("{e}"));
     let root = super::cell::folder("standby");
     give(&root);
-    let mut copy = Command::new(primary.bin_dir().join("pg_basebackup"));
-    copy.args(["-D", &root.join("data").to_string_lossy(), "-R", "-X", "stream", "-c", "fast", "-d"]);
-    copy.arg(format!("postgresql://postgres@127.0.0.1:{one}"));
-    copy.current_dir(&root);
-    run(as_server(&mut copy));
+    primary.stop_keep(StopMode::Fast).expect("stopped");
+    let data = root.join("data");
+    run(as_server(Command::new("cp").arg("-a").arg(primary.root().join("data")).arg(&data)).current_dir(&root));
+    primary.restart(StopMode::Fast).expect("started");
+    let follow = format!("primary_conninfo = 'host=127.0.0.1 port={one} user=postgres'\n");
+    for (file, text) in [("standby.signal", ""), ("postgresql.auto.conf", &follow)] {
+        std::fs::write(data.join(file), text).expect("written");
+        give(&data.join(file));
+    }
     let standby = settings(DevPg::builder()).bin_dir(primary.bin_dir()).data_dir(&root).port(Some(free_port()));
     (primary, standby.start().unwrap_or_else(|e| panic!("{e}")))
 }

@@ -6,11 +6,11 @@ use tokio_postgres::Client;
 
 use super::{
     cell::{Cell, Server, asked, skip},
-    failover::{Frozen, NO_COPY, can_copy},
+    failover::Frozen,
     history::Event,
     patroni::{self, Patroni},
 };
-use crate::support::{connect, eventually, migrated, query_text};
+use crate::support::{cluster, connect, eventually, migrated, query_text};
 
 const INSTANCES: usize = 3;
 const SOON: Duration = Duration::from_secs(60);
@@ -78,8 +78,9 @@ impl Ha {
             skip(&asked, name, fault, "no patroni and etcd here (`make patroni` gets them)");
             return None;
         }
-        if !can_copy() {
-            skip(&asked, name, fault, NO_COPY);
+        // By it Patroni makes its replicas.
+        if !cluster().bin_dir().join("pg_basebackup").exists() {
+            skip(&asked, name, fault, "these binaries have no pg_basebackup");
             return None;
         }
         let patroni = Patroni::start().await;
