@@ -40,6 +40,7 @@ mod sockets;
 mod spoilt;
 mod swizzle;
 mod traffic;
+mod upgrade;
 
 /// Not a test by itself: without its environment it ends at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,7 +30,7 @@ const TAIL: &str = "
 
 | cell | why |
 |---|---|
-| F17 rolling upgrade | there is no older release yet |
+| F17 an older release beside this one | there is none yet; the newer schema under running instances is there |
 | F16 full notify queue on Postgres 15 | its size is a setting from Postgres 17 on; filled there |
 
 ## Found by the matrix
