@@ -16,7 +16,7 @@ use std::{
 use deadpool_postgres::Pool;
 use ractor::ActorRef;
 use tokio::{runtime::Handle, sync::oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::start::Start;
 use crate::{
@@ -112,12 +112,15 @@ impl Builder {
         let control = ControlPlane(Some(control));
         let user = Handle::current();
         let handle = control.handle();
-        let start = Start { config: self.config, queues: self.queues, target, listen, user };
-        let started = handle.spawn(start.run()).await;
-        match started {
-            Ok(started) => started.map(|parts| Runtime { parts, control }),
-            Err(e) => Err(Error::state("start", format!("the start panicked: {e}"))),
-        }
+        let start = Start { config: self.config, queues: self.queues, target, listen, user: user.clone() };
+        let parts = match handle.spawn(start.run()).await {
+            Ok(started) => started?,
+            Err(e) => return Err(Error::state("start", format!("the start panicked: {e}"))),
+        };
+        // It never ends by itself.
+        let lives = AbortOnDropHandle::new(user.spawn(std::future::pending()));
+        handle.spawn(parts.clone().stop_with(lives));
+        Ok(Runtime { parts, control })
     }
 }
 
@@ -144,6 +147,7 @@ pub struct Runtime {
     control: ControlPlane,
 }
 
+#[derive(Clone)]
 struct Parts {
     instance: Arc<str>,
     session: i32,
@@ -200,7 +204,8 @@ impl Runtime {
         self.parts.health.leads()
     }
 
-    /// Resolves when the tree has given up: more restarts than its budget allows. Nothing is handled from then on; what
+    /// Resolves when the tree has given up: more restarts than its budget allows, or the tokio runtime that handlers run on has been shut
+    /// down. Nothing is handled from then on; what
     /// was claimed is rescued by others. A program should end then, and be started anew. Cancellation safe.
     pub async fn ended(&self) {
         self.parts.ended.cancelled().await;
@@ -238,6 +243,19 @@ impl Runtime {
 }
 
 impl Parts {
+    /// Stops when the runtime that handlers run on has been shut down: else all that waits would be claimed in vain, over and over.
+    async fn stop_with(self, lives: AbortOnDropHandle<()>) {
+        let ended = self.ended.clone();
+        tokio::select! {
+            _ = lives => {}
+            () = ended.cancelled() => return,
+        }
+        tracing::error!(target: "pgflow::supervise", instance = %self.instance, "the tokio runtime that started this instance has been shut down: handlers cannot run, so it stops");
+        if let Err(error) = self.stop(Duration::ZERO).await {
+            tracing::warn!(target: "pgflow::supervise", %error, "others rescue what it had claimed");
+        }
+    }
+
     async fn stop(self, grace: Duration) -> Result<()> {
         self.stopping.store(true, Ordering::Relaxed);
         let (reply, stopped) = oneshot::channel();

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long the COMMIT of a handler's transaction may take, in ms: longer than keepalives need to find a dead connection.
-const COMMIT_MS_MAX: u64 = 30_000;
+pub(crate) const COMMIT_MS_MAX: u64 = 30_000;
 /// Most outcomes in one flush.
 const SETTLE_BATCH_MAX: usize = 256;
 /// While more outcomes than this wait for a flush, no normal or low messages should be claimed: handlers would go on getting ahead of

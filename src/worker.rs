@@ -9,10 +9,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use metrics::counter;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -22,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::run::{End, roll_back, run};
 use self::{
     run::panic_text,
-    series::{Desk, Handlers, Left, Series, Unended},
+    series::{Desk, Handlers, Series},
 };
 use crate::{
     address::Outlet,
     ahead::Shelf,
-    handler::{Judgement, Lent, Registry},
+    handler::{Lent, Registry},
     message::Priority,
-    settle::Delivery,
+    settle::{COMMIT_MS_MAX, Delivery},
 };
 
 /// How long after its deadline a handler that blocks its thread, and so cannot be cut, is waited for, in ms.
@@ -56,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<str>,
     pub(crate) registry: Registry,
     pub(crate) lent: Lent,
+    pub(crate) lent_to_high: Lent,
     pub(crate) deadline: Option<Duration>,
     /// Where handlers of normal and low messages run.
     pub(crate) user: Handle,
@@ -91,18 +89,15 @@ impl Actor for Worker {
 
     async fn handle(&self, _: ActorRef<Msg>, message: Msg, own: &mut Handlers) -> Result<(), ActorProcessingErr> {
         let Msg::Run(delivery) = message;
-        let mut next = Some(delivery);
-        while let Some(delivery) = next {
-            next = self.attend(delivery, own).await;
-        }
+        self.attend(delivery, own).await?;
         self.shared.finished.send(Finished::Idle(self.slot));
         Ok(())
     }
 }
 
 impl Worker {
-    /// Has a series run, and ends what it leaves or is given up with. Answers what to go on with.
-    async fn attend(&self, delivery: Delivery, own: &mut Handlers) -> Option<Delivery> {
+    /// Has a series run, and ends what it is given up with. An error: nobody can run anything any more.
+    async fn attend(&self, delivery: Delivery, own: &mut Handlers) -> Result<(), ActorProcessingErr> {
         let high = delivery.incoming.priority == Priority::High;
         let desk = Desk::new(delivery);
         let series =
@@ -112,30 +107,31 @@ impl Worker {
             // The task first: what it has ended is not given up.
             biased;
             joined = &mut task.task => match joined {
-                Ok(Left { handlers, unended }) => {
+                Ok(handlers) => {
                     *own = handlers;
-                    let took = self.end_transaction(unended?).await;
-                    return if high { None } else { self.shared.next(took) };
+                    return Ok(());
                 }
-                // Only a runtime that is shutting down cancels it.
-                Err(e) => {
-                    let why = if e.is_panic() { panic_text(&*e.into_panic()) } else { "the user's runtime ended".into() };
-                    (task.desk.give_up(), End::Panicked(why))
-                }
+                Err(e) if e.is_panic() => (task.desk.give_up(), End::Panicked(panic_text(&*e.into_panic()))),
+                // Only a runtime that has been shut down cancels it. What has not begun goes back, and the tree comes to its end:
+                // else all that waits would be claimed in vain, over and over.
+                Err(_) => return Err("the tokio runtime that started pgflow has ended: handlers cannot run".into()),
             },
             delivery = self.hung(&task.desk) => (Some(delivery), End::TimedOut),
             // The handler is cut at its await point; one that blocks its thread is left behind.
             () = self.cut_and_hung() => (task.desk.give_up(), End::Cut),
         };
-        if let Some(delivery) = delivery {
-            counter!("pgflow_handler_restarts_total", "queue" => self.shared.queue.clone()).increment(1);
-            delivery.settle(end.outcome(&self.shared));
-        }
-        None
+        let Some(delivery) = delivery else {
+            // The handler has returned: what it opened is being committed, and then the task ends.
+            let _ = tokio::time::timeout(Duration::from_millis(COMMIT_MS_MAX), &mut task.task).await;
+            return Ok(());
+        };
+        counter!("pgflow_handler_restarts_total", "queue" => self.shared.queue.clone()).increment(1);
+        delivery.settle(end.outcome(&self.shared));
+        Ok(())
     }
 
     /// Starts a series where its class belongs.
-    fn start(&self, high: bool, series: Series) -> JoinHandle<Left> {
+    fn start(&self, high: bool, series: Series) -> JoinHandle<Handlers> {
         if high {
             let control = Handle::current();
             Handle::current().spawn_blocking(move || control.block_on(series.run()))
@@ -161,33 +157,11 @@ impl Worker {
         self.shared.cut.cancelled().await;
         tokio::time::sleep(Duration::from_millis(CUT_GRACE_MS)).await;
     }
-
-    /// Settles inside the transaction that a handler opened if it succeeded, else rolls back first. Answers how long all took.
-    async fn end_transaction(&self, unended: Unended) -> Duration {
-        let Unended { delivery, took, end, transaction } = unended;
-        let begun = Instant::now();
-        let id = delivery.id();
-        if matches!(end, End::Judged(Judgement::Done)) {
-            match delivery.settle_in(transaction).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    tracing::warn!(target: "pgflow::settle", id, "claim was no longer ours: the handler's transaction was rolled back");
-                }
-                Err(e) => {
-                    tracing::warn!(target: "pgflow::settle", id, error = %e, "the handler's transaction did not commit");
-                }
-            }
-        } else {
-            roll_back(transaction).await;
-            delivery.settle(end.outcome(&self.shared));
-        }
-        took + begun.elapsed()
-    }
 }
 
 /// A killed worker takes its task and its message along.
 struct Attended {
-    task: JoinHandle<Left>,
+    task: JoinHandle<Handlers>,
     desk: Arc<Desk>,
 }
 

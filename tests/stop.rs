@@ -35,3 +35,28 @@ async fn a_claim_in_flight_is_answered_before_the_stop_returns() {
     let status = query_text(&sql, "SELECT status FROM pgflow_messages").await;
     assert!(status == ["done"] || status == ["pending"], "handled, or handed back: {status:?}");
 }
+
+/// Fear: when the runtime that handlers run on has been shut down, all that waits is claimed over and over, and loses its tries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_runtime_to_run_on_the_tree_ends_and_no_try_is_lost() {
+    let db = TestDb::new().await;
+    let seen = Seen::new();
+    let theirs = tokio::runtime::Runtime::new().unwrap();
+    let starts = {
+        let (url, seen) = (db.url(), seen.clone());
+        theirs.spawn(async move { probing(config(&url, "a"), 2, &seen).await })
+    };
+    let runtime = starts.await.unwrap();
+    theirs.shutdown_background();
+    let publisher = Publisher::connect(&Config::new(db.url())).await.unwrap();
+    for n in 0..20 {
+        publisher.publish(&Probe::new(n)).await.unwrap();
+    }
+    tokio::time::timeout(Duration::from_secs(30), runtime.ended()).await.expect("it comes to its end");
+    drop(runtime);
+    let sql = db.client().await;
+    let second = probing(config(&db.url(), "b"), 2, &seen).await;
+    let done = "SELECT count(*) || ' ' || max(retry_count) FROM pgflow_messages WHERE status = 'done'";
+    eventually(Duration::from_secs(20), || async { query_text(&sql, done).await == ["20 0"] }).await;
+    second.stop(Duration::from_secs(5)).await.unwrap();
+}

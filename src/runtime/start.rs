@@ -64,7 +64,12 @@ impl Start {
         let pool_of = |size, name: &str, settings| target.pool(&handle, size, &format!("pgflow {name}"), settings);
         let control_pool = pool_of(config.control_connections - 1, "control", CONTROL_SETTINGS)?;
         let high_pool = pool_of(1, "high", CONTROL_SETTINGS)?;
-        let handler_pool = pool_of(config.handler_connections, "handlers", HANDLER_SETTINGS)?;
+        // Beside the handlers that use them: of a high message's handler, which no blocked thread of the user's may delay, and which waits
+        // for no connection that others hold, on the control plane.
+        let handlers_of =
+            |handle: &Handle, name| target.pool(handle, config.handler_connections, name, HANDLER_SETTINGS);
+        let handler_pool = handlers_of(&user, "pgflow handlers")?;
+        let high_handler_pool = handlers_of(&handle, "pgflow high handlers")?;
         let publish_pool = pool_of(config.handler_connections, "publish", publish::SETTINGS)?;
 
         let spool = Spool::open(&config).await?;
@@ -81,7 +86,8 @@ impl Start {
         let instance: Arc<str> = config.instance.as_str().into();
         let direct = Publisher::new(store.clone(), publish_pool, &config).with_nudge(Arc::new(nudge));
         let publisher = direct.clone().with_spool(spool.clone(), None);
-        let lent = Lent { pool: handler_pool, publisher: publisher.clone(), instance: instance.clone() };
+        let lend = |pool| Lent { pool, publisher: publisher.clone(), instance: instance.clone() };
+        let (lent, lent_to_high) = (lend(handler_pool), lend(high_handler_pool));
         let cut = CancellationToken::new();
         let woken = Arc::new(WokenLanes::default());
         let (health, counters) = (Arc::new(Health::default()), Arc::new(Counters::default()));
@@ -106,6 +112,7 @@ impl Start {
                 queue: queue.name.as_str().into(),
                 registry: registry.clone(),
                 lent: lent.clone(),
+                lent_to_high: lent_to_high.clone(),
                 deadline: queue.deadline,
                 user: user.clone(),
                 cut: cut.clone(),

@@ -2,7 +2,8 @@
 //!
 //! The message under way lies on the [`Desk`], which the task shares with the worker's actor. Who takes it away ends it: the task
 //! when its handler has returned, the actor when it gives the task up. So a message is settled once, and a task that was given up
-//! and comes back late settles nothing and begins nothing.
+//! and comes back late settles nothing and begins nothing. A transaction that the handler opened is ended here, too, beside the
+//! connection that it is on; while that lasts nothing lies on the desk.
 
 use std::{
     collections::HashMap,
@@ -15,10 +16,11 @@ use tracing::Instrument as _;
 
 use super::{
     Shared,
-    run::{End, build, run},
+    run::{End, build, roll_back, run},
 };
 use crate::{
-    handler::{Erased, Incoming, OpenTransaction},
+    handler::{Erased, Incoming, Judgement, OpenTransaction},
+    message::Priority,
     settle::{Delivery, Outcome},
 };
 
@@ -90,20 +92,6 @@ impl Desk {
     }
 }
 
-/// What a series leaves behind.
-pub(super) struct Left {
-    pub(super) handlers: Handlers,
-    pub(super) unended: Option<Unended>,
-}
-
-/// The last one opened a transaction, which the worker ends.
-pub(super) struct Unended {
-    pub(super) delivery: Delivery,
-    pub(super) took: Duration,
-    pub(super) end: End,
-    pub(super) transaction: OpenTransaction,
-}
-
 /// The task.
 pub(super) struct Series {
     pub(super) shared: Arc<Shared>,
@@ -114,9 +102,9 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// Runs what lies on the desk, then what was claimed ahead, until nothing is, one leaves a transaction, or it was given up.
-    pub(super) async fn run(mut self) -> Left {
-        let (mut unended, mut turn) = (None, Instant::now());
+    /// Runs what lies on the desk, then what was claimed ahead, until nothing is, or it was given up.
+    pub(super) async fn run(mut self) -> Handlers {
+        let mut turn = Instant::now();
         while let Some(incoming) = self.desk.incoming() {
             let ended = self.one(&incoming).await;
             let Some((delivery, took)) = self.desk.take() else { break };
@@ -126,11 +114,13 @@ impl Series {
                 break;
             };
             histogram!("pgflow_handle_seconds", "queue" => self.shared.queue.clone()).record(took.as_secs_f64());
-            if let Some(transaction) = transaction {
-                unended = Some(Unended { delivery, took, end, transaction });
-                break;
-            }
-            delivery.settle(end.outcome(&self.shared));
+            let took = match transaction {
+                Some(transaction) => took + end_transaction(&self.shared, delivery, end, transaction).await,
+                None => {
+                    delivery.settle(end.outcome(&self.shared));
+                    took
+                }
+            };
             if turn.elapsed() >= Duration::from_millis(TURN_MS) {
                 tokio::task::yield_now().await;
                 turn = Instant::now();
@@ -142,7 +132,7 @@ impl Series {
                 break;
             }
         }
-        Left { handlers: self.handlers, unended }
+        self.handlers
     }
 
     /// One run. None: nobody here reads the kind, or the message was taken away before it began.
@@ -167,7 +157,8 @@ impl Series {
         }
         let handler = self.handlers.get_mut(&incoming.kind)?;
         let span = tracing::info_span!(target: "pgflow::handle", "handle", queue = %incoming.queue, kind = %incoming.kind, id = incoming.id, attempt = incoming.attempt);
-        let ended = run(&mut **handler, incoming, &shared.lent, &shared.cut, shared.deadline).instrument(span).await;
+        let lent = if incoming.priority == Priority::High { &shared.lent_to_high } else { &shared.lent };
+        let ended = run(&mut **handler, incoming, lent, &shared.cut, shared.deadline).instrument(span).await;
         if !matches!(ended.0, End::Judged(_)) {
             // A handler that panicked or was cut may hold broken state: it is built anew.
             self.handlers.remove(&incoming.kind);
@@ -175,4 +166,24 @@ impl Series {
         }
         Some(ended)
     }
+}
+
+/// Settles inside the transaction that a handler opened if it succeeded, else rolls back first. Answers how long it took.
+async fn end_transaction(shared: &Shared, delivery: Delivery, end: End, transaction: OpenTransaction) -> Duration {
+    let (begun, id) = (Instant::now(), delivery.id());
+    if matches!(end, End::Judged(Judgement::Done)) {
+        match delivery.settle_in(transaction).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!(target: "pgflow::settle", id, "claim was no longer ours: the handler's transaction was rolled back");
+            }
+            Err(e) => {
+                tracing::warn!(target: "pgflow::settle", id, error = %e, "the handler's transaction did not commit");
+            }
+        }
+    } else {
+        roll_back(transaction).await;
+        delivery.settle(end.outcome(shared));
+    }
+    begun.elapsed()
 }

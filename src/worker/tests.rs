@@ -98,6 +98,10 @@ struct Scene {
 
 impl Scene {
     fn new(hangs: (i64, Hang), deadline: Option<Duration>) -> Self {
+        Self::on(Handle::current(), hangs, deadline)
+    }
+
+    fn on(user: Handle, hangs: (i64, Hang), deadline: Option<Duration>) -> Self {
         let target = Target::parse("postgresql://127.0.0.1:1/nowhere").expect("a URL");
         let pool = target.pool(&Handle::current(), 1, "nowhere", "").expect("a pool");
         let store = Arc::new(Store::new("public"));
@@ -120,9 +124,10 @@ impl Scene {
         let shared = Shared {
             queue: "q".into(),
             registry,
-            lent: Lent { pool: pool.clone(), publisher, instance: "a".into() },
+            lent: Lent { pool: pool.clone(), publisher: publisher.clone(), instance: "a".into() },
+            lent_to_high: Lent { pool: pool.clone(), publisher, instance: "a".into() },
             deadline,
-            user: Handle::current(),
+            user,
             cut: CancellationToken::new(),
             shelf: Shelf::new(Outlet::new(|_| {})),
             finished,
@@ -276,4 +281,17 @@ async fn a_handler_that_blocks_past_its_deadline_is_left_behind() {
     scene.until("the late series is over", |seen| seen.dropped == 1).await;
     assert_eq!(scene.shared.shelf.lock().waiting(), 2, "not the late series' to run");
     scene.ended(1..=9, (3, "timed_out: ran past its deadline of 50 ms")).await;
+}
+
+/// Fear: when the runtime that handlers run on has been shut down, all that waits is claimed, and charged a try, without a run.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_runtime_to_run_on_messages_go_back_and_the_worker_ends() {
+    let gone = tokio::runtime::Runtime::new().expect("a runtime");
+    let scene = Scene::on(gone.handle().clone(), (0, Hang::Wait), None);
+    gone.shutdown_background();
+    let worker = scene.worker(0).await;
+    worker.cast(Msg::Run(scene.delivery(1))).expect("alive");
+    scene.ended(1..=1, (1, "handed back")).await;
+    scene.until("the worker has ended", |_| worker.get_status() == ractor::ActorStatus::Stopped).await;
+    assert!(scene.stage.seen.lock().expect("no panic").idle.is_empty(), "it asks for no more");
 }

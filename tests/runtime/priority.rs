@@ -8,6 +8,7 @@ async fn high_starts_though_every_worker_blocks_its_thread_and_thousands_wait() 
     let db = TestDb::new().await;
     let url = db.url();
     let client = db.client().await;
+    client.batch_execute("CREATE TABLE fx (n bigint)").await.unwrap();
     let seen = Seen::new();
     // A two-thread runtime of its own, whose threads the handlers will block; the test keeps its own.
     let blocked = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -21,7 +22,8 @@ async fn high_starts_though_every_worker_blocks_its_thread_and_thousands_wait() 
     runtime.publisher().publish_many(&backlog).await.unwrap();
     eventually(SOON, || async { seen.running() >= 2 }).await;
     let before = seen.ended();
-    let sent = runtime.publisher().send(Probe::new(-1).out().priority(Priority::High));
+    // Its own transaction does not wait for them, either.
+    let sent = runtime.publisher().send(Probe::act(-1, Act::Effect).out().priority(Priority::High));
     tokio::time::timeout(SOON, sent).await.expect("not on the blocked threads").unwrap();
     eventually(SOON, || async { seen.started(-1).is_some() }).await;
     assert_eq!(
@@ -63,6 +65,29 @@ async fn high_is_claimed_though_every_common_connection_is_busy() {
     tx.rollback().await.unwrap();
     eventually(SOON, || all(&client, "done", 2)).await;
     runtime.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Fear: a rollback waits for a connection, because transactions of other handlers hold all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn high_has_its_transaction_though_other_handlers_hold_every_connection() {
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    client.batch_execute("CREATE TABLE fx (n bigint)").await.unwrap();
+    let seen = Seen::new();
+    let mut c = config(&db.url(), "a");
+    c.handler_connections = 1;
+    let runtime = probing(c, 2, &seen).await;
+    runtime.publisher().publish(&Probe::act(1, Act::EffectThenWait)).await.unwrap();
+    let held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                AND application_name = 'pgflow handlers' AND state = 'idle in transaction' AND query LIKE 'INSERT%'";
+    eventually(SOON, || async { support::query_text(&client, held).await == ["1"] }).await;
+    runtime.publisher().send(Probe::act(2, Act::Effect).out().priority(Priority::High)).await.unwrap();
+    // One try was enough: it would have failed after 5 s.
+    let done = "SELECT status || ' ' || retry_count FROM pgflow_messages WHERE priority = 10";
+    eventually(SOON, || async { support::query_text(&client, done).await == ["done 0"] }).await;
+    seen.open();
+    eventually(SOON, || all(&client, "done", 2)).await;
+    runtime.stop(SOON).await.unwrap();
 }
 
 /// Fear: a high message takes a worker away from the rest though the one kept for it is idle.
