@@ -89,7 +89,7 @@ impl<D> Ahead<D> {
 
     /// How many may be claimed ahead now.
     pub(crate) fn room(&mut self, now: Instant) -> usize {
-        if !self.backlog || !self.runs_low() || self.shut_until.is_some_and(|until| now < until) {
+        if !self.backlog || !self.runs_low() || self.is_shut(now) {
             return 0;
         }
         let Some(each) = self.pace.each(now) else { return 0 };
@@ -106,7 +106,12 @@ impl<D> Ahead<D> {
     pub(crate) fn keep(&mut self, now: Instant, claimed: impl IntoIterator<Item = D>) {
         self.waiting.extend(claimed.into_iter().map(|d| (now, d)));
         self.level = self.waiting.len();
-        self.share = match std::mem::take(&mut self.oldest) {
+        let waited = std::mem::take(&mut self.oldest);
+        if self.is_shut(now) {
+            // What is claimed for idle workers alone waits for nobody, and tells nothing.
+            return;
+        }
+        self.share = match waited {
             waited if waited < WAIT_MAX / 4 => (2 * self.share).max(self.workers).min(AHEAD_MAX),
             waited if waited > WAIT_MAX / 2 => (self.share / 2).max(1),
             _ => self.share.max(1),
@@ -164,6 +169,10 @@ impl<D> Ahead<D> {
     /// An instance died. What ended it may be among what it had claimed, and would charge a try to all that wait here.
     pub(crate) fn death(&mut self, now: Instant) {
         self.shut(now + DEATH_PAUSE);
+    }
+
+    fn is_shut(&self, now: Instant) -> bool {
+        self.shut_until.is_some_and(|until| now < until)
     }
 
     fn shut(&mut self, until: Instant) {
@@ -266,6 +275,9 @@ mod tests {
         assert_eq!(ahead.room(first + PAUSE / 2), 0);
         let mut now = first + PAUSE;
         quick(&mut ahead, now);
+        ahead.keep(now, []);
+        assert_eq!(ahead.room(now), 8, "it begins small: all of before would be late again");
+        grown(&mut ahead, now);
         assert_eq!(ahead.room(now), MOST);
         // It does not help: the pauses double, up to a limit, and are short again when it had helped for long.
         for pause in [2, 4, 8, 16, 32, 64, 64] {

@@ -6,6 +6,8 @@ use crate::{Error, Result, message};
 
 /// The slowest heartbeat allowed, in ms. The sweep trigger's horizon (120 s) is twice this: see W8.
 pub const HEARTBEAT_MS_MAX: u64 = 60_000;
+/// The longest [`Config::lease_ms`]: a day, in ms.
+pub const LEASE_MS_MAX: u64 = 86_400_000;
 /// The longest [`Config::rescue_grace_ms`]: an hour, in ms.
 pub const RESCUE_GRACE_MS_MAX: u64 = 3_600_000;
 /// The longest [`Config::unknown_grace_ms`]: 30 days, in ms.
@@ -38,8 +40,8 @@ pub struct Config {
     pub instance: String,
     /// Time between heartbeats in ms, 50 to [`HEARTBEAT_MS_MAX`] (default 500).
     pub heartbeat_ms: u64,
-    /// Without a written heartbeat for so long in ms, an instance's messages are rescued (default 60,000). At least two written
-    /// heartbeats, one of which is `heartbeat_ms` or 5,000 ms, whichever is longer.
+    /// Without a written heartbeat for so long in ms, an instance's messages are rescued (default 60,000), at most [`LEASE_MS_MAX`]. At
+    /// least two written heartbeats, one of which is `heartbeat_ms` or 5,000 ms, whichever is longer.
     pub lease_ms: u64,
     /// No rescue by a free lock within so many ms of a server start or of our own reconnect, at most [`RESCUE_GRACE_MS_MAX`]
     /// (default 5,000).
@@ -148,6 +150,9 @@ impl Config {
                     2 * self.heartbeat_ms.max(HEARTBEAT_WRITE_MS)
                 ),
             );
+        }
+        if self.lease_ms > LEASE_MS_MAX {
+            return fail("lease_ms", format!("{} is over {LEASE_MS_MAX}", self.lease_ms));
         }
         if self.instance.is_empty() || self.instance.len() > message::INSTANCE_BYTES_MAX || self.instance.contains('\0')
         {
@@ -301,6 +306,20 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// Fear: a lease that the server cannot compute with is accepted, and every heartbeat fails for ever.
+    #[test]
+    fn the_edges_of_the_lease() {
+        let with = |value| {
+            let mut config = Config::new("postgresql://localhost/x");
+            config.lease_ms = value;
+            config.validate().map_err(|e| e.to_string())
+        };
+        assert_eq!(with(2 * HEARTBEAT_WRITE_MS), Ok(()));
+        assert_eq!(with(LEASE_MS_MAX), Ok(()));
+        assert!(with(2 * HEARTBEAT_WRITE_MS - 1).is_err_and(|e| e.contains("under two written heartbeats")));
+        assert!(with(LEASE_MS_MAX + 1).is_err_and(|e| e.contains("setting lease_ms: 86400001 is over 86400000")));
     }
 
     /// Fear: off Linux every instance is called "instance", and two hosts meet under one name.

@@ -134,7 +134,7 @@ pub use message::{Message, Outgoing, Priority};
 pub mod limits {
     pub use crate::admin::{ALERT_BYTES_MAX, ALERT_DETAIL_BYTES_MAX, ALERT_SUBJECT_BYTES_MAX, LIST_MAX};
     pub use crate::config::{
-        ADDRESSEE_TTL_MS_MAX, HEARTBEAT_MS_MAX, RESCUE_GRACE_MS_MAX, SPOOL_BYTES_MAX, SPOOL_MESSAGES_MAX,
+        ADDRESSEE_TTL_MS_MAX, HEARTBEAT_MS_MAX, LEASE_MS_MAX, RESCUE_GRACE_MS_MAX, SPOOL_BYTES_MAX, SPOOL_MESSAGES_MAX,
         UNKNOWN_GRACE_MS_MAX, WORKERS_MAX,
     };
     pub use crate::message::{

@@ -4,6 +4,7 @@
 //! statements and nothing else: a listener inside a transaction would pin every other session's vacuum horizon.
 //! Order at every connect (W7): LISTEN → liveness lock → registration → full scan.
 
+mod announced;
 mod life;
 mod relay;
 mod turns;
@@ -20,6 +21,7 @@ use std::{
 use deadpool_postgres::Pool;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
+pub(crate) use self::announced::Announced;
 use self::{
     life::RECONNECT_MS,
     turns::{News, Stand, Turns},
@@ -118,6 +120,7 @@ pub(crate) struct Wiring {
     pub(crate) dispatcher: Address<dispatch::Msg>,
     pub(crate) woken: Arc<WokenLanes>,
     pub(crate) sweep: Outlet<Signal>,
+    pub(crate) announced: Announced,
     pub(crate) address: Address<Msg>,
     pub(crate) health: Arc<Health>,
     /// Set once a connection was proved to be a session: from then on every one is, and liveness comes first (W7).
@@ -326,7 +329,9 @@ impl Listener {
         if armed.iter().any(|(_, answer)| *answer == Armed::Held) {
             state.held.insert(SWEEP_KEY);
             // What silent publishers have scheduled is visible now.
-            self.wiring.sweep.send(Signal::Due);
+            if self.wiring.announced.is_news() {
+                self.wiring.sweep.send(Signal::Due);
+            }
         } else if Duration::from_millis(retry_ms) < self.wiring.heartbeat {
             myself.send_after(Duration::from_millis(retry_ms), move || Msg::ArmSweep { retry_ms: 2 * retry_ms });
         }

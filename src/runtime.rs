@@ -35,6 +35,8 @@ use crate::{
 
 /// Threads of the control plane.
 const CONTROL_THREADS: usize = 2;
+/// Threads beside those of high handlers: for looking names up, and in place of those whose handlers never came back.
+const SPARE_THREADS: usize = 512;
 /// How long a stop waits for the answers of claims under way, in ms: their connection may take 5 s, their statement 10.
 const STOP_CLAIM_MS_MAX: u64 = 17_000;
 /// How long the last settles of a stop may take, in ms.
@@ -102,8 +104,11 @@ impl Builder {
         }
         let target = Target::parse(&self.config.url)?;
         let listen = self.config.listen_url.as_deref().map(Target::parse).transpose()?;
+        // A high message's handler has a thread of its own, whichever worker took it.
+        let workers: usize = self.queues.iter().map(|(queue, _)| queue.workers + usize::from(queue.high_reserve)).sum();
         let control = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
+            .max_blocking_threads(workers + SPARE_THREADS)
             .thread_name("pgflow")
             .thread_keep_alive(Duration::from_secs(3_600))
             .enable_all()

@@ -19,7 +19,7 @@ use crate::{
     address::Address,
     config::Config,
     connect::{ANSWER_MS_MAX, bounded_on},
-    listen::Signal,
+    listen::{Announced, Signal},
     settle::{Claimed, Settler},
     store::{Beat, Ended, Judged, Store},
 };
@@ -30,6 +30,8 @@ const SWEEP_BATCH_MAX: i32 = 1_000;
 const RESCUE_CONFIRM_MS: u64 = 600;
 /// The slow duties' interval, in ms.
 const SLOW_MS: u64 = 600_000;
+/// The same while retention has more to remove than it does at once, in ms.
+const MORE_MS: u64 = 1_000;
 /// How old an active row of ours that nobody answers for must be, in ms: longer than a claim's answer takes as a rule.
 const ORPHAN_AGE_MS: i64 = 2_000;
 /// How long after a doubt orphans are looked for, in ms.
@@ -60,6 +62,7 @@ pub(crate) struct Wiring {
     pub(crate) session: i32,
     pub(crate) config: Config,
     pub(crate) address: Address<Msg>,
+    pub(crate) announced: Announced,
 }
 
 /// The actor.
@@ -91,6 +94,7 @@ impl Actor for Sweeper {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, (): ()) -> Result<State, ActorProcessingErr> {
         self.wiring.address.occupy(myself);
+        self.wiring.announced.taken();
         let now = Instant::now();
         Ok(State {
             connected: now,
@@ -194,8 +198,8 @@ impl Sweeper {
             self.answered("bury", self.bury(Bury::Undecodable)).await?;
         }
         if state.slow_at <= Instant::now() {
-            state.slow_at = Instant::now() + Duration::from_millis(SLOW_MS);
-            self.slow().await;
+            let next_ms = if self.slow().await { MORE_MS } else { SLOW_MS };
+            state.slow_at = Instant::now() + Duration::from_millis(next_ms);
         }
         Ok(())
     }

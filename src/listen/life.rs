@@ -107,7 +107,11 @@ impl Listener {
             let AsyncMessage::Notification(n) = message else { return };
             let Some(what) = n.channel().strip_prefix(&prefix) else { return };
             match what.parse::<i32>() {
-                Ok(SWEEP_KEY) => w.sweep.send(Signal::Due),
+                Ok(SWEEP_KEY) => {
+                    if w.announced.is_news() {
+                        w.sweep.send(Signal::Due);
+                    }
+                }
                 // After a failed claim of ours, which we repeat by ourselves.
                 Ok(_) if n.process_id() == own_pid.load(Ordering::Relaxed) => {}
                 Ok(key) => {

@@ -147,6 +147,7 @@ impl Start {
             })
         };
         children.push(ChildSpec::actor("dispatcher", move || (Dispatcher, wiring.clone())));
+        let announced = listen::Announced::default();
         let sweep_wiring = Arc::new(sweep::Wiring {
             store: store.clone(),
             pool: control_pool.clone(),
@@ -154,6 +155,7 @@ impl Start {
             session,
             config: config.clone(),
             address: sweeper.clone(),
+            announced: announced.clone(),
         });
         children.push(ChildSpec::actor("sweeper", move || (Sweeper { wiring: sweep_wiring.clone() }, ())));
         let listen_wiring = Arc::new(listen::Wiring {
@@ -175,6 +177,7 @@ impl Start {
             dispatcher: dispatcher.clone(),
             woken,
             sweep: sweeper.outlet(sweep::Msg::Signal),
+            announced,
             address: listener.clone(),
             health: health.clone(),
             proved: AtomicBool::new(false),
@@ -250,13 +253,21 @@ async fn prepare(
     let c = pool.get().await.map_err(|e| Error::pool(format!("start: connect to {}", redacted(&config.url)), e))?;
     migrate::check(&c, &config.schema).await?;
     store.ensure_partitions(&c).await?;
+    let names: Vec<String> = queues.iter().map(|(q, _)| q.name.clone()).collect();
+    let before = store.queue_facts(&c, &names, &config.instance).await?;
     for (queue, _) in queues {
         store.create_queue(&c, queue).await?;
     }
-    let names: Vec<String> = queues.iter().map(|(q, _)| q.name.clone()).collect();
     let mut facts = store.queue_facts(&c, &names, &config.instance).await?;
+    if facts != before {
+        // Others go by what they have read: they must not claim ahead of a queue that has no retries any more.
+        store.notify_ctl(&c).await?;
+    }
     // The pools are numbered by the builder's order.
     facts.sort_by_key(|f| names.iter().position(|n| *n == f.name));
+    if let Some(gone) = names.iter().find(|name| facts.iter().all(|f| f.name != **name)) {
+        return Err(Error::state(format!("start: queue \"{gone}\""), "it was deleted meanwhile: start again"));
+    }
     Ok((store.new_session(&c).await?, facts))
 }
 

@@ -73,7 +73,7 @@ impl FromStr for Mode {
 }
 
 /// A queue as the dispatcher needs it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QueueFacts {
     pub(crate) queue_id: i32,
     pub(crate) name: String,

@@ -91,9 +91,16 @@ impl Store {
     }
 
     /// Old dead letters, dedup keys and instances are removed, and spools that are gone.
-    pub(crate) async fn retention<C: GenericClient>(&self, c: &C, dead: i32, dedup: i32, spools: i32) -> Result<()> {
-        self.query(c, || "retention".into(), &self.sql.retention, &[&dead, &dedup, &spools]).await?;
-        Ok(())
+    pub(crate) async fn retention<C: GenericClient>(
+        &self,
+        c: &C,
+        dead: i32,
+        dedup: i32,
+        spools: i32,
+        limit: i32,
+    ) -> Result<bool> {
+        let rows = self.query(c, || "retention".into(), &self.sql.retention, &[&dead, &dedup, &spools, &limit]).await?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
     /// Old day partitions are dropped.

@@ -22,6 +22,7 @@ fn wake_at(myself: &ActorRef<Msg>, wait: Duration, state: &mut State) {
 impl Sweeper {
     /// A row was scheduled that may fall due before the timer.
     pub(super) async fn due(&self, myself: &ActorRef<Msg>, state: &mut State) -> Result<()> {
+        self.wiring.announced.taken();
         if !state.leads {
             return Ok(());
         }

@@ -5,6 +5,8 @@ use crate::{Error, Result, connect::bounded_on, store::Ended};
 
 /// Longest that a duty which can wait may take, in ms; the next round goes on with it.
 const DUTY_MS_MAX: u64 = 60_000;
+/// Most dead letters, and most dedup keys, that are removed at once: due rows wait for it.
+const RETENTION_BATCH_MAX: i32 = 10_000;
 /// How long it is remembered how far a spool was forwarded that nothing came from, in days. Its folder remembers it, too.
 const SPOOL_DAYS: i32 = 90;
 
@@ -33,14 +35,22 @@ impl Sweeper {
         tx.commit().await.map_err(|e| Error::database("bury: COMMIT", e))
     }
 
-    /// Duties that can wait some minutes.
-    pub(super) async fn slow(&self) {
+    /// Duties that can wait some minutes. Answers whether retention has more to remove.
+    pub(super) async fn slow(&self) -> bool {
         // One that fails must not keep the others from being done.
         self.duty(self.bury(Bury::AddresseeGone)).await;
         self.duty(self.bury(Bury::DeletedQueue)).await;
         self.duty(self.stranded()).await;
         self.duty(self.take_back_readdressed()).await;
-        self.duty(self.retention()).await;
+        self.duty(self.partitions()).await;
+        self.duty(self.old_partitions()).await;
+        let mut more = false;
+        self.duty(async {
+            more = self.retention().await?;
+            Ok(())
+        })
+        .await;
+        more
     }
 
     async fn duty(&self, duty: impl Future<Output = Result<()>>) {
@@ -64,12 +74,20 @@ impl Sweeper {
         Ok(())
     }
 
-    async fn retention(&self) -> Result<()> {
+    async fn partitions(&self) -> Result<()> {
+        self.wiring.store.ensure_partitions(&self.connection().await?).await
+    }
+
+    async fn old_partitions(&self) -> Result<()> {
         let w = &self.wiring;
+        let (history, dead) = (w.config.history_days, w.config.dead_days);
+        w.store.drop_partitions(&self.connection().await?, history.into(), dead.into()).await
+    }
+
+    async fn retention(&self) -> Result<bool> {
+        let w = &self.wiring;
+        let (dead, dedup) = (w.config.dead_days, w.config.dedup_days);
         let c = self.connection().await?;
-        let (history, dead, dedup) = (w.config.history_days, w.config.dead_days, w.config.dedup_days);
-        w.store.retention(&c, dead.into(), dedup.into(), SPOOL_DAYS).await?;
-        w.store.ensure_partitions(&c).await?;
-        w.store.drop_partitions(&c, history.into(), dead.into()).await
+        w.store.retention(&c, dead.into(), dedup.into(), SPOOL_DAYS, RETENTION_BATCH_MAX).await
     }
 }

@@ -153,7 +153,7 @@ async fn retention_passes_a_dedup_key_in_use() {
         .await
         .unwrap();
     let retention = include_str!("../../sql/queries/retention.sql").replace("{schema}", "public");
-    s.sql.query_one(&retention, &[&30_i32, &7_i32, &90_i32]).await.unwrap();
+    s.sql.query_one(&retention, &[&30_i32, &7_i32, &90_i32, &1_000_i32]).await.unwrap();
     assert_eq!(query_text(&s.sql, "SELECT dedup_key FROM pgflow_dedup").await, ["a"]);
     assert_eq!(query_text(&s.sql, "SELECT forwarded FROM pgflow_spools").await, ["2"]);
     tx.rollback().await.unwrap();

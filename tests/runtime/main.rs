@@ -8,6 +8,7 @@ mod behind;
 mod keyed;
 mod outcomes;
 mod priority;
+mod upkeep;
 mod versions;
 
 use std::time::Duration;
