@@ -53,7 +53,8 @@ impl Admin {
     /// When a setting cannot work. Whether the server answers shows at the first call.
     pub async fn connect(config: &Config) -> Result<Self> {
         config.validate()?;
-        let pool = Target::parse(&config.url)?.pool(&Handle::current(), CONNECTIONS, "pgflow admin", SETTINGS)?;
+        let pool =
+            Target::parse(&config.url)?.verified_pool(&Handle::current(), CONNECTIONS, "pgflow admin", SETTINGS)?;
         Ok(Self { store: Arc::new(Store::new(&config.schema)), pool, address: redacted(&config.url).into() })
     }
 

@@ -24,7 +24,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Error, Result};
-pub(crate) use pool::{bounded_on, give_back, give_back_after_copy};
+pub(crate) use pool::{InUse, bounded_on, give_back};
 pub use url::redacted;
 
 /// TLS, authentication and the first batch, after the socket is connected. tokio-postgres limits only the socket:

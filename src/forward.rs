@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Config, Error, Publisher, Result,
-    connect::{Target, bounded, give_back_after_copy},
+    connect::{Target, bounded},
     message::Outgoing,
     publish::{self, note},
     spool::{Identity, Record, Spool},
@@ -128,9 +128,9 @@ impl Forward {
         }
         if matches!(done, Ok(Batch::Refused)) {
             // A COPY that was refused leaves an answer too many.
-            drop(Object::take(c));
+            drop(c);
         } else {
-            give_back_after_copy(c, done.as_ref().err());
+            c.give_back_after_copy(done.as_ref().err());
         }
         // After a batch that Postgres took: a first try is no promise that it does.
         self.spool.set_nearly_empty(done.is_ok() && !more);

@@ -294,6 +294,13 @@ impl Outgoing {
         Ok(())
     }
 
+    /// What it weighs in a statement: its body, and all else that has no small limit.
+    pub(crate) fn bytes(&self) -> usize {
+        let keys = [&self.ordering_key, &self.dedup_key, &self.target].into_iter().flatten().map(String::len);
+        let headers = self.headers.as_ref().map_or(0, |headers| headers.to_string().len());
+        self.body.len() + headers + keys.sum::<usize>()
+    }
+
     /// Whether the plain INSERT is not enough: a key, a dedup key or a delay take the SQL function.
     pub(crate) fn needs_put(&self) -> bool {
         self.ordering_key.is_some() || self.dedup_key.is_some() || self.delay.is_some_and(|d| !d.is_zero())

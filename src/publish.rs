@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Config, Error, Result,
-    connect::{give_back, redacted},
+    connect::{InUse, redacted},
     message::{Message, Outgoing},
     spool::Spool,
     store::{Store, Way},
@@ -126,7 +126,7 @@ impl Publisher {
     async fn send_direct(&self, out: &Outgoing) -> Result<Receipt, Tried> {
         let c = self.connection(&out.queue).await?;
         let sent = self.send_on(&c, out).await;
-        give_back(c, sent.as_ref().err().map(|tried| &tried.error));
+        c.give_back(sent.as_ref().err().map(|tried| &tried.error));
         let (lane, id, receipt) = sent?;
         self.committed(lane);
         note([(out, Some(id))]);
@@ -217,11 +217,12 @@ impl Publisher {
         Ok(row.map(|(id, message_id)| (id, Receipt::row(id, message_id))))
     }
 
-    pub(crate) async fn connection(&self, queue: &str) -> Result<Object> {
+    pub(crate) async fn connection(&self, queue: &str) -> Result<InUse> {
         self.inner
             .pool
             .get()
             .await
+            .map(InUse::new)
             .map_err(|e| Error::pool(format!("publish to \"{queue}\" on {}", self.inner.address), e))
     }
 

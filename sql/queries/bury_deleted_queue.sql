@@ -1,4 +1,4 @@
--- Puts strays of deleted queues into the DLQ (queue_deleted), at most $1: a publisher's transaction that was open during the delete,
+-- Puts strays of deleted queues into the DLQ (queue_deleted), at most $1 of those that are ready: a publisher's transaction that was open during the delete,
 -- or a message that came back from a worker after it. Closes lanes that were made meanwhile. Answers (id, dead, queue_id, ordering_key);
 -- the key only of a head, whose key is then free.
 -- Index: pgflow_ready_pkey. A queue made again is not deleted: its strays are handled.

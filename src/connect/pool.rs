@@ -1,6 +1,7 @@
 //! A pool of connections: how one is made, and what is not handed out again.
 
 use std::{
+    ops::{Deref, DerefMut},
     sync::PoisonError,
     time::{Duration, Instant},
 };
@@ -31,9 +32,32 @@ impl Target {
         application_name: &str,
         on_create: impl Into<String>,
     ) -> Result<Pool> {
+        self.pool_that(RecyclingMethod::Fast, handle, size, application_name, on_create)
+    }
+
+    /// The same for calls that may be dropped at any await: one on which something is still under way is not handed out again, but
+    /// closed after [`POOL_RECYCLE_LIMIT`]. A round trip at each use.
+    pub(crate) fn verified_pool(
+        &self,
+        handle: &Handle,
+        size: usize,
+        application_name: &str,
+        on_create: impl Into<String>,
+    ) -> Result<Pool> {
+        self.pool_that(RecyclingMethod::Verified, handle, size, application_name, on_create)
+    }
+
+    fn pool_that(
+        &self,
+        recycling_method: RecyclingMethod,
+        handle: &Handle,
+        size: usize,
+        application_name: &str,
+        on_create: impl Into<String>,
+    ) -> Result<Pool> {
         let connect = OnRuntime { target: self.clone(), handle: handle.clone(), on_create: on_create.into() };
         let config = self.named(application_name);
-        let manager = Manager::from_connect(config, connect, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let manager = Manager::from_connect(config, connect, ManagerConfig { recycling_method });
         let renewed = self.renewed.clone();
         let is_current = Hook::sync_fn(move |_: &mut ClientWrapper, metrics| {
             let renewed = *renewed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,11 +114,51 @@ pub(crate) fn give_back(c: Object, error: Option<&Error>) {
 /// The same after a use that may have begun a COPY. One that the server refuses at its start leaves an answer too many on the connection:
 /// tokio-postgres has sent a Sync with it, and sends another when it gives it up. Whoever came next would take that for its own answer,
 /// and be told of an error though its message is there. So no connection is used again on which the server refused something.
-pub(crate) fn give_back_after_copy(c: Object, error: Option<&Error>) {
+fn give_back_after_copy(c: Object, error: Option<&Error>) {
     if error.is_some_and(|e| e.sqlstate().is_some()) {
         drop(Object::take(c));
     } else {
         give_back(c, error);
+    }
+}
+
+/// A connection that a call of the user's has taken. Dropped before it is given back, as when that call is dropped, it is closed: what was
+/// sent on it may be under way for long, and whoever came next would wait behind it.
+pub(crate) struct InUse(Option<Object>);
+
+impl InUse {
+    pub(crate) fn new(c: Object) -> Self {
+        Self(Some(c))
+    }
+
+    pub(crate) fn give_back(mut self, error: Option<&Error>) {
+        self.0.take().into_iter().for_each(|c| give_back(c, error));
+    }
+
+    pub(crate) fn give_back_after_copy(mut self, error: Option<&Error>) {
+        self.0.take().into_iter().for_each(|c| give_back_after_copy(c, error));
+    }
+}
+
+impl Deref for InUse {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        self.0.as_ref().expect("taken only by value")
+    }
+}
+
+impl DerefMut for InUse {
+    fn deref_mut(&mut self) -> &mut Object {
+        self.0.as_mut().expect("taken only by value")
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(c) = self.0.take() {
+            drop(Object::take(c));
+        }
     }
 }
 

@@ -48,13 +48,16 @@ impl Memory {
 
     fn lag(&mut self, q: &QueueSample) -> Option<Said> {
         let (depth, grew) = self.depths.entry(q.name.clone()).or_insert((q.pending, 0));
-        *grew = if q.pending > *depth { *grew + 1 } else { 0 };
+        // More than so many are not counted: as many again may be more.
+        let uncounted = q.pending >= i64::from(super::COUNT_MAX);
+        *grew = if q.pending > *depth || (uncounted && q.pending == *depth) { *grew + 1 } else { 0 };
         *depth = q.pending;
         let oldest_s = q.oldest_s.filter(|s| *s > LATE_S && !q.paused)?;
         (*grew >= LAG_SAMPLES).then(|| {
             let detail = format!(
-                "the backlog grew for {grew} minutes to {} messages, the oldest waits for {oldest_s:.0} s: more workers or instances",
-                q.pending
+                "the backlog grew for {grew} minutes to {} messages{}, the oldest waits for {oldest_s:.0} s: more workers or instances",
+                q.pending,
+                if uncounted { " or more" } else { "" }
             );
             alert("lag", &q.name, AlertLevel::Warn, detail)
         })
@@ -134,6 +137,10 @@ mod tests {
         assert!(!lags(8, 9.0), "it did not grow");
         assert!(!lags(9, 1.0) && !lags(10, 1.0) && !lags(11, 1.0), "nobody waits");
         assert!(lags(12, 9.0));
+        // More are not counted: it may grow behind the number.
+        let most = i64::from(super::super::COUNT_MAX);
+        assert!(lags(most, 9.0) && lags(most, 9.0));
+        assert!(!lags(most - 1, 9.0), "it shrank");
     }
 
     /// Fear: small tables alarm at every batch, or a limit that was set is not kept.

@@ -8,14 +8,14 @@ use uuid::Uuid;
 use super::{LOOKS_MAX, Publisher, Receipt, Tried, answered, lanes, note};
 use crate::{
     Error, Result,
-    connect::{bounded, give_back, give_back_after_copy},
+    connect::bounded,
     message::{INSTANCE_BYTES_MAX, KEY_BYTES_MAX, Message, Outgoing},
     store::Way,
 };
 
 /// Most messages of one batch.
 pub const BATCH_MESSAGES_MAX: usize = 100_000;
-/// Most bytes of all bodies of one batch together: 256 MiB.
+/// Most bytes of one batch together, bodies, headers and keys: 256 MiB.
 pub const BATCH_BYTES_MAX: usize = 256 << 20;
 
 /// How long the messages of a batch may take to Postgres, in ms: 256 MiB over a slow line. For its COMMIT the limit is that of one message.
@@ -26,8 +26,8 @@ const PHASE: &str = "publish a batch";
 impl Publisher {
     /// Publishes messages in one transaction, in this order: all of them, or none.
     ///
-    /// At most [`BATCH_MESSAGES_MAX`] messages and [`BATCH_BYTES_MAX`] bytes. All are in Postgres, or all are spooled. Dropping the future leaves it open whether
-    /// they are sent.
+    /// At most [`BATCH_MESSAGES_MAX`] messages and [`BATCH_BYTES_MAX`] bytes of payload, headers and keys. All are in Postgres, or all are
+    /// spooled. Dropping the future leaves it open whether they are sent.
     ///
     /// # Errors
     /// Those of [`Publisher::publish`], for any one of them.
@@ -50,7 +50,7 @@ impl Publisher {
     async fn send_many_direct(&self, batch: &[Outgoing]) -> Result<Vec<Receipt>, Tried> {
         let mut c = self.connection(&batch[0].queue).await?;
         let sent = self.send_many_on(&mut c, batch).await;
-        give_back_after_copy(c, sent.as_ref().err().map(|tried| &tried.error));
+        c.give_back_after_copy(sent.as_ref().err().map(|tried| &tried.error));
         let (lanes, receipts) = sent?;
         lanes.into_iter().for_each(|lane| self.committed(lane));
         note(batch.iter().zip(receipts.iter().map(Receipt::id)));
@@ -122,9 +122,9 @@ impl Publisher {
         self.check_nothing_spooled(&out.queue)?;
         let c = self.connection(&out.queue).await?;
         let phase = format!("broadcast to \"{}\" (outcome unknown)", out.queue);
-        let sent = answered(self.write_broadcast(&**c, &out), || phase.clone()).await;
+        let sent = answered(self.write_broadcast(&***c, &out), || phase.clone()).await;
         let sent = sent.map_err(|e| if e.is_closed() { e.in_phase(phase) } else { e });
-        give_back(c, sent.as_ref().err());
+        c.give_back(sent.as_ref().err());
         let (receipts, lanes) = sent?;
         lanes.into_iter().for_each(|lane| self.committed(lane));
         Ok(receipts)
@@ -165,11 +165,13 @@ fn check_batch(batch: &[Outgoing]) -> Result<()> {
     if batch.len() > BATCH_MESSAGES_MAX {
         return Err(Error::input(PHASE, format!("{} messages, at most {BATCH_MESSAGES_MAX}", batch.len())));
     }
-    let bytes: usize = batch.iter().map(|out| out.body.len()).sum();
+    batch.iter().try_for_each(Outgoing::check)?;
+    let bytes: usize = batch.iter().map(Outgoing::bytes).sum();
     if bytes > BATCH_BYTES_MAX {
-        return Err(Error::input(PHASE, format!("{bytes} bytes of payload, at most {BATCH_BYTES_MAX}")));
+        let why = format!("{bytes} bytes of payload, headers and keys, at most {BATCH_BYTES_MAX}");
+        return Err(Error::input(PHASE, why));
     }
-    batch.iter().try_for_each(Outgoing::check)
+    Ok(())
 }
 
 fn check_broadcast(out: &Outgoing) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::{
     address::Address,
     ahead::{RunsLow, Shelf},
     config::HEARTBEAT_WRITE_MS,
-    connect::{Target, redacted},
+    connect::{ANSWER_MS_MAX, Target, bounded, redacted},
     dispatch::{self, Counters, Dispatcher, WokenLanes},
     forward::{self, Forwarder},
     handler::{Lent, Registry, SETTINGS as HANDLER_SETTINGS},
@@ -73,7 +73,8 @@ impl Start {
         let publish_pool = pool_of(config.handler_connections, "publish", publish::SETTINGS)?;
 
         let spool = Spool::open(&config).await?;
-        let (session, facts) = prepare(&store, &control_pool, &config, &queues).await?;
+        let prepared = prepare(&store, &control_pool, &config, &queues);
+        let (session, facts) = bounded("start: prepare the schema", ANSWER_MS_MAX, prepared).await?;
         let dispatcher: Address<dispatch::Msg> = Address::default();
         let caught_up = dispatcher.outlet(|CaughtUp| dispatch::Msg::CaughtUp);
         let settler = Settler::new(store.clone(), control_pool.clone(), caught_up);

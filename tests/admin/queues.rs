@@ -9,6 +9,7 @@ use crate::{
     support::{
         eventually,
         probe::{Act, Probe, Seen, probing, probing_queue},
+        query_text,
     },
 };
 
@@ -217,4 +218,24 @@ async fn every_mode_can_be_set() {
         s.publisher.publish(&Probe::new(1)).await.unwrap();
     }
     assert!("never".parse::<Mode>().unwrap_err().is_input());
+}
+
+/// Fear: looks that were given up, as a web page's are, go on at the server, and all that follow wait behind them.
+#[tokio::test]
+async fn a_dropped_look_holds_no_connection() {
+    let s = Scene::new().await;
+    let mut theirs = s.db.client().await;
+    let tx = theirs.transaction().await.unwrap();
+    tx.batch_execute("LOCK TABLE pgflow_ready").await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgflow admin' AND datname = current_database() \
+                   AND wait_event_type = 'Lock'";
+    for n in 1..=2 {
+        let admin = s.admin.clone();
+        let look = tokio::spawn(async move { admin.list_queues().await });
+        eventually(SOON, || async { query_text(&s.sql, waiting).await == [n.to_string()] }).await;
+        look.abort();
+        assert!(look.await.unwrap_err().is_cancelled());
+    }
+    tokio::time::timeout(SOON, s.admin.mode()).await.expect("not behind them").unwrap();
+    tx.rollback().await.unwrap();
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pgflow::Config;
+
 use crate::{Scene, note, support::eventually, support::query_text};
 
 const HEADS: &str = "SELECT count(*) FROM pgflow_messages WHERE ordering_key = 'k' AND status <> 'parked'";
@@ -44,6 +46,33 @@ async fn a_rolled_back_head_leaves_the_key_free() {
     tx.rollback().await.unwrap();
     other.await.unwrap().unwrap();
     assert_eq!(s.kinds_of_status().await, ["pending"]);
+}
+
+/// Fear: calls that were dropped leave connections behind on which their statement still waits, and others' messages wait behind it.
+#[tokio::test]
+async fn a_dropped_call_holds_no_connection() {
+    let s = Scene::new().await;
+    let mut theirs = s.db.client().await;
+    let tx = theirs.transaction().await.unwrap();
+    s.publisher.send_in(&tx, note(1).ordering_key("k")).await.unwrap();
+    let connections = Config::new("").handler_connections;
+    let calls: Vec<_> = (0..connections)
+        .map(|n| {
+            let publisher = s.publisher.clone();
+            tokio::spawn(async move {
+                let out = note(n as i64).ordering_key("k");
+                if n % 2 == 0 { drop(publisher.send(out).await) } else { drop(publisher.send_many(vec![out]).await) }
+            })
+        })
+        .collect();
+    eventually(Duration::from_secs(10), || async { query_text(&s.sql, BLOCKED).await == [connections.to_string()] })
+        .await;
+    for call in calls {
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+    }
+    tokio::time::timeout(Duration::from_secs(10), s.publisher.send(note(9))).await.expect("not behind them").unwrap();
+    tx.rollback().await.unwrap();
 }
 
 /// Fear: in one transaction (or under a savepoint) the second message of a key takes itself for a head.
