@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::program::{Started, keys, pgflow, run, run_with};
+use crate::program::{Started, keys, nobody_reads, pgflow, run, run_with};
 use crate::support::{TestDb, query_text};
 
 async fn with_queue() -> TestDb {
@@ -107,4 +107,39 @@ async fn bad_input_is_one_line() {
     run(&url, &["publish", "mail", "{}", "--priority", "urgent"]).fault(2);
     assert_eq!(query_text(&db.client().await, "SELECT count(*) FROM pgflow_messages").await, ["0"]);
     assert_eq!(json!([]), run(&url, &["pending", "mail", "--json"]).json());
+}
+
+/// Fear: `publish --ndjson | head` leaves most of the lines out, and says that all went well.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_nobody_is_told_of_are_named() {
+    let db = with_queue().await;
+    let file = std::env::temp_dir().join(format!("pgflow-unread-{}", std::process::id()));
+    std::fs::write(&file, "{}\n".repeat(5_000)).expect("a file");
+    let ran = pgflow(&db.url())
+        .args(["publish", "mail", "--ndjson", "--file", file.to_str().expect("UTF-8")])
+        .stdout(nobody_reads())
+        .output()
+        .expect("it runs");
+    std::fs::remove_file(file).expect("it is ours");
+    let stored = query_text(&db.client().await, "SELECT count(*) FROM pgflow_messages").await;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert_eq!(said, format!("pgflow: stdout is closed: lines after {} are not published\n", stored[0]));
+}
+
+/// Fear: a line that only the database refuses is not named, and how many before it went through is chance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_refused_late_is_named_and_those_before_it_are_published() {
+    let db = with_queue().await;
+    let url = db.url();
+    run(&url, &["queue", "create", "small", "--payload-bytes-max", "100"]).ok();
+    let large = format!("{{\"text\": \"{}\"}}", "x".repeat(100));
+    for (bad, why) in [(large.as_str(), "at most 100"), ("{\"type\": \"\"}", "kind")] {
+        let lines = format!("{{}}\n\n{{}}\n{bad}\n{{}}\n");
+        let ran = run_with(&url, &["publish", "small", "--ndjson"], &lines);
+        assert_eq!((ran.code, ran.stdout.lines().count()), (Some(1), 2), "{ran:?}");
+        assert!(ran.stderr.starts_with("pgflow: line 4: ") && ran.stderr.contains(why), "{ran:?}");
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    }
+    assert_eq!(query_text(&db.client().await, "SELECT count(*) FROM pgflow_messages").await, ["4"]);
 }

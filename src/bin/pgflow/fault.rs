@@ -29,6 +29,12 @@ impl Fault {
         }
     }
 
+    /// The same where more was to be done: that the reader has gone is a failure then.
+    pub(crate) fn unfinished(self, left: &str) -> Self {
+        let why = self.line.unwrap_or_else(|| "stdout is closed".to_owned());
+        Self::failed(format!("{why}: {left}"))
+    }
+
     /// The same, with where it happened.
     pub(crate) fn at(self, place: String) -> Self {
         Self { line: self.line.map(|line| format!("{place}: {line}")), ..self }

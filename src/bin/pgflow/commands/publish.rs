@@ -113,12 +113,13 @@ async fn lines(publisher: &Publisher, publish: &Publish) -> Result<(), Fault> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for line in received.drain(..) {
             let made = line.and_then(|(number, text)| {
-                message(publish, &text).map_err(|fault| fault.at(format!("line {number}"))).map(|m| (m, text.len()))
+                let made = message(publish, &text).map_err(|fault| fault.at(format!("line {number}")));
+                made.map(|(kind, message)| (Numbered { number, kind, message }, text.len()))
             });
             match made {
-                Ok((message, length)) => {
+                Ok((line, length)) => {
                     bytes += length;
-                    batch.push(message);
+                    batch.push(line);
                     if bytes >= BATCH_BYTES_MAX {
                         send(publisher, &publish.queue, std::mem::take(&mut batch)).await?;
                         bytes = 0;
@@ -133,10 +134,38 @@ async fn lines(publisher: &Publisher, publish: &Publish) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn send(publisher: &Publisher, queue: &str, batch: Vec<(String, Outgoing)>) -> Result<(), Fault> {
-    let (kinds, messages): (Vec<String>, Vec<Outgoing>) = batch.into_iter().unzip();
-    let receipts = publisher.send_many(messages).await?;
-    receipts.into_iter().zip(&kinds).try_for_each(|(receipt, kind)| output::json_line(&published(receipt, queue, kind)))
+/// A line's message.
+struct Numbered {
+    number: usize,
+    kind: String,
+    message: Outgoing,
+}
+
+/// Sends all of it and says so; or, when one is refused, those before it, and names its line.
+async fn send(publisher: &Publisher, queue: &str, batch: Vec<Numbered>) -> Result<(), Fault> {
+    let messages = batch.iter().map(|line| line.message.clone()).collect();
+    match publisher.send_many(messages).await {
+        Ok(receipts) => say(queue, batch.iter().zip(receipts)),
+        Err(error) if error.is_input() && !error.is_unknown_queue() => {
+            for line in batch {
+                let sent = publisher.send(line.message.clone()).await;
+                let receipt = sent.map_err(|e| Fault::from(e).at(format!("line {}", line.number)))?;
+                say(queue, [(&line, receipt)])?;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A JSON line for each message that is published. Nobody would learn what became of more when it cannot be written.
+fn say<'a>(queue: &str, sent: impl IntoIterator<Item = (&'a Numbered, Receipt)>) -> Result<(), Fault> {
+    let (mut last, mut said) = (0, Ok(()));
+    for (line, receipt) in sent {
+        last = line.number;
+        said = said.and_then(|()| output::json_line(&published(receipt, queue, &line.kind)));
+    }
+    said.map_err(|fault| fault.unfinished(&format!("lines after {last} are not published")))
 }
 
 type Line = Result<(usize, String), Fault>;
