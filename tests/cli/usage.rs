@@ -78,6 +78,8 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
         &["dlq", "retry", "1", "--all"],
         &["publish", "q", "{}", "--ndjson"],
         &["work", "q"],
+        &["work", "q", "--exec", ""],
+        &["work", "q", "--exec", " \n"],
         &["trace", "x"],
         &["mode", "sometimes"],
         &["serve", "--listen", "here"],

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use pgflow::Priority;
 
 pub(crate) use bench::{Bench, Measure};
-use value::{duration, priority};
+use value::{command, duration, priority};
 
 /// Event-driven actors on PostgreSQL: durable queues, wake-ups without polling, supervised workers.
 #[derive(Debug, Parser)]
@@ -242,7 +242,7 @@ pub(crate) enum SpoolCommand {
 pub(crate) struct Work {
     pub(crate) queue: String,
     /// Run by `sh -c`, payload on stdin; exit 0: done, 65: dead, anything else: retry. The end of stderr is the error
-    #[arg(long, value_name = "CMD")]
+    #[arg(long, value_parser = command, value_name = "CMD")]
     pub(crate) exec: String,
     /// Messages handled at once (one more slot takes only high priority)
     #[arg(long, default_value_t = 1, value_name = "N")]
