@@ -1,11 +1,12 @@
 //! `pgflow serve` and `pgflow work --listen`.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::program::{LIMIT, Started, keys, pgflow, run};
+use crate::program::{LIMIT, Started, keys, nobody_reads, pgflow, run};
 use crate::support::{TestDb, eventually, own_cluster};
 
 /// Status and body of a GET.
@@ -103,4 +104,29 @@ async fn a_taken_address_is_one_line() {
     let address = taken.local_addr().expect("an address").to_string();
     let line = run(&db.url(), &["serve", "--listen", &address]).fault(1);
     assert!(line.contains(&address), "{line}");
+}
+
+/// Killed when the test ends.
+struct Unread(Child);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Fear: a service whose stdout nobody reads ends at once, and says that all went well; or it panics when its log's reader leaves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_address_nobody_reads_is_served() {
+    let db = TestDb::new().await;
+    for arguments in [&["serve"][..], &["work", "mail", "--exec", "true"]] {
+        let mut command = pgflow(&db.url());
+        command.args(arguments).args(["--listen", "127.0.0.1:0"]).stdout(nobody_reads()).stderr(Stdio::piped());
+        let mut site = Unread(command.spawn().expect("it starts"));
+        let log = BufReader::new(site.0.stderr.take().expect("a pipe"));
+        let said = log.lines().map_while(Result::ok).find(|line| line.contains("http://")).expect("the log has it");
+        let at = said.split('"').find(|part| part.starts_with("http://")).expect("in quotes");
+        assert_eq!(get(at, "/healthz"), (200, "ok\n".to_owned()), "{arguments:?}");
+    }
 }

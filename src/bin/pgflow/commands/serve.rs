@@ -18,7 +18,11 @@ pub(crate) async fn run(global: &Global, listen: SocketAddr) -> Result<(), Fault
 
 /// Serves until `stop` resolves, and says where.
 pub(crate) async fn serve(site: Site, stop: impl Future<Output = ()>) -> Result<(), Fault> {
-    crate::output::text(&format!("http://{}/\n", site.address()?))?;
+    let url = format!("http://{}/", site.address()?);
+    // What is served goes on, whether or not anybody reads our stdout.
+    if crate::output::text(&format!("{url}\n")).is_err() {
+        tracing::warn!(target: "pgflow::web", url, "stdout is closed or full: the address is said here");
+    }
     let (ask, asked) = tokio::sync::oneshot::channel::<()>();
     let mut served = std::pin::pin!(site.serve(async {
         let _ = asked.await;
