@@ -1,8 +1,10 @@
 //! What an operator asks and does: queues, stats, pending, dlq, queue, trace, explain, tree, mode.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
-use crate::program::{LIMIT, Started, keys, pgflow, run};
+use crate::program::{LIMIT, Started, keys, nobody_reads, pgflow, run};
 use crate::support::{TestDb, eventually, query_text};
 
 const MESSAGE: [&str; 15] = [
@@ -229,6 +231,8 @@ async fn the_doctor_names_what_stands_still() {
     let ran = run(&db.url(), &["doctor", "--json"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    let unread = pgflow(&db.url()).arg("doctor").stdout(nobody_reads()).stderr(Stdio::null()).status();
+    assert_eq!(unread.expect("it runs").code(), Some(1), "also when nobody reads it");
     let findings: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(keys(&findings[0]), ["check", "detail", "health"]);
     let health = |check: &str| {
