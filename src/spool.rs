@@ -63,9 +63,12 @@ pub struct Inspection {
 /// Looks into a spool's folder and changes nothing; also while a process uses it. Blocks the thread while it reads all of it.
 ///
 /// # Errors
-/// When the folder is not there or cannot be read.
+/// When the folder is not there, is no spool, or cannot be read.
 pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
     let dir = dir.as_ref();
+    if !folder::is_spool(dir)? {
+        return Err(Error::state("read the spool", format!("no spool in {}", dir.display())));
+    }
     let in_use = folder::is_locked(dir);
     let mut aside = aside::read(dir).map_err(folder::fail("read what is set aside in", dir))?;
     let known = folder::read_state(dir)?;

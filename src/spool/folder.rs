@@ -101,6 +101,11 @@ pub(super) fn lock(dir: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Whether anything of a spool is in the folder, which must be there.
+pub(super) fn is_spool(dir: &Path) -> Result<bool> {
+    Ok(!segments(dir)?.is_empty() || [STATE, super::aside::FILE].iter().any(|name| dir.join(name).exists()))
+}
+
 /// Whether some process has the folder now.
 pub(super) fn is_locked(dir: &Path) -> bool {
     let Ok(file) = File::open(dir.join(LOCK)) else { return false };

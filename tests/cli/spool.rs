@@ -126,3 +126,16 @@ async fn a_file_that_cannot_grow_is_one_line() {
     let shown = run(NOWHERE, &["spool", folder.text(), "show", "--json"]).json();
     assert_eq!((shown["spooled"]["messages"].as_u64(), shown["aside"].as_array().map(Vec::len)), (Some(2), Some(0)));
 }
+
+/// Fear: a slip of the pen names a folder that is none of ours: all seems well there, and it gets files of ours.
+#[test]
+fn a_folder_that_is_no_spool_is_said_and_left_alone() {
+    let folder = Folder::new("foreign");
+    std::fs::create_dir(&folder.0).expect("a folder");
+    std::fs::write(folder.0.join("letter.txt"), "dear").expect("a file");
+    for command in ["show", "drain"] {
+        let line = run(NOWHERE, &["spool", folder.text(), command]).fault(1);
+        assert!(line.contains(&format!("no spool in {}", folder.text())), "{line}");
+    }
+    assert_eq!(std::fs::read_dir(&folder.0).expect("it is there").count(), 1);
+}
