@@ -1,6 +1,7 @@
 //! Subcommands: what each takes, and whose business it is.
 
 mod doctor;
+pub(crate) mod output;
 mod patterns;
 mod queue;
 mod roles;
@@ -22,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 use crate::{bench, demo, trace};
+use output::out;
 
 /// Agents that propose changes to their own code, and a central that decides, watches and learns.
 #[derive(Debug, Parser)]
@@ -158,7 +160,8 @@ impl Cli {
         let writer = move || -> Box<dyn std::io::Write> {
             if is_role { Box::new(std::io::stdout()) } else { Box::new(std::io::stderr()) }
         };
-        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+        // Where nobody reads the log any more, a complaint about it would be a panic.
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
         if self.json {
             lines.json().init();
         } else {
@@ -176,7 +179,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         |role| Settings::read(role, &flags, |name| std::env::var(name).ok()).map_err(|why| anyhow::anyhow!("{why}"));
     if let Command::Settings { central } = cli.command {
         let role = if central { Role::Central } else { Role::Instance };
-        println!("{}", settings(role)?.shown());
+        out(settings(role)?.shown())?;
         return Ok(());
     }
     let named = flags.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok());
@@ -193,7 +196,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Init => {
             for applied in store::init(&url, SCHEMA).await? {
-                println!("{applied}");
+                out(applied)?;
             }
             Ok(())
         }
@@ -269,9 +272,9 @@ async fn learn(url: &str, json: bool) -> Result<()> {
     if json {
         let shown = serde_json::json!({
             "patterns_processed": patterns, "rules_generated": rules, "thresholds_updated": thresholds });
-        println!("{shown}");
+        out(shown)?;
     } else {
-        println!("{patterns} patterns processed, {rules} rules generated, {thresholds} thresholds updated");
+        out(format_args!("{patterns} patterns processed, {rules} rules generated, {thresholds} thresholds updated"))?;
     }
     Ok(())
 }
