@@ -19,6 +19,7 @@ use pgflow_actors::producers::central::order_learning;
 use pgflow_actors::settings::{Flags, Role, Settings};
 use pgflow_actors::transport::{Mode, Transport};
 use pgflow_actors::{manual, store};
+use tokio_postgres::error::{DbError, SqlState};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
@@ -32,7 +33,7 @@ pub(crate) struct Cli {
     /// Read settings that neither flag nor environment gives from this TOML file: the flags' names with `_`
     #[arg(long, value_name = "FILE", env = "EVOLUTION_CONFIG", global = true)]
     config: Option<PathBuf>,
-    /// Write JSON
+    /// Write JSON: a line for each thing of a list
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -173,7 +174,18 @@ impl Cli {
 /// How long `learn` waits.
 const LEARN_LIMIT: Duration = Duration::from_secs(25);
 
+/// Runs the command to its end. Where tables are not there, the error says what makes them.
 pub(crate) async fn run(cli: Cli) -> Result<()> {
+    command(cli).await.map_err(|error| {
+        let refused = error.chain().find_map(|cause| cause.downcast_ref::<DbError>());
+        if refused.is_some_and(|refused| *refused.code() == SqlState::UNDEFINED_TABLE) {
+            return anyhow::anyhow!("{error:#}: run `evolution init`");
+        }
+        error
+    })
+}
+
+async fn command(cli: Cli) -> Result<()> {
     let flags = cli.flags.completed(cli.config.as_ref())?;
     let settings =
         |role| Settings::read(role, &flags, |name| std::env::var(name).ok()).map_err(|why| anyhow::anyhow!("{why}"));
