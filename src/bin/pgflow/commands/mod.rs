@@ -22,7 +22,7 @@ use crate::{
 pub(crate) async fn run(cli: Cli) -> Result<(), Fault> {
     let Cli { global, command } = cli;
     let out = Output { json: global.json };
-    match command {
+    let ended = match command {
         Command::Dev(dev) => dev::run(&global, dev, out).await,
         Command::Init { dry_run } => init::run(&global, dry_run, out).await,
         Command::Mode { mode } => look::mode(&global, mode.as_deref(), out).await,
@@ -41,5 +41,6 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Fault> {
         Command::Tree => look::tree(&global, out).await,
         Command::Serve { listen } => serve::run(&global, listen).await,
         Command::Bench(bench) => bench::run(&global, bench, out).await,
-    }
+    };
+    ended.map_err(|fault| fault.in_schema(&global.schema))
 }
