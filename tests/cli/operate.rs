@@ -132,6 +132,10 @@ async fn a_queue_is_made_paused_resumed_and_deleted() {
     let url = db.url();
     let made = one(&url, &["queue", "create", "other", "--max-retries", "7", "--payload-bytes-max", "2048"]);
     assert_eq!(made, json!({"queue_name": "other", "action": "created"}));
+    let again = run(&url, &["queue", "create", "other", "--max-retries", "7"]).ok();
+    assert_eq!(again, "queue \"other\" is there already, its settings are set\n");
+    let again = one(&url, &["queue", "create", "other"]);
+    assert_eq!(again, json!({"queue_name": "other", "action": "created", "existed": true}));
     let other = one(&url, &["queues"])[1].clone();
     assert_eq!((&other["max_retries"], &other["payload_bytes_max"]), (&json!(7), &json!(2048)));
     let worker = Started::new(pgflow(&url).args(["work", "mail", "--heartbeat-ms", "30000", "--exec", "cat; echo"]));
@@ -141,7 +145,7 @@ async fn a_queue_is_made_paused_resumed_and_deleted() {
     run(&url, &["publish", "mail", "\"held\""]).ok();
     assert_eq!(one(&url, &["queues"])[0]["paused"], true);
     let refused = run(&url, &["queue", "delete", "mail"]).fault(1);
-    assert!(refused.contains("1 waiting"), "{refused}");
+    assert!(refused.contains("1 waiting") && refused.ends_with("cancelled: --force"), "{refused}");
     assert_eq!(one(&url, &["queue", "resume", "mail"])["action"], "resumed");
     assert_eq!(worker.line(), "\"held\"");
     run(&url, &["publish", "other", "1"]).ok();
@@ -151,7 +155,7 @@ async fn a_queue_is_made_paused_resumed_and_deleted() {
     );
     for action in ["pause", "resume", "delete"] {
         let line = run(&url, &["queue", action, "other"]).fault(1);
-        assert!(line.contains("unknown queue \"other\""), "{line}");
+        assert!(line.ends_with("unknown queue \"other\": `pgflow queues` lists them"), "{line}");
     }
     run(&url, &["queue", "create", "Bad Name"]).fault(1);
 }

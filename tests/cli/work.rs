@@ -218,3 +218,19 @@ async fn a_name_is_taken_once() {
     publish(&db.url(), &["{\"to\": \"east\"}", "--target", "east"]).await;
     assert_eq!(worker.line(), "{\"to\": \"east\"}");
 }
+
+/// Fear: a slip of the pen in a queue's name makes another one, and its worker waits for ever without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_work_makes_is_said() {
+    let (db, client) = with_queue().await;
+    for (queue, made) in [("mial", true), ("mial", false), ("mail", false)] {
+        let worker = Started::new(pgflow(&db.url()).args(["work", queue, "--exec", "true"]));
+        let lives = "SELECT count(*) FROM pgflow_instances WHERE ended_at IS NULL";
+        eventually(LIMIT, async || query_text(&client, lives).await == ["1"]).await;
+        worker.signal("TERM");
+        let ran = worker.ended();
+        let said = ran.stderr.lines().any(|line| line.contains("queue made") && line.contains("mial"));
+        assert_eq!((ran.code, said), (Some(0), made), "{ran:?}");
+        eventually(LIMIT, async || query_text(&client, lives).await == ["0"]).await;
+    }
+}
