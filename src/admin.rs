@@ -180,6 +180,15 @@ impl Admin {
         Ok(events)
     }
 
+    /// The numbers of the messages with this producer's id: more than one where he gave it more than once; at most 100. Like
+    /// [`Self::trace_message_id`], it reads whole tables.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn find_message_id(&self, message_id: Uuid) -> Result<Vec<i64>> {
+        self.store.find_message(&self.connection().await?, message_id).await
+    }
+
     /// Why a message is not running, or how it ended.
     ///
     /// # Errors

@@ -6,7 +6,8 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// The id made by the producer. A repeated dedup key gets the first one's, if Postgres was asked.
+    /// The id made by the producer. A repeated dedup key gets the first one's, if Postgres was asked: so it tells a repeat that it is not
+    /// the [`crate::Outgoing::message_id`] of what was sent.
     pub message_id: Uuid,
     /// Where it is.
     pub durable: Durable,

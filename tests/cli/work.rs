@@ -106,6 +106,25 @@ async fn the_command_gets_payload_and_environment() {
     assert!(worker.line().starts_with(&format!("{id}|mail|other|1|unset|[2]|")));
 }
 
+/// Fear: what travels beside the payload cannot be read; or a message with more of it than the kernel passes on is never handled.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_gets_headers_priority_and_source() {
+    let (db, client) = with_queue().await;
+    let url = db.url();
+    let script = r#"echo "$PGFLOW_PRIORITY|${PGFLOW_SOURCE-unset}|${PGFLOW_HEADERS-unset}""#;
+    let outer = Started::new(pgflow(&url).env("PGFLOW_HEADERS", "outer").args(["work", "mail", "--exec", script]));
+    publish(&url, &["{}", "--headers", "{\"trace\": \"é 7\"}", "--priority", "high"]).await;
+    let line = outer.line();
+    assert!(line.starts_with("high|") && line.ends_with("|{\"trace\":\"é 7\"}"), "{line}");
+    // No way to publish takes so much: somebody wrote it into the table.
+    run(&url, &["queue", "pause", "mail"]).ok();
+    let large = "SELECT pgflow_publish('mail', '{}', headers => '{}', priority => -10);
+        UPDATE pgflow_ready SET headers = jsonb_build_object('x', repeat('y', 200000))";
+    client.batch_execute(large).await.expect("published");
+    run(&url, &["queue", "resume", "mail"]).ok();
+    assert_eq!(outer.line(), "low|sql|unset");
+}
+
 /// Fear: a program that ignores its stdin fails for it, or a large payload blocks it for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_does_not_read_is_done() {

@@ -55,7 +55,8 @@ pub(crate) enum Command {
     Queues,
     /// Show one queue's counts, ages and rates
     Stats { queue: String },
-    /// List a queue's messages that wait to be handled, in the order in which they will start
+    /// List a queue's messages that could start now, in the order in which they will. Those that wait for a time or for their key
+    /// are counted by `queues`; the view pgflow_messages has all
     Pending {
         queue: String,
         #[command(flatten)]
@@ -81,8 +82,10 @@ pub(crate) enum Command {
     Work(Work),
     /// Show all that happened to a message, by its id or the id that its producer made
     Trace { id: String },
-    /// Say why a message is not running, or how it ended
-    Explain { id: i64 },
+    /// Say why a message is not running, or how it ended; by its id or the id that its producer made
+    Explain { id: String },
+    /// Cancel a message that waits, by its id or the id that its producer made
+    Cancel { id: String },
     /// Look for what is wrong, or may soon be; exit code 1 if anything fails
     Doctor,
     /// Show the live instances and their supervision trees
@@ -216,6 +219,9 @@ pub(crate) struct Publish {
     /// Only the instance of this name may take it
     #[arg(long, value_name = "INSTANCE")]
     pub(crate) target: Option<String>,
+    /// One copy for each live instance that serves the queue; each copy's id comes out
+    #[arg(long, conflicts_with_all = ["ndjson", "target", "spool"])]
+    pub(crate) broadcast: bool,
     /// Headers: a JSON object that travels beside the payload
     #[arg(long, value_name = "JSON")]
     pub(crate) headers: Option<String>,
@@ -238,7 +244,24 @@ pub(crate) enum SpoolCommand {
     Drain,
 }
 
+/// Below the help of `work`: what a command meets.
+const WORK_HELP: &str = "\
+The command finds in its environment:
+  PGFLOW_ID          the message's number, the same in all its tries
+  PGFLOW_MESSAGE_ID  the id that its producer made
+  PGFLOW_QUEUE, PGFLOW_KIND, PGFLOW_PRIORITY
+  PGFLOW_ATTEMPT     which try this is, from 1
+  PGFLOW_KEY         its ordering key, if it has one
+  PGFLOW_HEADERS     its headers as JSON, if it has any, of at most 64 KiB
+  PGFLOW_SOURCE      who published it
+
+What it writes to stdout goes to ours: where that is closed, as behind `| head -1`, it is killed by SIGPIPE, and its message
+is tried again. Its stderr goes to ours, too.
+
+The log goes to stderr; PGFLOW_LOG, else RUST_LOG, says how much of it: warn, or pgflow::wake=trace,info";
+
 #[derive(Debug, Args)]
+#[command(after_help = WORK_HELP)]
 pub(crate) struct Work {
     pub(crate) queue: String,
     /// Run by `sh -c`, payload on stdin; exit 0: done, 65: dead, anything else: retry. The end of stderr is the error

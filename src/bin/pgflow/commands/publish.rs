@@ -5,6 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use pgflow::{Durable, Outgoing, Publisher, Receipt, limits};
 use serde::Serialize;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::{
     args::{Global, Publish},
@@ -25,6 +26,9 @@ struct Published<'a> {
     queue_name: &'a str,
     kind: &'a str,
     durable: &'static str,
+    /// Its dedup key was there: the ids are those of the first message, and nothing was published.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
 }
 
 /// Publishes and says under which id: the number in the database, or, spooled, the message id.
@@ -44,14 +48,28 @@ pub(crate) async fn run(global: &Global, publish: Publish, out: Output) -> Resul
 async fn one(publisher: &Publisher, publish: &Publish, out: Output) -> Result<(), Fault> {
     let text = payload(publish)?;
     let (kind, message) = message(publish, &text)?;
+    let own_id = message.message_id();
+    if publish.broadcast {
+        let copies = publisher.broadcast_out(message).await?;
+        // Each copy has ids of its own: what is told of it says nothing of a dedup key.
+        let said: Vec<Published<'_>> =
+            copies.iter().map(|copy| published(*copy, copy.message_id, &publish.queue, &kind)).collect();
+        let names: Vec<String> = copies.iter().map(name).collect();
+        return out.done(&said, &names.join("\n"));
+    }
     let receipt = publisher.send(message).await?;
-    let name = receipt.id().map_or_else(|| receipt.message_id.to_string(), |id| id.to_string());
-    out.done(&published(receipt, &publish.queue, &kind), &name)
+    out.done(&published(receipt, own_id, &publish.queue, &kind), &name(&receipt))
 }
 
-fn published<'a>(receipt: Receipt, queue_name: &'a str, kind: &'a str) -> Published<'a> {
+/// What it is called from now on.
+fn name(receipt: &Receipt) -> String {
+    receipt.id().map_or_else(|| receipt.message_id.to_string(), |id| id.to_string())
+}
+
+fn published<'a>(receipt: Receipt, own_id: Uuid, queue_name: &'a str, kind: &'a str) -> Published<'a> {
     let durable = if receipt.durable == Durable::Spooled { "spooled" } else { "postgres" };
-    Published { id: receipt.id(), message_id: receipt.message_id.to_string(), queue_name, kind, durable }
+    let duplicate = receipt.message_id != own_id;
+    Published { id: receipt.id(), message_id: receipt.message_id.to_string(), queue_name, kind, durable, duplicate }
 }
 
 /// The one payload.
@@ -163,7 +181,7 @@ fn say<'a>(queue: &str, sent: impl IntoIterator<Item = (&'a Numbered, Receipt)>)
     let (mut last, mut said) = (0, Ok(()));
     for (line, receipt) in sent {
         last = line.number;
-        said = said.and_then(|()| output::json_line(&published(receipt, queue, &line.kind)));
+        said = said.and_then(|()| output::json_line(&published(receipt, line.message.message_id(), queue, &line.kind)));
     }
     said.map_err(|fault| fault.unfinished(&format!("lines after {last} are not published")))
 }
