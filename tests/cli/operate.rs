@@ -120,6 +120,10 @@ async fn dead_letters_are_shown_retried_and_purged() {
     assert_eq!(one(&url, &["dlq", "retry", "--queue", "mail"]), json!({"retried": 2}));
     assert_eq!(one(&url, &["queues"])[0]["pending"], 2);
     bury(&db, 2).await;
+    run(&url, &["queue", "delete", "mail"]).ok();
+    assert_eq!(one(&url, &["dlq", "retry", "--all"]), json!({"retried": 0, "stay": 2}));
+    let said = run(&url, &["dlq", "retry", "--all"]).ok();
+    assert_eq!(said, "0 dead letter(s) sent round again; 2 stay, their queue is deleted\n");
     assert_eq!(one(&url, &["dlq", "purge", "--all"]), json!({"purged": 2}));
     assert_eq!(one(&url, &["dlq", "list"]), json!([]));
     run(&url, &["dlq", "list", "--queue", "nobody"]).fault(1);

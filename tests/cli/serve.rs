@@ -30,26 +30,27 @@ async fn the_site_shows_queues_dead_letters_and_instances() {
     run(&url, &["publish", "mail", "{\"secret\": 1}", "--kind", "order"]).ok();
     let admin = pgflow::Admin::connect(&pgflow::Config::new(&url)).await.expect("an admin");
     admin.raise_alert("shop", "no_stock", "tea", pgflow::admin::AlertLevel::Page, "none left").await.expect("raised");
-    let site = Started::new(pgflow(&url).args(["serve", "--listen", "127.0.0.1:0"]));
-    let at = site.line();
-    let (status, page) = get(&at, "/");
+    let site = Started::new(pgflow(&url).args(["serve", "--listen", "127.0.0.1:0", "--json"]));
+    let said: Value = serde_json::from_str(&site.line()).expect("JSON");
+    let at = said["url"].as_str().expect("its address");
+    let (status, page) = get(at, "/");
     assert_eq!(status, 200);
     assert!(page.contains("<h2>Queues</h2>") && !page.contains("//cdn"), "{page}");
     for asset in ["/page.js", "/page.css"] {
-        assert_eq!(get(&at, asset).0, 200);
+        assert_eq!(get(at, asset).0, 200);
     }
-    assert_eq!(get(&at, "/healthz"), (200, "ok\n".to_owned()));
-    assert_eq!(get(&at, "/nothing").0, 404);
-    let state: Value = serde_json::from_str(&get(&at, "/api/state").1).expect("JSON");
+    assert_eq!(get(at, "/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(get(at, "/nothing").0, 404);
+    let state: Value = serde_json::from_str(&get(at, "/api/state").1).expect("JSON");
     assert_eq!(keys(&state), ["alerts", "dlq", "instances", "queues"]);
     assert_eq!(state["queues"][0]["pending"], 1);
     // The page shows no figure of a queue that nobody sends.
-    let script = get(&at, "/page.js").1;
+    let script = get(at, "/page.js").1;
     for part in script.split("q.").skip(1) {
         let figure = part.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default();
         assert!(keys(&state["queues"][0]).contains(&figure), "page.js shows q.{figure}");
     }
-    let (_, metrics) = get(&at, "/metrics");
+    let (_, metrics) = get(at, "/metrics");
     assert!(metrics.contains("\npgflow_queue_pending{queue=\"mail\"} 1\n"), "{metrics}");
     assert!(metrics.contains("\npgflow_queue_oldest_pending_seconds{queue=\"mail\"} 0."), "{metrics}");
     assert!(metrics.contains("\npgflow_alerts_standing{alert=\"no_stock\"} 1\n"), "{metrics}");

@@ -55,7 +55,7 @@ async fn one(publisher: &Publisher, publish: &Publish, out: Output) -> Result<()
         let said: Vec<Published<'_>> =
             copies.iter().map(|copy| published(*copy, copy.message_id, &publish.queue, &kind)).collect();
         let names: Vec<String> = copies.iter().map(name).collect();
-        return out.done(&said, &names.join("\n"));
+        return if names.is_empty() && !out.json { Ok(()) } else { out.done(&said, &names.join("\n")) };
     }
     let receipt = publisher.send(message).await?;
     out.done(&published(receipt, own_id, &publish.queue, &kind), &name(&receipt))
