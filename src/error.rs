@@ -251,11 +251,12 @@ fn write_database(f: &mut fmt::Formatter<'_>, e: &tokio_postgres::Error) -> fmt:
         if let Some(detail) = db.detail() {
             write!(f, ", {detail}")?;
         }
-        // Another client's session answers: a pooler took it away between two statements.
-        if ["26000", "42P05"].contains(&db.code().code()) {
-            f.write_str(": a pooler in transaction mode must keep prepared statements (PgBouncer 1.21, max_prepared_statements), else connect directly")?;
-        }
-        return Ok(());
+        return f.write_str(match db.code().code() {
+            // Another client's session answers: a pooler took it away between two statements.
+            "26000" | "42P05" => ": a pooler in transaction mode must keep prepared statements (PgBouncer 1.21, max_prepared_statements), else connect directly",
+            "42501" => ": what a role needs is in docs/OPERATIONS.md, Rights",
+            _ => "",
+        });
     }
     match std::error::Error::source(e) {
         Some(source) => write!(f, "{e}: {source}"),
