@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use pgflow::{
-    Publisher,
-    spool::{self, SetAside},
-};
+use pgflow::{Publisher, spool};
 use serde::Serialize;
 
 use crate::{
@@ -40,8 +37,9 @@ async fn show(dir: &Path, out: Output) -> Result<(), Fault> {
     out.object(&Shown { in_use: found.in_use, messages, bytes, oldest_at: found.oldest_at, set_aside })?;
     // Whole lines, no table: what to do stands at the reasons' ends.
     let said = found.aside.iter().map(|line| {
-        let SetAside { fate, first, last, reason, .. } = line;
-        Ok(format!("{}  {first} to {last}: {reason}\n", output::cell(&output::to_value(fate)?)))
+        let value = output::to_value(line)?;
+        let [fate, first, last, reason] = ["fate", "first", "last", "reason"].map(|field| output::cell(&value[field]));
+        Ok(format!("{fate}  {first} to {last}: {reason}\n"))
     });
     output::text(&said.collect::<Result<String, Fault>>()?)
 }
