@@ -235,7 +235,7 @@ impl fmt::Display for Error {
             Kind::Database(e) => write_database(f, e),
             Kind::Pool(PoolError::Backend(e)) => write_database(f, e),
             Kind::Pool(PoolError::Timeout(TimeoutType::Wait)) => {
-                write!(f, "no connection: all of the pool are in use for {POOL_WAIT_MS} ms")
+                write!(f, "no connection: all of the pool have been in use for {POOL_WAIT_MS} ms")
             }
             Kind::Pool(e) => write!(f, "no connection: {e}"),
             Kind::Io(e) => write!(f, "{e}"),
@@ -290,7 +290,7 @@ mod tests {
     fn a_wait_for_others_connections_says_so() {
         let error = Error::pool("claim on queue \"mail\"", PoolError::Timeout(TimeoutType::Wait));
         assert!(error.is_closed());
-        let text = "claim on queue \"mail\": no connection: all of the pool are in use for 5000 ms";
+        let text = "claim on queue \"mail\": no connection: all of the pool have been in use for 5000 ms";
         assert_eq!(error.to_string(), text);
     }
 }
