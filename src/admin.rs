@@ -87,18 +87,19 @@ impl Admin {
         Ok(pending)
     }
 
-    /// Makes a queue, or writes the settings that are stated to one that is there. A deleted one comes back.
+    /// Makes a queue, or writes the settings that are stated to one that is there. A deleted one comes back. Answers whether it is new.
     ///
     /// # Errors
     /// [`Error::is_input`] or [`Error::is_config`] when its name or a setting cannot work.
-    pub async fn create_queue(&self, queue: Queue) -> Result<()> {
+    pub async fn create_queue(&self, queue: Queue) -> Result<bool> {
         queue.validate()?;
         let phase = || format!("create queue \"{}\"", queue.name);
         let mut c = self.connection().await?;
         let tx = c.transaction().await.map_err(|e| Error::database(phase(), e))?;
-        self.store.create_queue(&tx, &queue).await?;
+        let new = self.store.create_queue(&tx, &queue).await?;
         self.store.notify_ctl(&tx).await?;
-        tx.commit().await.map_err(|e| Error::database(phase(), e))
+        tx.commit().await.map_err(|e| Error::database(phase(), e))?;
+        Ok(new)
     }
 
     /// Nothing more of the queue is started until it is resumed; what runs goes on.
@@ -127,8 +128,7 @@ impl Admin {
     /// # Errors
     /// [`Error::is_input`] when the queue is unknown; a plain error while it has unfinished messages.
     pub async fn delete_queue(&self, queue: &str) -> Result<()> {
-        let deleted = self.store.delete_queue(&self.connection().await?, queue, false).await;
-        self.told(deleted).await.map(drop)
+        self.delete(queue, false).await.map(drop)
     }
 
     /// Deletes a queue and cancels its waiting messages; answers how many. See [`Self::delete_queue`].
@@ -136,8 +136,13 @@ impl Admin {
     /// # Errors
     /// [`Error::is_input`] when the queue is unknown; a plain error while messages of it are being processed.
     pub async fn delete_queue_cancelling(&self, queue: &str) -> Result<u64> {
-        let deleted = self.store.delete_queue(&self.connection().await?, queue, true).await;
-        self.told(deleted).await.map(i64::unsigned_abs)
+        self.delete(queue, true).await.map(i64::unsigned_abs)
+    }
+
+    async fn delete(&self, queue: &str, cancel: bool) -> Result<i64> {
+        let deleted = self.store.delete_queue(&self.connection().await?, queue, cancel).await;
+        let deleted = deleted.map_err(|e| if e.is_input() { unknown("delete", queue) } else { e });
+        self.told(deleted).await
     }
 
     /// Cancels a message that waits (pending, scheduled or parked); its key goes to the next one.
@@ -174,6 +179,15 @@ impl Admin {
             return Err(Error::input(phase, "it never was, or it is older than retention"));
         }
         Ok(events)
+    }
+
+    /// The numbers of the messages with this producer's id: more than one where he gave it more than once; at most 100. Like
+    /// [`Self::trace_message_id`], it reads whole tables.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn find_message_id(&self, message_id: Uuid) -> Result<Vec<i64>> {
+        self.store.find_message(&self.connection().await?, message_id).await
     }
 
     /// Why a message is not running, or how it ended.

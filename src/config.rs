@@ -1,7 +1,10 @@
 //! Settings: plain data, checked once when a runtime starts. The environment is read only by the programs.
 
+mod queue;
+
 use std::{path::PathBuf, time::Duration};
 
+pub use self::queue::{PAYLOAD_BYTES_MAX, Queue, RETRIES_MAX, RETRY_DELAY_FIRST_MAX, RETRY_DELAY_MAX, WORKERS_MAX};
 use crate::{Error, Result, message};
 
 /// The slowest heartbeat allowed, in ms. The sweep trigger's horizon (120 s) is twice this: see W8.
@@ -18,8 +21,10 @@ pub const ADDRESSEE_TTL_MS_MAX: u64 = 315_360_000_000;
 pub const SPOOL_MESSAGES_MAX: u64 = 1_000_000;
 /// The most that [`Config::spool_bytes_max`] may be: 16 GiB. All of it is read at a start.
 pub const SPOOL_BYTES_MAX: u64 = 16 << 30;
-/// Most workers of one queue.
-pub const WORKERS_MAX: usize = 10_000;
+/// The schema used when none is named: the documented queries then work as written.
+pub const SCHEMA_DEFAULT: &str = "public";
+/// Postgres cuts longer names, silently.
+const SCHEMA_BYTES_MAX: usize = 63;
 
 /// How a [`crate::Runtime`], a [`crate::Publisher`] or a [`crate::Admin`] works. Plain data: every field has a default but `url`, all
 /// are checked at the start of whatever takes it.
@@ -79,7 +84,7 @@ impl Config {
         Self {
             url: url.into(),
             listen_url: None,
-            schema: "public".into(),
+            schema: SCHEMA_DEFAULT.into(),
             instance: format!("{}-{}", host_name(), std::process::id()),
             heartbeat_ms: 500,
             lease_ms: 60_000,
@@ -154,6 +159,7 @@ impl Config {
         if self.lease_ms > LEASE_MS_MAX {
             return fail("lease_ms", format!("{} is over {LEASE_MS_MAX}", self.lease_ms));
         }
+        validate_schema(&self.schema)?;
         if self.instance.is_empty() || self.instance.len() > message::INSTANCE_BYTES_MAX || self.instance.contains('\0')
         {
             return fail("instance", format!("a name has 1 to {} bytes and no NUL", message::INSTANCE_BYTES_MAX));
@@ -189,83 +195,15 @@ impl std::fmt::Debug for Config {
     }
 }
 
-/// How one queue is served.
-#[derive(Clone, Debug)]
-pub struct Queue {
-    pub(crate) name: String,
-    pub(crate) workers: usize,
-    pub(crate) high_reserve: bool,
-    pub(crate) deadline: Option<Duration>,
-    pub(crate) max_retries: Option<i32>,
-    pub(crate) retry_delay_ms: Option<i32>,
-    pub(crate) retry_delay_ms_max: Option<i32>,
-    pub(crate) payload_bytes_max: Option<i32>,
-}
-
-impl Queue {
-    /// A queue with one worker, one more reserved for high priority, and no deadline.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            workers: 1,
-            high_reserve: true,
-            deadline: None,
-            max_retries: None,
-            retry_delay_ms: None,
-            retry_delay_ms_max: None,
-            payload_bytes_max: None,
-        }
+/// A schema's name is plain, so that it reads the same in psql, quoted or not.
+pub(crate) fn validate_schema(schema: &str) -> Result<()> {
+    let starts = schema.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    let plain = schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if starts && plain && schema.len() <= SCHEMA_BYTES_MAX {
+        return Ok(());
     }
-
-    /// How many messages of any priority are handled at once, 1 to [`WORKERS_MAX`].
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
-        self
-    }
-
-    /// Whether one more worker, on a thread of its own, takes only high-priority messages (default true).
-    pub fn high_reserve(mut self, reserve: bool) -> Self {
-        self.high_reserve = reserve;
-        self
-    }
-
-    /// Cuts a handler at its next `.await` when it has run so long; the message is retried (`timed_out`). One that blocks its
-    /// thread cannot be cut: a second later its message is retried all the same. Default: none.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Redeliveries after the first try, 0 to 1000 (a new queue's default is 3: four tries). Written to the queue's row.
-    pub fn max_retries(mut self, retries: u16) -> Self {
-        self.max_retries = Some(i32::from(retries));
-        self
-    }
-
-    /// The first retry's delay, at most a day; it doubles from there up to the maximum, at most a week, with ±10 % jitter (a new
-    /// queue's defaults: 1 s, 60 s). Whole milliseconds. Written to the queue's row.
-    pub fn retry_delay(mut self, first: Duration, max: Duration) -> Self {
-        let ms = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
-        (self.retry_delay_ms, self.retry_delay_ms_max) = (Some(ms(first)), Some(ms(max)));
-        self
-    }
-
-    /// The largest body in bytes, 1 to 256 MiB (a new queue's default: 1 MiB). Written to the queue's row.
-    pub fn payload_bytes_max(mut self, bytes: u32) -> Self {
-        self.payload_bytes_max = Some(i32::try_from(bytes).unwrap_or(i32::MAX));
-        self
-    }
-
-    pub(crate) fn validate(&self) -> Result<()> {
-        message::check_queue_name(&self.name)?;
-        if !(1..=WORKERS_MAX).contains(&self.workers) {
-            return Err(Error::config(
-                format!("queue \"{}\"", self.name),
-                format!("workers {} is not in 1..={WORKERS_MAX}", self.workers),
-            ));
-        }
-        Ok(())
-    }
+    let why = format!("{schema:?}: at most {SCHEMA_BYTES_MAX} of a-z, 0-9 and _, and no digit first");
+    Err(Error::config("schema name", why))
 }
 
 pub(crate) fn host_name() -> String {
@@ -320,6 +258,17 @@ mod tests {
         assert_eq!(with(LEASE_MS_MAX), Ok(()));
         assert!(with(2 * HEARTBEAT_WRITE_MS - 1).is_err_and(|e| e.contains("under two written heartbeats")));
         assert!(with(LEASE_MS_MAX + 1).is_err_and(|e| e.contains("setting lease_ms: 86400001 is over 86400000")));
+    }
+
+    /// Fear: a name that Postgres folds or cuts leads to another schema.
+    #[test]
+    fn only_plain_names_are_schemas() {
+        for good in ["public", "_x", "a1_", &"x".repeat(63)] {
+            validate_schema(good).unwrap();
+        }
+        for bad in ["", "1a", "Public", "a-b", "a b", "a\"b", "ä", "a.b", &"x".repeat(64)] {
+            assert!(validate_schema(bad).is_err(), "{bad}");
+        }
     }
 
     /// Fear: off Linux every instance is called "instance", and two hosts meet under one name.

@@ -5,6 +5,11 @@
 
 use std::fmt;
 
+use deadpool_postgres::{PoolError, TimeoutType};
+
+/// How long a caller waits for a connection that others hold, in ms. Here, for its error says it.
+pub(crate) const POOL_WAIT_MS: u64 = 5_000;
+
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -22,7 +27,7 @@ enum Kind {
     Input(String),
     UnknownQueue(String),
     Database(tokio_postgres::Error),
-    Pool(deadpool_postgres::PoolError),
+    Pool(PoolError),
     Io(std::io::Error),
     NameTaken(String),
     State(String),
@@ -83,7 +88,7 @@ impl Error {
     }
 
     /// No connection could be had from a pool.
-    pub(crate) fn pool(phase: impl Into<String>, source: deadpool_postgres::PoolError) -> Self {
+    pub(crate) fn pool(phase: impl Into<String>, source: PoolError) -> Self {
         Self::new(phase, Kind::Pool(source))
     }
 
@@ -134,7 +139,7 @@ impl Error {
     pub fn is_closed(&self) -> bool {
         match &self.0.kind {
             Kind::Database(e) => is_disconnect(e),
-            Kind::Pool(deadpool_postgres::PoolError::Backend(e)) => e.code().is_none() || is_disconnect(e),
+            Kind::Pool(PoolError::Backend(e)) => e.code().is_none() || is_disconnect(e),
             Kind::Pool(_) | Kind::Timeout(_) | Kind::Away(_) => true,
             Kind::Io(_)
             | Kind::Full(_)
@@ -173,6 +178,11 @@ impl Error {
         matches!(self.0.kind, Kind::NameTaken(_))
     }
 
+    /// The call does not fit the state that things are in, as a delete of a queue that has messages: the text says what to do.
+    pub fn is_state(&self) -> bool {
+        matches!(self.0.kind, Kind::State(_))
+    }
+
     /// The local spool takes no more: Postgres has been away for too long. The message is nowhere; the same call may succeed when
     /// the spool was forwarded.
     pub fn is_spool_full(&self) -> bool {
@@ -193,7 +203,7 @@ impl Error {
     /// The server's error code, when the server answered.
     pub fn sqlstate(&self) -> Option<&tokio_postgres::error::SqlState> {
         match &self.0.kind {
-            Kind::Database(e) | Kind::Pool(deadpool_postgres::PoolError::Backend(e)) => e.code(),
+            Kind::Database(e) | Kind::Pool(PoolError::Backend(e)) => e.code(),
             _ => None,
         }
     }
@@ -223,7 +233,10 @@ impl fmt::Display for Error {
             | Kind::Full(why)
             | Kind::Away(why) => f.write_str(why),
             Kind::Database(e) => write_database(f, e),
-            Kind::Pool(deadpool_postgres::PoolError::Backend(e)) => write_database(f, e),
+            Kind::Pool(PoolError::Backend(e)) => write_database(f, e),
+            Kind::Pool(PoolError::Timeout(TimeoutType::Wait)) => {
+                write!(f, "no connection: all of the pool have been in use for {POOL_WAIT_MS} ms")
+            }
             Kind::Pool(e) => write!(f, "no connection: {e}"),
             Kind::Io(e) => write!(f, "{e}"),
             Kind::Timeout(ms) => write!(f, "no answer within {ms} ms"),
@@ -238,11 +251,12 @@ fn write_database(f: &mut fmt::Formatter<'_>, e: &tokio_postgres::Error) -> fmt:
         if let Some(detail) = db.detail() {
             write!(f, ", {detail}")?;
         }
-        // Another client's session answers: a pooler took it away between two statements.
-        if ["26000", "42P05"].contains(&db.code().code()) {
-            f.write_str(": a pooler in transaction mode must keep prepared statements (PgBouncer 1.21, max_prepared_statements), else connect directly")?;
-        }
-        return Ok(());
+        return f.write_str(match db.code().code() {
+            // Another client's session answers: a pooler took it away between two statements.
+            "26000" | "42P05" => ": a pooler in transaction mode must keep prepared statements (PgBouncer 1.21, max_prepared_statements), else connect directly",
+            "42501" => ": what a role needs is in docs/OPERATIONS.md, Rights",
+            _ => "",
+        });
     }
     match std::error::Error::source(e) {
         Some(source) => write!(f, "{e}: {source}"),
@@ -264,5 +278,19 @@ impl std::error::Error for Error {
             Kind::Io(e) => Some(e),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fear: a pool that is too small reads like a server that is away.
+    #[test]
+    fn a_wait_for_others_connections_says_so() {
+        let error = Error::pool("claim on queue \"mail\"", PoolError::Timeout(TimeoutType::Wait));
+        assert!(error.is_closed());
+        let text = "claim on queue \"mail\": no connection: all of the pool have been in use for 5000 ms";
+        assert_eq!(error.to_string(), text);
     }
 }

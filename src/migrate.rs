@@ -6,13 +6,11 @@
 
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
-use crate::error::{Error, Result};
-
-/// The schema used when none is named: the documented queries then work as written.
-pub const SCHEMA_DEFAULT: &str = "public";
-
-/// Postgres cuts longer names, silently.
-const SCHEMA_BYTES_MAX: usize = 63;
+pub use crate::config::SCHEMA_DEFAULT;
+use crate::{
+    config::validate_schema,
+    error::{Error, Result},
+};
 
 /// The lock's key, "pgflow" in bytes, above the schema's space. It is one of the 64-bit keys, which Postgres keeps apart from
 /// the pairs of 32-bit keys that the wake-up protocol uses.
@@ -72,6 +70,11 @@ pub async fn check(client: &Client, schema: &str) -> Result<()> {
     check_with(client, schema, MIGRATIONS).await
 }
 
+/// The command line that makes or updates the tables of this schema, as errors name it.
+pub fn init_command(schema: &str) -> String {
+    if schema == SCHEMA_DEFAULT { "pgflow init".to_owned() } else { format!("pgflow init --schema {schema}") }
+}
+
 /// Fills the placeholders in. The schema's name has been validated where it came in (see `validate_schema`).
 pub(crate) fn render(sql: &str, schema: &str) -> String {
     // Quoted, since a valid name may be a reserved word.
@@ -84,17 +87,6 @@ pub(crate) fn space(schema: &str) -> i32 {
     let hash = fnv1a(schema.as_bytes());
     let folded = ((hash >> 32) ^ hash) & 0x7fff_ffff;
     i32::try_from(folded.max(1)).unwrap_or(i32::MAX)
-}
-
-/// A schema's name is plain, so that it reads the same in psql, quoted or not.
-pub(crate) fn validate_schema(schema: &str) -> Result<()> {
-    let starts = schema.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-    let plain = schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if starts && plain && schema.len() <= SCHEMA_BYTES_MAX {
-        return Ok(());
-    }
-    let why = format!("{schema:?}: at most {SCHEMA_BYTES_MAX} of a-z, 0-9 and _, and no digit first");
-    Err(Error::config("schema name", why))
 }
 
 async fn migrate_with(client: &mut Client, schema: &str, migrations: &[Migration]) -> Result<Vec<Applied>> {
@@ -138,11 +130,11 @@ async fn check_with(client: &Client, schema: &str, migrations: &[Migration]) -> 
     validate_schema(schema)?;
     let state = |why: String| Err(Error::state(format!("check schema \"{schema}\""), why));
     let Some(recorded) = recorded(client, schema).await? else {
-        return state("pgflow's tables are not there: run `pgflow init`".to_owned());
+        return state(format!("pgflow's tables are not there: run `{}`", init_command(schema)));
     };
     compare(schema, migrations, &recorded)?;
     match migrations.iter().find(|m| !recorded.iter().any(|r| r.version == m.version)) {
-        Some(missing) => state(format!("migration {} is not applied: run `pgflow init`", missing.version)),
+        Some(missing) => state(format!("migration {} is not applied: run `{}`", missing.version, init_command(schema))),
         None => Ok(()),
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     handler::{AnyHandler, Handler, Registry},
     listen::{self, Health},
     message::Message,
-    migrate, monitor,
+    monitor,
     settle::Settler,
     store::{Ended, Store},
     supervise::{self, TreeNode},
@@ -95,7 +95,6 @@ impl Builder {
             return Err(error);
         }
         self.config.validate()?;
-        migrate::validate_schema(&self.config.schema)?;
         for (queue, registry) in &self.queues {
             queue.validate()?;
             if registry.is_empty() {

@@ -7,6 +7,7 @@
 //! could not be forwarded, and why. Only its owner can read it.
 
 mod aside;
+mod clock;
 mod entry;
 mod folder;
 mod frame;
@@ -54,8 +55,8 @@ pub struct Inspection {
     pub in_use: bool,
     /// What waits. Messages that Postgres has, though the process could not note it any more, are among them until the next drain.
     pub spooled: Spooled,
-    /// When the oldest of them was published, in ms of the Unix epoch.
-    pub oldest_ms: Option<u64>,
+    /// When the oldest of them was published, by this machine's clock (RFC 3339, UTC).
+    pub oldest_at: Option<String>,
     /// What was set aside, or is to be at the next start, the oldest first.
     pub aside: Vec<SetAside>,
 }
@@ -63,9 +64,12 @@ pub struct Inspection {
 /// Looks into a spool's folder and changes nothing; also while a process uses it. Blocks the thread while it reads all of it.
 ///
 /// # Errors
-/// When the folder is not there or cannot be read.
+/// When the folder is not there, is no spool, or cannot be read.
 pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
     let dir = dir.as_ref();
+    if !folder::is_spool(dir)? {
+        return Err(Error::state("read the spool", format!("no spool in {}", dir.display())));
+    }
     let in_use = folder::is_locked(dir);
     let mut aside = aside::read(dir).map_err(folder::fail("read what is set aside in", dir))?;
     let known = folder::read_state(dir)?;
@@ -84,7 +88,7 @@ pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
     let new = found.wrong.into_iter().filter(|line| !in_use || line.fate != Fate::Torn);
     let new: Vec<SetAside> = new.filter(|line| !aside.iter().any(|known| known.is_same(line))).collect();
     aside.extend(new);
-    Ok(Inspection { in_use, spooled, oldest_ms: found.oldest_ms, aside })
+    Ok(Inspection { in_use, spooled, oldest_at: found.oldest_ms.map(clock::rfc3339), aside })
 }
 
 /// What counts against the limits, and who is told when it changes.

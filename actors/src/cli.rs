@@ -1,6 +1,7 @@
 //! Subcommands: what each takes, and whose business it is.
 
 mod doctor;
+pub(crate) mod output;
 mod patterns;
 mod queue;
 mod roles;
@@ -18,10 +19,12 @@ use pgflow_actors::producers::central::order_learning;
 use pgflow_actors::settings::{Flags, Role, Settings};
 use pgflow_actors::transport::{Mode, Transport};
 use pgflow_actors::{manual, store};
+use tokio_postgres::error::{DbError, SqlState};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 use crate::{bench, demo, trace};
+use output::out;
 
 /// Agents that propose changes to their own code, and a central that decides, watches and learns.
 #[derive(Debug, Parser)]
@@ -30,7 +33,7 @@ pub(crate) struct Cli {
     /// Read settings that neither flag nor environment gives from this TOML file: the flags' names with `_`
     #[arg(long, value_name = "FILE", env = "EVOLUTION_CONFIG", global = true)]
     config: Option<PathBuf>,
-    /// Write JSON
+    /// Write JSON: a line for each thing of a list
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -158,7 +161,8 @@ impl Cli {
         let writer = move || -> Box<dyn std::io::Write> {
             if is_role { Box::new(std::io::stdout()) } else { Box::new(std::io::stderr()) }
         };
-        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+        // Where nobody reads the log any more, a complaint about it would be a panic.
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
         if self.json {
             lines.json().init();
         } else {
@@ -170,13 +174,24 @@ impl Cli {
 /// How long `learn` waits.
 const LEARN_LIMIT: Duration = Duration::from_secs(25);
 
+/// Runs the command to its end. Where tables are not there, the error says what makes them.
 pub(crate) async fn run(cli: Cli) -> Result<()> {
+    command(cli).await.map_err(|error| {
+        let refused = error.chain().find_map(|cause| cause.downcast_ref::<DbError>());
+        if refused.is_some_and(|refused| *refused.code() == SqlState::UNDEFINED_TABLE) {
+            return anyhow::anyhow!("{error:#}: run `evolution init`");
+        }
+        error
+    })
+}
+
+async fn command(cli: Cli) -> Result<()> {
     let flags = cli.flags.completed(cli.config.as_ref())?;
     let settings =
         |role| Settings::read(role, &flags, |name| std::env::var(name).ok()).map_err(|why| anyhow::anyhow!("{why}"));
     if let Command::Settings { central } = cli.command {
         let role = if central { Role::Central } else { Role::Instance };
-        println!("{}", settings(role)?.shown());
+        out(settings(role)?.shown())?;
         return Ok(());
     }
     let named = flags.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok());
@@ -193,7 +208,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Init => {
             for applied in store::init(&url, SCHEMA).await? {
-                println!("{applied}");
+                out(applied)?;
             }
             Ok(())
         }
@@ -269,9 +284,9 @@ async fn learn(url: &str, json: bool) -> Result<()> {
     if json {
         let shown = serde_json::json!({
             "patterns_processed": patterns, "rules_generated": rules, "thresholds_updated": thresholds });
-        println!("{shown}");
+        out(shown)?;
     } else {
-        println!("{patterns} patterns processed, {rules} rules generated, {thresholds} thresholds updated");
+        out(format_args!("{patterns} patterns processed, {rules} rules generated, {thresholds} thresholds updated"))?;
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use crate::cli::output::out;
+
 pub(crate) async fn print(config: &Config, proposal: Uuid, json: bool) -> Result<()> {
     let client = pgflow::connect(&config.url, "evolution trace").await?;
     let mut story = store::happenings(&client, proposal).await?;
@@ -22,9 +24,9 @@ pub(crate) async fn print(config: &Config, proposal: Uuid, json: bool) -> Result
     for Happening { at, what, detail } in story {
         let at = at.format(&Rfc3339)?;
         if json {
-            println!("{}", serde_json::json!({ "at": at, "what": what, "detail": detail }));
+            out(serde_json::json!({ "at": at, "what": what, "detail": detail }))?;
         } else {
-            println!("{at:<30} {what:<22} {detail}");
+            out(format_args!("{at:<30} {what:<22} {detail}"))?;
         }
     }
     Ok(())

@@ -82,6 +82,14 @@ impl Admin {
         }
     }
 
+    /// How many dead letters are of deleted queues: [`Self::retry_dlq`] leaves them where they are.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn count_dlq_of_deleted_queues(&self) -> Result<u64> {
+        self.store.count_dlq_of_deleted(&self.connection().await?).await.map(i64::unsigned_abs)
+    }
+
     /// Empties the dead letters of one queue or of all; answers how many. They stay in the history as `dead` for its
     /// retention. Works in batches: a call that was cut short has purged some.
     ///

@@ -1,8 +1,11 @@
 //! A pool of connections: how one is made, and what is not handed out again.
 
 use std::{
+    io,
     ops::{Deref, DerefMut},
+    pin::Pin,
     sync::PoisonError,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -10,15 +13,17 @@ use deadpool_postgres::{
     ClientWrapper, Connect, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod,
 };
 use futures_util::future::BoxFuture;
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    runtime::Handle,
+    task::JoinHandle,
+};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Target, bounded, dial, log_notice};
-use crate::{Error, Result};
+use super::{Target, bounded, dial, log_notice, millis};
+use crate::{Error, Result, error::POOL_WAIT_MS};
 
-/// How long a caller waits for a connection that others hold.
-const POOL_WAIT_LIMIT: Duration = Duration::from_secs(5);
 /// How long handing a used connection out again may take.
 const POOL_RECYCLE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -70,8 +75,7 @@ impl Target {
             .max_size(size)
             .pre_recycle(is_current)
             .runtime(deadpool_postgres::Runtime::Tokio1)
-            .wait_timeout(Some(POOL_WAIT_LIMIT))
-            .create_timeout(Some(self.connect_limit()))
+            .wait_timeout(Some(Duration::from_millis(POOL_WAIT_MS)))
             .recycle_timeout(Some(POOL_RECYCLE_LIMIT))
             .build()
             .map_err(|e| Error::state("build the connection pool", e.to_string()))
@@ -188,22 +192,37 @@ impl Connect for OnRuntime {
             Ok((client, driver))
         });
         let dialled = AbortOnDropHandle::new(dialled);
+        let limit = self.target.connect_limit();
         Box::pin(async move {
-            match dialled.await {
-                Ok(result) => result,
-                Err(_) => Err(closed().await),
+            match tokio::time::timeout(limit, dialled).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err(failed(io::ErrorKind::UnexpectedEof.into()).await),
+                // Not the pool's own limit, whose error says neither what nor how long.
+                Err(_) => {
+                    let why = format!("no answer within {} ms", millis(limit));
+                    Err(failed(io::Error::new(io::ErrorKind::TimedOut, why)).await)
+                }
             }
         })
     }
 }
 
-/// The pool wants an error of tokio-postgres, which nobody else can make: this one is what a peer that hangs up at
-/// once gives.
-async fn closed() -> tokio_postgres::Error {
+/// The pool wants an error of tokio-postgres, which nobody else can make: this one is what a socket that fails so gives.
+async fn failed(why: io::Error) -> tokio_postgres::Error {
     let mut config = Config::new();
     config.user("nobody").ssl_mode(tokio_postgres::config::SslMode::Disable);
-    match config.connect_raw(tokio::io::empty(), NoTls).await {
+    let socket = tokio::io::join(Fails(Some(why)), tokio::io::sink());
+    match config.connect_raw(socket, NoTls).await {
         Err(error) => error,
         Ok(_) => unreachable!("nobody answered"),
+    }
+}
+
+/// A read that fails, and finds the end from then on.
+struct Fails(Option<io::Error>);
+
+impl AsyncRead for Fails {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.take().map_or(Ok(()), Err))
     }
 }

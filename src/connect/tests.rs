@@ -104,6 +104,11 @@ fn a_server_that_accepts_but_never_answers_is_given_up() {
     let error = home.block_on(target.connect(home.handle(), "t", |_| (), |_| ())).expect_err("silence");
     assert!(error.is_closed(), "{error}");
     assert!(!error.to_string().contains("s3cret") && error.to_string().contains("u:***@127.0.0.1"), "{error}");
+    let pool = target.pool(home.handle(), 1, "t", "").unwrap();
+    let pooled = home.block_on(pool.get()).err().map(|e| Error::pool("get", e)).expect("silence");
+    for error in [error, pooled] {
+        assert!(error.is_closed() && error.to_string().ends_with("no answer within 4000 ms"), "{error}");
+    }
 }
 
 /// Fear: the old primary of a failover is frozen, stands first in the URL, and keeps everybody from the new one.

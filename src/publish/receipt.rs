@@ -6,7 +6,8 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// The id made by the producer. A repeated dedup key gets the first one's, if Postgres was asked.
+    /// The id made by the producer. A repeated dedup key gets the first one's, if Postgres was asked: where this is not the
+    /// [`crate::Outgoing::message_id`] of what was sent, nothing new was published.
     pub message_id: Uuid,
     /// Where it is.
     pub durable: Durable,

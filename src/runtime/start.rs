@@ -257,7 +257,9 @@ async fn prepare(
     let names: Vec<String> = queues.iter().map(|(q, _)| q.name.clone()).collect();
     let before = store.queue_facts(&c, &names, &config.instance).await?;
     for (queue, _) in queues {
-        store.create_queue(&c, queue).await?;
+        if store.create_queue(&c, queue).await? {
+            tracing::info!(target: "pgflow::dispatch", queue = queue.name, "queue made: there was none of this name");
+        }
     }
     let mut facts = store.queue_facts(&c, &names, &config.instance).await?;
     if facts != before {

@@ -3,7 +3,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -17,6 +17,9 @@ use crate::{Error, Result};
 /// How long an opener waits for a holder that is just ending, in ms.
 const LOCK_WAIT_MS_MAX: u64 = 1_000;
 const LOCK_RETRY_MS: u64 = 20;
+
+/// Of a folder's mode: its group, or everybody, may write.
+const OTHERS_WRITE: u32 = 0o022;
 
 const LOCK: &str = "lock";
 const STATE: &str = "state";
@@ -51,7 +54,12 @@ pub(super) fn fail(what: &str, path: &Path) -> impl Fn(std::io::Error) -> Error 
 
 /// Makes the folder, for its owner alone.
 pub(super) fn make(dir: &Path) -> Result<()> {
-    if dir.is_dir() {
+    if let Ok(there) = std::fs::metadata(dir)
+        && there.is_dir()
+    {
+        if there.permissions().mode() & OTHERS_WRITE != 0 {
+            tracing::warn!(target: "pgflow::spool", dir = %dir.display(), "others than its owner may write into the spool's folder");
+        }
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail("make", dir))?;
@@ -99,6 +107,11 @@ pub(super) fn lock(dir: &Path) -> Result<File> {
     let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(fail("write", &path))?;
     Ok(file)
+}
+
+/// Whether anything of a spool is in the folder, which must be there.
+pub(super) fn is_spool(dir: &Path) -> Result<bool> {
+    Ok(!segments(dir)?.is_empty() || [STATE, super::aside::FILE].iter().any(|name| dir.join(name).exists()))
 }
 
 /// Whether some process has the folder now.

@@ -84,8 +84,8 @@ pub(crate) struct QueueFacts {
 }
 
 impl Store {
-    /// Makes a queue and its common lanes; writes the settings that are stated.
-    pub(crate) async fn create_queue<C: GenericClient>(&self, c: &C, queue: &Queue) -> Result<i32> {
+    /// Makes a queue and its common lanes; writes the settings that are stated. False when the queue was there.
+    pub(crate) async fn create_queue<C: GenericClient>(&self, c: &C, queue: &Queue) -> Result<bool> {
         let rows = self
             .query(
                 c,
@@ -100,7 +100,7 @@ impl Store {
                 ],
             )
             .await?;
-        Ok(rows[0].get(0))
+        Ok(!rows[0].get::<_, bool>(2))
     }
 
     /// The queues of these names, with the lanes that `target` serves. A missing queue is missing in the answer.

@@ -125,6 +125,11 @@ impl Store {
         Ok((row.get(0), row.get(1)))
     }
 
+    /// How many dead letters are of deleted queues.
+    pub(crate) async fn count_dlq_of_deleted<C: GenericClient>(&self, c: &C) -> Result<i64> {
+        Ok(self.query(c, || "count dead letters".into(), &self.sql.count_dlq_of_deleted, &[]).await?[0].get(0))
+    }
+
     /// Moves up to `limit` dead letters into history, of a queue or of all; or the one with this id. Answers how many.
     pub(crate) async fn purge_dlq<C: GenericClient>(
         &self,

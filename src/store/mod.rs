@@ -63,6 +63,7 @@ queries!(
     claim,
     clear_alert,
     copy_ready,
+    count_dlq_of_deleted,
     create_queue,
     delete_queue,
     drop_partitions,

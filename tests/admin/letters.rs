@@ -204,6 +204,7 @@ async fn letters_of_a_deleted_queue_stay() {
     s.admin.delete_queue("other").await.unwrap();
     assert_eq!(s.admin.retry_dlq(None).await.unwrap(), 2);
     assert_eq!(s.statuses().await, ["1:pending", "2:dead", "3:pending"]);
+    assert_eq!(s.admin.count_dlq_of_deleted_queues().await.unwrap(), 1);
     let e = s.admin.retry_dlq(Some("other")).await.unwrap_err();
     assert!(!e.is_input() && e.to_string().contains("queue \"other\" is deleted: make it again first"), "{e}");
 }

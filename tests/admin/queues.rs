@@ -29,6 +29,46 @@ async fn a_queue_keeps_its_settings() {
     assert!(s.admin.create_queue(Queue::new("No Name")).await.unwrap_err().is_input());
 }
 
+/// Fear: a limit of ours and the table's differ: a setting that we let through comes back as a violated constraint.
+#[tokio::test]
+async fn the_edges_of_every_setting() {
+    use pgflow::limits::{PAYLOAD_BYTES_MAX, RETRIES_MAX, RETRY_DELAY_FIRST_MAX, RETRY_DELAY_MAX};
+    let s = Scene::new().await;
+    let queue = || Queue::new("edge");
+    let ms = Duration::from_millis(1);
+    for good in [
+        queue().max_retries(0).retry_delay(Duration::ZERO, Duration::ZERO).payload_bytes_max(1),
+        queue().max_retries(RETRIES_MAX).payload_bytes_max(PAYLOAD_BYTES_MAX),
+        queue().retry_delay(RETRY_DELAY_FIRST_MAX, RETRY_DELAY_MAX),
+        queue().retry_delay(ms, ms),
+    ] {
+        s.admin.create_queue(good).await.unwrap();
+    }
+    for (bad, why) in [
+        (queue().max_retries(RETRIES_MAX + 1), "max_retries 1001 is not in 0..=1000"),
+        (queue().retry_delay(RETRY_DELAY_FIRST_MAX + ms, RETRY_DELAY_MAX), "86400001 is not in 0..=86400000"),
+        (queue().retry_delay(ms, RETRY_DELAY_MAX + ms), "604800001 is not in 0..=604800000"),
+        (queue().retry_delay(ms, Duration::MAX), "is not in 0..=604800000"),
+        (queue().retry_delay(2 * ms, ms), "the first, 2 ms, is longer than the longest, 1 ms"),
+        (queue().payload_bytes_max(0), "payload_bytes_max 0 is not in 1..=268435456"),
+        (queue().payload_bytes_max(PAYLOAD_BYTES_MAX + 1), "payload_bytes_max 268435457"),
+        (queue().payload_bytes_max(u32::MAX), "payload_bytes_max"),
+    ] {
+        let e = s.admin.create_queue(bad).await.unwrap_err();
+        assert!(e.is_config() && e.to_string().starts_with("queue \"edge\": ") && e.to_string().contains(why), "{e}");
+    }
+}
+
+/// Fear: an operator is told that he made a queue that somebody else uses, or the other way round.
+#[tokio::test]
+async fn a_queue_is_new_once() {
+    let s = Scene::new().await;
+    assert!(s.admin.create_queue(Queue::new("mail")).await.unwrap());
+    assert!(!s.admin.create_queue(Queue::new("mail").max_retries(1)).await.unwrap());
+    s.admin.delete_queue("mail").await.unwrap();
+    assert!(s.admin.create_queue(Queue::new("mail")).await.unwrap(), "a deleted one that comes back is new");
+}
+
 /// Fear: a name that is no queue is answered as if it were an empty one.
 #[tokio::test]
 async fn an_unknown_queue_is_an_error_everywhere() {
@@ -44,7 +84,8 @@ async fn an_unknown_queue_is_an_error_everywhere() {
         s.admin.delete_queue_cancelling("nobody").await.unwrap_err(),
     ];
     for e in errors {
-        assert!(e.is_input() && e.to_string().contains("unknown queue \"nobody\""), "{e}");
+        assert!(e.is_input() && e.is_unknown_queue(), "{e:?}");
+        assert!(e.to_string().contains("unknown queue \"nobody\": `pgflow queues` lists them"), "{e}");
     }
 }
 

@@ -169,3 +169,18 @@ fn every_figure_is_in_the_operators_page() {
         assert!(page.contains(&format!("`{numbered}`")), "{numbered}");
     }
 }
+
+/// Fear: an hour of measuring ends in an error about a file, and the figures are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_cannot_be_written_costs_no_figures() {
+    // Said before anything is measured: there is no database.
+    let nowhere = "postgresql://u@127.0.0.1:1/db";
+    let line = run(nowhere, &["bench", "herd", "--plot", "/there/is/no/such/folder/x.svg"]).fault(1);
+    assert!(line.contains("write /there/is/no/such/folder/x.svg"), "{line}");
+    // A disk that is full in the end.
+    let db = TestDb::empty().await;
+    let quick = ["bench", "herd", "--instances", "2", "--messages", "2", "--rounds", "1", "--json"];
+    let ran = run(&db.url(), &[&quick[..], &["--plot", "/dev/full"]].concat());
+    assert!(ran.code == Some(1) && ran.stderr.contains("write /dev/full"), "{ran:?}");
+    assert!(ran.stdout.contains("herd_wakes_per_message"), "{ran:?}");
+}

@@ -71,6 +71,7 @@ async fn init_twice_is_harmless_and_a_dry_run_only_prints() {
     let db = TestDb::empty().await;
     let client = db.client().await;
     let sql = run(&db.url(), &["init", "--dry-run"]).ok();
+    assert_eq!(run(&db.url(), &["init", "--dry-run", "--json"]).json()["sql"], sql);
     assert!(sql.contains("CREATE TABLE") && sql.contains("pgflow_publish"), "{sql}");
     assert_eq!(query_text(&client, "SELECT to_regclass('pgflow_ready') IS NULL").await, ["t"]);
     let first = run(&db.url(), &["init", "--json"]).json();

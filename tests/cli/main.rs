@@ -3,6 +3,7 @@
 
 mod bench;
 mod dev;
+mod messages;
 mod operate;
 mod program;
 mod publish;

@@ -150,3 +150,10 @@ pub(crate) fn keys(value: &Value) -> Vec<&str> {
     keys.sort_unstable();
     keys
 }
+
+/// A stdout whose reader has left before the first byte.
+pub(crate) fn nobody_reads() -> Stdio {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    writer.into()
+}

@@ -4,8 +4,8 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::program::{Started, keys, pgflow, run, run_with};
-use crate::support::{TestDb, query_text};
+use crate::program::{LIMIT, Started, keys, nobody_reads, pgflow, run, run_with};
+use crate::support::{TestDb, eventually, query_text};
 
 async fn with_queue() -> TestDb {
     let db = TestDb::new().await;
@@ -51,7 +51,9 @@ async fn every_option_arrives() {
 async fn a_repeated_dedup_key_answers_the_first_id() {
     let db = with_queue().await;
     let publish = || run(&db.url(), &["publish", "mail", "{}", "--dedup", "d", "--json"]).json();
-    let (first, second) = (publish(), publish());
+    let (first, mut second) = (publish(), publish());
+    assert_eq!((first.get("duplicate"), &second["duplicate"]), (None, &json!(true)), "and says that it is a repeat");
+    second.as_object_mut().expect("an object").remove("duplicate");
     assert_eq!(first, second);
     assert_eq!(query_text(&db.client().await, "SELECT count(*) FROM pgflow_messages").await, ["1"]);
 }
@@ -107,4 +109,64 @@ async fn bad_input_is_one_line() {
     run(&url, &["publish", "mail", "{}", "--priority", "urgent"]).fault(2);
     assert_eq!(query_text(&db.client().await, "SELECT count(*) FROM pgflow_messages").await, ["0"]);
     assert_eq!(json!([]), run(&url, &["pending", "mail", "--json"]).json());
+}
+
+/// Fear: `publish --ndjson | head` leaves most of the lines out, and says that all went well.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_nobody_is_told_of_are_named() {
+    let db = with_queue().await;
+    let file = std::env::temp_dir().join(format!("pgflow-unread-{}", std::process::id()));
+    std::fs::write(&file, "{}\n".repeat(5_000)).expect("a file");
+    let ran = pgflow(&db.url())
+        .args(["publish", "mail", "--ndjson", "--file", file.to_str().expect("UTF-8")])
+        .stdout(nobody_reads())
+        .output()
+        .expect("it runs");
+    std::fs::remove_file(file).expect("it is ours");
+    let stored = query_text(&db.client().await, "SELECT count(*) FROM pgflow_messages").await;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert_eq!(said, format!("pgflow: stdout is closed: lines after {} are not published\n", stored[0]));
+}
+
+/// Fear: a line that only the database refuses is not named, and how many before it went through is chance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_refused_late_is_named_and_those_before_it_are_published() {
+    let db = with_queue().await;
+    let url = db.url();
+    run(&url, &["queue", "create", "small", "--payload-bytes-max", "100"]).ok();
+    let large = format!("{{\"text\": \"{}\"}}", "x".repeat(100));
+    for (bad, why) in [(large.as_str(), "at most 100"), ("{\"type\": \"\"}", "kind")] {
+        let lines = format!("{{}}\n\n{{}}\n{bad}\n{{}}\n");
+        let ran = run_with(&url, &["publish", "small", "--ndjson"], &lines);
+        assert_eq!((ran.code, ran.stdout.lines().count()), (Some(1), 2), "{ran:?}");
+        assert!(ran.stderr.starts_with("pgflow: line 4: ") && ran.stderr.contains(why), "{ran:?}");
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    }
+    assert_eq!(query_text(&db.client().await, "SELECT count(*) FROM pgflow_messages").await, ["4"]);
+}
+
+/// Fear: a broadcast reaches one instance, or nobody can tell whom.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broadcast_has_a_copy_for_each_live_instance() {
+    let db = with_queue().await;
+    let url = db.url();
+    let nobody = run(&url, &["publish", "mail", "{}", "--broadcast", "--json"]);
+    assert!(nobody.stderr.contains("nobody live"), "{nobody:?}");
+    assert_eq!(nobody.json(), json!([]));
+    let work = |name| {
+        let script = "echo $PGFLOW_ID";
+        Started::new(pgflow(&url).args(["work", "mail", "--exec", script, "--instance", name]))
+    };
+    let workers = [work("east"), work("west")];
+    eventually(LIMIT, async || run(&url, &["tree", "--json"]).json().as_array().map(Vec::len) == Some(2)).await;
+    let copies = run(&url, &["publish", "mail", "{}", "--broadcast", "--json"]).json();
+    let mut told: Vec<String> =
+        copies.as_array().expect("an array").iter().map(|copy| copy["id"].to_string()).collect();
+    assert_eq!(keys(&copies[0]), ["durable", "id", "kind", "message_id", "queue_name"]);
+    let mut handled = workers.map(|worker| worker.line());
+    told.sort_unstable();
+    handled.sort_unstable();
+    assert_eq!(told, handled);
+    run(&url, &["publish", "mail", "{}", "--broadcast", "--target", "east"]).fault(2);
 }

@@ -1,11 +1,12 @@
 //! `pgflow serve` and `pgflow work --listen`.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::program::{LIMIT, Started, keys, pgflow, run};
+use crate::program::{LIMIT, Started, keys, nobody_reads, pgflow, run};
 use crate::support::{TestDb, eventually, own_cluster};
 
 /// Status and body of a GET.
@@ -29,26 +30,27 @@ async fn the_site_shows_queues_dead_letters_and_instances() {
     run(&url, &["publish", "mail", "{\"secret\": 1}", "--kind", "order"]).ok();
     let admin = pgflow::Admin::connect(&pgflow::Config::new(&url)).await.expect("an admin");
     admin.raise_alert("shop", "no_stock", "tea", pgflow::admin::AlertLevel::Page, "none left").await.expect("raised");
-    let site = Started::new(pgflow(&url).args(["serve", "--listen", "127.0.0.1:0"]));
-    let at = site.line();
-    let (status, page) = get(&at, "/");
+    let site = Started::new(pgflow(&url).args(["serve", "--listen", "127.0.0.1:0", "--json"]));
+    let said: Value = serde_json::from_str(&site.line()).expect("JSON");
+    let at = said["url"].as_str().expect("its address");
+    let (status, page) = get(at, "/");
     assert_eq!(status, 200);
     assert!(page.contains("<h2>Queues</h2>") && !page.contains("//cdn"), "{page}");
     for asset in ["/page.js", "/page.css"] {
-        assert_eq!(get(&at, asset).0, 200);
+        assert_eq!(get(at, asset).0, 200);
     }
-    assert_eq!(get(&at, "/healthz"), (200, "ok\n".to_owned()));
-    assert_eq!(get(&at, "/nothing").0, 404);
-    let state: Value = serde_json::from_str(&get(&at, "/api/state").1).expect("JSON");
+    assert_eq!(get(at, "/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(get(at, "/nothing").0, 404);
+    let state: Value = serde_json::from_str(&get(at, "/api/state").1).expect("JSON");
     assert_eq!(keys(&state), ["alerts", "dlq", "instances", "queues"]);
     assert_eq!(state["queues"][0]["pending"], 1);
     // The page shows no figure of a queue that nobody sends.
-    let script = get(&at, "/page.js").1;
+    let script = get(at, "/page.js").1;
     for part in script.split("q.").skip(1) {
         let figure = part.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default();
         assert!(keys(&state["queues"][0]).contains(&figure), "page.js shows q.{figure}");
     }
-    let (_, metrics) = get(&at, "/metrics");
+    let (_, metrics) = get(at, "/metrics");
     assert!(metrics.contains("\npgflow_queue_pending{queue=\"mail\"} 1\n"), "{metrics}");
     assert!(metrics.contains("\npgflow_queue_oldest_pending_seconds{queue=\"mail\"} 0."), "{metrics}");
     assert!(metrics.contains("\npgflow_alerts_standing{alert=\"no_stock\"} 1\n"), "{metrics}");
@@ -103,4 +105,29 @@ async fn a_taken_address_is_one_line() {
     let address = taken.local_addr().expect("an address").to_string();
     let line = run(&db.url(), &["serve", "--listen", &address]).fault(1);
     assert!(line.contains(&address), "{line}");
+}
+
+/// Killed when the test ends.
+struct Unread(Child);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Fear: a service whose stdout nobody reads ends at once, and says that all went well; or it panics when its log's reader leaves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_address_nobody_reads_is_served() {
+    let db = TestDb::new().await;
+    for arguments in [&["serve"][..], &["work", "mail", "--exec", "true"]] {
+        let mut command = pgflow(&db.url());
+        command.args(arguments).args(["--listen", "127.0.0.1:0"]).stdout(nobody_reads()).stderr(Stdio::piped());
+        let mut site = Unread(command.spawn().expect("it starts"));
+        let log = BufReader::new(site.0.stderr.take().expect("a pipe"));
+        let said = log.lines().map_while(Result::ok).find(|line| line.contains("http://")).expect("the log has it");
+        let at = said.split('"').find(|part| part.starts_with("http://")).expect("in quotes");
+        assert_eq!(get(at, "/healthz"), (200, "ok\n".to_owned()), "{arguments:?}");
+    }
 }

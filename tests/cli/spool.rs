@@ -87,7 +87,11 @@ async fn what_is_left_is_shown_and_drained() {
     // A queue that is not there: known only later.
     run(NOWHERE, &["publish", "nobody", "{\"n\": 9}", "--spool", folder.text()]).ok();
     let shown = run(NOWHERE, &["spool", folder.text(), "show", "--json"]).json();
-    assert_eq!(keys(&shown), ["aside", "in_use", "oldest_ms", "spooled"]);
+    assert_eq!(keys(&shown), ["aside", "in_use", "oldest_at", "spooled"]);
+    let oldest = shown["oldest_at"].as_str().expect("a time");
+    let said =
+        query_text(&db.client().await, &format!("SELECT clock_timestamp() - '{oldest}' < interval '1 hour'")).await;
+    assert_eq!(said, ["t"], "{oldest}");
     assert_eq!((shown["spooled"]["messages"].as_u64(), shown["in_use"].as_bool()), (Some(5), Some(false)));
     assert!(run(NOWHERE, &["spool", folder.text(), "show"]).ok().contains("messages   5"));
     let away = run(NOWHERE, &["spool", folder.text(), "drain"]);
@@ -96,7 +100,9 @@ async fn what_is_left_is_shown_and_drained() {
         run(&db.url(), &["spool", folder.text(), "drain", "--json"]).json(),
         serde_json::json!({"forwarded": 4, "set_aside": 1})
     );
-    assert!(run(NOWHERE, &["spool", folder.text(), "show"]).ok().contains("refused"));
+    let shown = run(NOWHERE, &["spool", folder.text(), "show"]).ok();
+    let refused = shown.lines().find(|line| line.starts_with("refused  5 to 5: ")).expect("a line about it");
+    assert!(refused.ends_with("make it with `pgflow queue create nobody`"), "whole: {refused}");
     let stored = query_text(&db.client().await, "SELECT payload ->> 'n' FROM pgflow_messages ORDER BY id").await;
     assert_eq!(stored, ["0", "1", "2", "3"]);
     assert_eq!(publish(&db.url(), 4).json()["durable"], "postgres");
@@ -125,4 +131,30 @@ async fn a_file_that_cannot_grow_is_one_line() {
     assert!(answer.contains("spooled"));
     let shown = run(NOWHERE, &["spool", folder.text(), "show", "--json"]).json();
     assert_eq!((shown["spooled"]["messages"].as_u64(), shown["aside"].as_array().map(Vec::len)), (Some(2), Some(0)));
+}
+
+/// Fear: a slip of the pen names a folder that is none of ours: all seems well there, and it gets files of ours.
+#[test]
+fn a_folder_that_is_no_spool_is_said_and_left_alone() {
+    let folder = Folder::new("foreign");
+    std::fs::create_dir(&folder.0).expect("a folder");
+    std::fs::write(folder.0.join("letter.txt"), "dear").expect("a file");
+    for command in ["show", "drain"] {
+        let line = run(NOWHERE, &["spool", folder.text(), command]).fault(1);
+        assert!(line.contains(&format!("no spool in {}", folder.text())), "{line}");
+    }
+    assert_eq!(std::fs::read_dir(&folder.0).expect("it is there").count(), 1);
+}
+
+/// Fear: a folder that everybody may write to passes for one of our own, and nobody learns that others can spoil it.
+#[test]
+fn a_folder_that_others_may_write_to_is_said() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new("open");
+    std::fs::create_dir(&folder.0).expect("a folder");
+    for (mode, said) in [(0o777, true), (0o700, false)] {
+        std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+        let ran = run(NOWHERE, &["publish", "mail", "{}", "--spool", folder.text()]);
+        assert_eq!((ran.code, ran.stderr.contains("others than its owner may write")), (Some(0), said), "{ran:?}");
+    }
 }

@@ -64,7 +64,21 @@ async fn a_database_without_tables_names_init() {
     let db = TestDb::empty().await;
     for arguments in [&["queues"][..], &["publish", "q", "{}"], &["work", "q", "--exec", "true"], &["tree"]] {
         let line = run(&db.url(), arguments).fault(1);
-        assert!(line.contains("pgflow init"), "{arguments:?}: {line}");
+        assert!(line.ends_with("run `pgflow init`"), "{arguments:?}: {line}");
+        // Without the name it would make tables that this command does not look at.
+        let line = run(&db.url(), &[arguments, &["--schema", "nope"]].concat()).fault(1);
+        assert!(line.ends_with("run `pgflow init --schema nope`"), "{arguments:?}: {line}");
+    }
+}
+
+/// Fear: a schema's name that Postgres reads in another way is an SQL error, or leads to another one.
+#[test]
+fn a_bad_schema_name_is_one_line_and_exit_code_2() {
+    for command in [&["queues"][..], &["publish", "q", "{}"], &["work", "q", "--exec", "true"], &["doctor"]] {
+        for name in ["Bad", "a b", ""] {
+            let line = run("postgresql://u@127.0.0.1:1/db", &[command, &["--schema", name]].concat()).fault(2);
+            assert!(line.contains(&format!("schema name: {name:?}")), "{command:?}: {line}");
+        }
     }
 }
 
@@ -78,6 +92,9 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
         &["dlq", "retry", "1", "--all"],
         &["publish", "q", "{}", "--ndjson"],
         &["work", "q"],
+        &["pending", "q", "--limit", "10001"],
+        &["work", "q", "--exec", ""],
+        &["work", "q", "--exec", " \n"],
         &["trace", "x"],
         &["mode", "sometimes"],
         &["serve", "--listen", "here"],
@@ -111,5 +128,30 @@ async fn a_reader_that_leaves_is_no_failure() {
         drop(stdout);
         let ended = child.wait_with_output().expect("it ends");
         assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]));
+    }
+}
+
+/// Fear: a number below zero is taken for an option, and the tip leads nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_below_zero_is_a_value() {
+    let db = TestDb::new().await;
+    let url = db.url();
+    run(&url, &["queue", "create", "mail"]).ok();
+    run(&url, &["publish", "mail", "-5"]).ok();
+    run(&url, &["publish", "mail", "{}", "--priority", "-10"]).ok();
+    for (arguments, why) in [
+        (&["queue", "create", "q", "--max-retries", "-1"][..], "-1 is not in 0..=1000"),
+        (
+            &["queue", "create", "q", "--retry-delay", "-5s", "--retry-delay-max", "1m"],
+            "a time is a number with a unit",
+        ),
+        (&["publish", "mail", "{}", "--delay", "-5s"], "a time is a number with a unit"),
+        (&["publish", "mail", "{}", "--priority", "-3"], "none of high, normal, low"),
+        (&["work", "mail", "--exec", "true", "--deadline", "-5s"], "a time is a number with a unit"),
+        (&["work", "mail", "--exec", "true", "--workers", "-1"], "invalid digit"),
+        (&["pending", "mail", "--limit", "-1"], "-1 is not in 1..=10000"),
+    ] {
+        let line = run(&url, arguments).fault(2);
+        assert!(line.contains(why), "{arguments:?}: {line}");
     }
 }

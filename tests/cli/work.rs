@@ -106,6 +106,25 @@ async fn the_command_gets_payload_and_environment() {
     assert!(worker.line().starts_with(&format!("{id}|mail|other|1|unset|[2]|")));
 }
 
+/// Fear: what travels beside the payload cannot be read; or a message with more of it than the kernel passes on is never handled.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_gets_headers_priority_and_source() {
+    let (db, client) = with_queue().await;
+    let url = db.url();
+    let script = r#"echo "$PGFLOW_PRIORITY|${PGFLOW_SOURCE-unset}|${PGFLOW_HEADERS-unset}""#;
+    let outer = Started::new(pgflow(&url).env("PGFLOW_HEADERS", "outer").args(["work", "mail", "--exec", script]));
+    publish(&url, &["{}", "--headers", "{\"trace\": \"é 7\"}", "--priority", "high"]).await;
+    let line = outer.line();
+    assert!(line.starts_with("high|") && line.ends_with("|{\"trace\":\"é 7\"}"), "{line}");
+    // No way to publish takes so much: somebody wrote it into the table.
+    run(&url, &["queue", "pause", "mail"]).ok();
+    let large = "SELECT pgflow_publish('mail', '{}', headers => '{}', priority => -10);
+        UPDATE pgflow_ready SET headers = jsonb_build_object('x', repeat('y', 200000))";
+    client.batch_execute(large).await.expect("published");
+    run(&url, &["queue", "resume", "mail"]).ok();
+    assert_eq!(outer.line(), "low|sql|unset");
+}
+
 /// Fear: a program that ignores its stdin fails for it, or a large payload blocks it for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_does_not_read_is_done() {
@@ -217,4 +236,20 @@ async fn a_name_is_taken_once() {
     assert!(line.stderr.contains("a live instance has this name"), "{line:?}");
     publish(&db.url(), &["{\"to\": \"east\"}", "--target", "east"]).await;
     assert_eq!(worker.line(), "{\"to\": \"east\"}");
+}
+
+/// Fear: a slip of the pen in a queue's name makes another one, and its worker waits for ever without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_work_makes_is_said() {
+    let (db, client) = with_queue().await;
+    for (queue, made) in [("mial", true), ("mial", false), ("mail", false)] {
+        let worker = Started::new(pgflow(&db.url()).args(["work", queue, "--exec", "true"]));
+        let lives = "SELECT count(*) FROM pgflow_instances WHERE ended_at IS NULL";
+        eventually(LIMIT, async || query_text(&client, lives).await == ["1"]).await;
+        worker.signal("TERM");
+        let ran = worker.ended();
+        let said = ran.stderr.lines().any(|line| line.contains("queue made") && line.contains("mial"));
+        assert_eq!((ran.code, said), (Some(0), made), "{ran:?}");
+        eventually(LIMIT, async || query_text(&client, lives).await == ["0"]).await;
+    }
 }

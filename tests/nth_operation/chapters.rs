@@ -69,6 +69,7 @@ impl Life {
         self.becomes(30, "done").await;
         // Of a queue without dead letters the name is asked for.
         until_done(&["dead letter", "queue \"side\""], async || admin.retry_dlq(Some("side")).await).await;
+        until_done(&["dead letter"], async || admin.count_dlq_of_deleted_queues().await).await;
 
         let publisher = Publisher::connect(&self.config("producer")).await.expect("good settings");
         let producer = Producer { admin, sql: &self.sql };

@@ -108,7 +108,10 @@ async fn a_delayed_head_holds_its_key() {
 #[tokio::test]
 async fn a_repeated_dedup_key_answers_the_first_ones_ids() {
     let s = Scene::new().await;
-    let first = s.publisher.send(note(1).dedup_key("d")).await.unwrap();
+    let new = note(1).dedup_key("d");
+    let own = new.message_id();
+    let first = s.publisher.send(new).await.unwrap();
+    assert_eq!(first.message_id, own, "a new one keeps its own id: so a repeat, which does not, can be told");
     assert_eq!(s.publisher.send(note(2).dedup_key("d")).await.unwrap(), first);
     assert_eq!(s.publisher.send_in(&s.sql, note(3).dedup_key("d")).await.unwrap(), first);
     assert_eq!(s.publisher.send_many(vec![note(4).dedup_key("d")]).await.unwrap(), [first]);

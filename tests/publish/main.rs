@@ -9,6 +9,7 @@ mod documented;
 mod keyed;
 mod refusals;
 mod replicated;
+mod rights;
 mod transactions;
 
 use pgflow::{Config, Message, Outgoing, Publisher};

@@ -5,15 +5,16 @@ use pgflow::Admin;
 use pgflow::admin::Health;
 
 use super::config;
+use super::output::out;
 
 /// Shows every check and every alert that stands; fails where a check does, or an alert is urgent.
 pub(super) async fn run(url: &str, as_json: bool) -> Result<()> {
     let findings = Admin::connect(&config(url)).await?.doctor().await?;
     if as_json {
-        println!("{}", serde_json::to_string(&findings)?);
+        out(serde_json::to_string(&findings)?)?;
     } else {
         for finding in &findings {
-            println!("{finding}");
+            out(finding)?;
         }
     }
     if findings.iter().any(|f| f.health == Health::Fail) {

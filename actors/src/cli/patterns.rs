@@ -9,6 +9,8 @@ use pgflow_actors::similarity::ShingleCosine;
 use pgflow_actors::store;
 use serde_json::json;
 
+use super::output::out;
+
 /// Consensus patterns, the best first; or those most like the code in a file.
 pub(super) async fn print(url: &str, like: Option<&Path>, as_json: bool) -> Result<()> {
     let client = pgflow::connect(url, "evolution patterns").await?;
@@ -24,25 +26,22 @@ pub(super) async fn print(url: &str, like: Option<&Path>, as_json: bool) -> Resu
     for (pattern, likeness) in shown {
         let (score, name) = (pattern.consensus_score(), pattern.code_pattern.get("name"));
         if as_json {
-            println!(
-                "{}",
-                json!({
-                    "pattern_type": pattern.pattern_type, "code_pattern": pattern.code_pattern, "consensus_score": score,
-                    "success_rate": pattern.success_rate, "instances": pattern.instances(), "usage_count": pattern.usage_count(),
-                    "promoted": pattern.promoted, "likeness": likeness,
-                })
-            );
+            out(json!({
+                "pattern_type": pattern.pattern_type, "code_pattern": pattern.code_pattern, "consensus_score": score,
+                "success_rate": pattern.success_rate, "instances": pattern.instances(), "usage_count": pattern.usage_count(),
+                "promoted": pattern.promoted, "likeness": likeness,
+            }))?;
         } else {
             let name = name.or_else(|| pattern.code_pattern.get("description")).map(ToString::to_string);
             let likeness = likeness.map(|l| format!(" likeness {l:.2}")).unwrap_or_default();
-            println!(
+            out(format_args!(
                 "{:<20} score {score:.3} success {:.2} instances {} reports {}{likeness} {}",
                 pattern.pattern_type,
                 pattern.success_rate,
                 pattern.instances(),
                 pattern.usage_count(),
                 name.unwrap_or_default()
-            );
+            ))?;
         }
     }
     Ok(())

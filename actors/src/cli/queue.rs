@@ -11,6 +11,7 @@ use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use super::output::out;
 use super::{SCHEMA, config};
 
 /// Submits every line of a file, or none.
@@ -29,7 +30,7 @@ pub(super) async fn submit_file(url: &str, file: &Path, instance: &str) -> Resul
     let mut client = pgflow::connect(url, "evolution submit").await?;
     let transport = Transport::connect(&config(url).instance("evolution submit")).await?;
     for id in submit::submit(&transport, &mut client, instance, lines).await? {
-        println!("{id}");
+        out(id)?;
     }
     Ok(())
 }
@@ -55,10 +56,10 @@ pub(super) async fn status(url: &str, id: Uuid, json: bool) -> Result<()> {
         "impact_score": found.impact_score, "risk_score": found.risk_score, "rollback_requested": found.rollback_requested,
     });
     if json {
-        println!("{shown}");
+        out(shown)?;
     } else if let Some(fields) = shown.as_object() {
         for (name, value) in fields {
-            println!("{name:<20} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            out(format_args!("{name:<20} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))?;
         }
     }
     Ok(())
@@ -75,16 +76,16 @@ pub(super) async fn list(url: &str, instance: Option<&str>, states: &[String], j
     let client = pgflow::connect(url, "evolution list").await?;
     for line in queue::list(&client, instance, &states).await? {
         if json {
-            println!("{}", serde_json::to_string(&line)?);
+            out(serde_json::to_string(&line)?)?;
             continue;
         }
         let at = line.created_at.format(&Rfc3339)?;
         let (target, error) = (line.target.unwrap_or_default(), line.error.unwrap_or_default());
         let state = if line.kept { "kept" } else { line.status.tag() };
-        println!(
+        out(format_args!(
             "{} {:<12} {state:<18} {:>7.3} {at:<30} {target} {error}",
             line.proposal_id, line.instance_id, line.score
-        );
+        ))?;
     }
     Ok(())
 }

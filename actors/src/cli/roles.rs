@@ -12,6 +12,8 @@ use pgflow_actors::single::Single;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use super::output::out;
+
 /// How long a role may take to stop.
 const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -24,7 +26,7 @@ pub(super) async fn central(config: Config, settings: Settings, listen: Option<S
     let found = found(central.runtime());
     central.stop(STOP_GRACE).await?;
     end(page);
-    println!("summary {found}");
+    out(format_args!("summary {found}"))?;
     Ok(())
 }
 
@@ -43,7 +45,7 @@ pub(super) async fn instance(
     let found = found(instance.runtime());
     instance.stop(STOP_GRACE).await?;
     end(page);
-    println!("summary {found}");
+    out(format_args!("summary {found}"))?;
     Ok(())
 }
 
@@ -54,7 +56,7 @@ pub(super) async fn single(config: Config, settings: (Settings, Settings), optio
     stop.asked().await;
     let found = single.runtimes().map(|(_, instance)| found(instance)).unwrap_or_default();
     single.stop(STOP_GRACE).await?;
-    println!("summary {found}");
+    out(format_args!("summary {found}"))?;
     Ok(())
 }
 

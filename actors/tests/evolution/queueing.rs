@@ -128,3 +128,16 @@ async fn commands_show_the_queue() {
     let (code, seen, _) = run(&["doctor"]).await.unwrap();
     assert!(seen.lines().any(|line| line == "ok    alerts       none"), "{code:?} {seen}");
 }
+
+/// Fear: a database that nobody made ready answers with an error of SQL, and not with the way out.
+#[tokio::test]
+async fn a_database_without_tables_names_init() {
+    let db = crate::support::TestDb::empty().await;
+    for arguments in [&["list"][..], &["status", "00000000-0000-0000-0000-000000000000"], &["patterns"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_evolution"));
+        command.env("PGFLOW_DATABASE_URL", db.url()).env("RUST_LOG", "off").args(arguments);
+        let out = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let why = String::from_utf8(out.stderr).unwrap();
+        assert!(out.status.code() == Some(1) && why.ends_with("run `evolution init`\n"), "{arguments:?}: {why}");
+    }
+}

@@ -168,3 +168,19 @@ fn flags_change_what_they_name() {
     assert_eq!(settings.consensus.min_votes, 1);
     assert!(settings.consensus.auto_approve_from > 1.0);
 }
+
+/// Fear: `evolution list | head` ends in a panic, or an answer that did not fit on the disk passes for one.
+#[test]
+fn an_answer_that_nobody_reads_is_no_failure_and_one_cut_off_is() {
+    let run = |stdout: std::process::Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_evolution"));
+        let output = command.env_clear().arg("settings").stdout(stdout).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(run(writer.into()), (Some(0), String::new()));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, why) = run(full.into());
+    assert!(code == Some(1) && why.starts_with("evolution: write to standard output: "), "{code:?} {why}");
+}

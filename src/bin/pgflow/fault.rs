@@ -8,25 +8,42 @@ pub(crate) struct Fault {
     code: u8,
     /// None: say nothing. The reader of stdout has gone, which is how `pgflow pending q | head` ends.
     line: Option<String>,
+    /// The tables are not there, or older than this program.
+    lacks_tables: bool,
 }
 
 impl Fault {
     /// The command was right and could not be done: exit code 1.
     pub(crate) fn failed(line: impl Into<String>) -> Self {
-        Self { code: 1, line: Some(line.into()) }
+        Self { code: 1, line: Some(line.into()), lacks_tables: false }
     }
 
     /// The command line or a setting cannot work: exit code 2.
     pub(crate) fn usage(line: impl Into<String>) -> Self {
-        Self { code: 2, line: Some(line.into()) }
+        Self { code: 2, line: Some(line.into()), lacks_tables: false }
     }
 
     /// Stdout or its reader is gone.
     pub(crate) fn stdout(error: &std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Self { code: 0, line: None },
+            std::io::ErrorKind::BrokenPipe => Self { code: 0, line: None, lacks_tables: false },
             _ => Self::failed(format!("write to stdout: {error}")),
         }
+    }
+
+    /// The same where more was to be done: that the reader has gone is a failure then.
+    pub(crate) fn unfinished(self, left: &str) -> Self {
+        let why = self.line.unwrap_or_else(|| "stdout is closed".to_owned());
+        Self::failed(format!("{why}: {left}"))
+    }
+
+    /// The same, with the way out where the tables are not there: those of this schema.
+    pub(crate) fn in_schema(self, schema: &str) -> Self {
+        if !self.lacks_tables {
+            return self;
+        }
+        let init = pgflow::migrate::init_command(schema);
+        Self { line: self.line.map(|line| format!("{line}: run `{init}`")), ..self }
     }
 
     /// The same, with where it happened.
@@ -45,12 +62,12 @@ impl Fault {
 
 impl From<pgflow::Error> for Fault {
     fn from(error: pgflow::Error) -> Self {
-        let mut line = error.to_string();
-        // Undefined schema, table, column or function: the tables are not there, or older than this program.
-        if error.sqlstate().is_some_and(|code| ["3F000", "42P01", "42703", "42883"].contains(&code.code())) {
-            line.push_str(": run `pgflow init`");
-        }
-        if error.is_config() { Self::usage(line) } else { Self::failed(line) }
+        let line = error.to_string();
+        // Undefined schema, table, column or function.
+        let undefined = ["3F000", "42P01", "42703", "42883"];
+        let lacks_tables = error.sqlstate().is_some_and(|code| undefined.contains(&code.code()));
+        let fault = if error.is_config() { Self::usage(line) } else { Self::failed(line) };
+        Self { lacks_tables, ..fault }
     }
 }
 

@@ -53,7 +53,9 @@ fn log_to_stderr(level: &str) {
         }
     });
     let filter = filter.unwrap_or_else(|| EnvFilter::new(format!("warn,pgflow={level}")));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours()).init();
+    // A log that nobody reads any more: to say so there would be a panic.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    log.with_writer(std::io::stderr).with_ansi(colours()).init();
 }
 
 fn colours() -> bool {

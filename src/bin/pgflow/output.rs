@@ -58,7 +58,7 @@ pub(crate) fn text(text: &str) -> Result<(), Fault> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|e| Fault::stdout(&e))
 }
 
-fn to_value<T: Serialize>(one: &T) -> Result<Value, Fault> {
+pub(crate) fn to_value<T: Serialize>(one: &T) -> Result<Value, Fault> {
     serde_json::to_value(one).map_err(|e| Fault::failed(format!("write JSON: {e}")))
 }
 
@@ -88,7 +88,7 @@ fn table(rows: &[Value], columns: &[&str]) -> String {
 }
 
 /// A value as a person reads it. Control characters of a payload must not steer the terminal.
-fn cell(value: &Value) -> String {
+pub(crate) fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

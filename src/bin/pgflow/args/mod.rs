@@ -6,10 +6,10 @@ mod value;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use pgflow::Priority;
+use pgflow::{Priority, limits};
 
 pub(crate) use bench::{Bench, Measure};
-use value::{duration, priority};
+use value::{command, duration, priority};
 
 /// Event-driven actors on PostgreSQL: durable queues, wake-ups without polling, supervised workers.
 #[derive(Debug, Parser)]
@@ -55,7 +55,8 @@ pub(crate) enum Command {
     Queues,
     /// Show one queue's counts, ages and rates
     Stats { queue: String },
-    /// List a queue's messages that wait to be handled, in the order in which they will start
+    /// List a queue's messages that could start now, in the order in which they will. Those that wait for a time or for their key
+    /// are counted by `queues`; the view pgflow_messages has all
     Pending {
         queue: String,
         #[command(flatten)]
@@ -77,12 +78,14 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: SpoolCommand,
     },
-    /// Run a command for every message of a queue
+    /// Run a command for every message of a queue, which is made if there is none of its name
     Work(Work),
     /// Show all that happened to a message, by its id or the id that its producer made
     Trace { id: String },
-    /// Say why a message is not running, or how it ended
-    Explain { id: i64 },
+    /// Say why a message is not running, or how it ended; by its id or the id that its producer made
+    Explain { id: String },
+    /// Cancel a message that waits, by its id or the id that its producer made
+    Cancel { id: String },
     /// Look for what is wrong, or may soon be; exit code 1 if anything fails
     Doctor,
     /// Show the live instances and their supervision trees
@@ -125,7 +128,7 @@ pub(crate) struct Dev {
 #[derive(Debug, Args)]
 pub(crate) struct Limit {
     /// At most so many rows
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=limits::LIST_MAX.into()))]
     pub(crate) limit: u32,
 }
 
@@ -167,16 +170,16 @@ pub(crate) enum QueueCommand {
     Create {
         name: String,
         /// Redeliveries after the first try [a new queue: 3]
-        #[arg(long, value_parser = clap::value_parser!(u16).range(0..=1000))]
+        #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(0..=limits::RETRIES_MAX.into()))]
         max_retries: Option<u16>,
         /// Delay of the first retry; it doubles from there [a new queue: 1s]
-        #[arg(long, value_parser = duration, requires = "retry_delay_max", value_name = "TIME")]
+        #[arg(long, allow_hyphen_values = true, value_parser = duration, requires = "retry_delay_max", value_name = "TIME")]
         retry_delay: Option<Duration>,
         /// Longest delay of a retry [a new queue: 60s]
-        #[arg(long, value_parser = duration, requires = "retry_delay", value_name = "TIME")]
+        #[arg(long, allow_hyphen_values = true, value_parser = duration, requires = "retry_delay", value_name = "TIME")]
         retry_delay_max: Option<Duration>,
         /// Largest payload in bytes [a new queue: 1048576]
-        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=268_435_456), value_name = "BYTES")]
+        #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=limits::PAYLOAD_BYTES_MAX.into()), value_name = "BYTES")]
         payload_bytes_max: Option<u32>,
     },
     /// Let no message start; publishing goes on
@@ -196,13 +199,13 @@ pub(crate) enum QueueCommand {
 pub(crate) struct Publish {
     pub(crate) queue: String,
     /// The payload, JSON; as -, or without it and without --file, it is read from stdin
-    #[arg(conflicts_with_all = ["file", "ndjson"])]
+    #[arg(allow_negative_numbers = true, conflicts_with_all = ["file", "ndjson"])]
     pub(crate) payload: Option<String>,
     /// What the message is; handlers are chosen by it [default: the payload's "type", else the queue's name]
     #[arg(long)]
     pub(crate) kind: Option<String>,
     /// high, normal or low
-    #[arg(long, default_value_t, value_parser = priority)]
+    #[arg(long, allow_negative_numbers = true, default_value_t, value_parser = priority)]
     pub(crate) priority: Priority,
     /// Ordering key: one message of a key at a time, in publish order
     #[arg(long)]
@@ -211,11 +214,14 @@ pub(crate) struct Publish {
     #[arg(long, conflicts_with = "ndjson")]
     pub(crate) dedup: Option<String>,
     /// Not to be started before so much time has passed, as 500ms, 5s, 10m, 2h, 1d
-    #[arg(long, value_parser = duration, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_parser = duration, value_name = "TIME")]
     pub(crate) delay: Option<Duration>,
     /// Only the instance of this name may take it
     #[arg(long, value_name = "INSTANCE")]
     pub(crate) target: Option<String>,
+    /// One copy for each live instance that serves the queue; each copy's id comes out
+    #[arg(long, conflicts_with_all = ["ndjson", "target", "spool"])]
+    pub(crate) broadcast: bool,
     /// Headers: a JSON object that travels beside the payload
     #[arg(long, value_name = "JSON")]
     pub(crate) headers: Option<String>,
@@ -238,17 +244,34 @@ pub(crate) enum SpoolCommand {
     Drain,
 }
 
+/// Below the help of `work`: what a command meets.
+const WORK_HELP: &str = "\
+The command finds in its environment:
+  PGFLOW_ID          the message's number, the same in all its tries
+  PGFLOW_MESSAGE_ID  the id that its producer made
+  PGFLOW_QUEUE, PGFLOW_KIND, PGFLOW_PRIORITY
+  PGFLOW_ATTEMPT     which try this is, from 1
+  PGFLOW_KEY         its ordering key, if it has one
+  PGFLOW_HEADERS     its headers as JSON, if it has any, of at most 64 KiB
+  PGFLOW_SOURCE      who published it
+
+What it writes to stdout goes to ours: where that is closed, as behind `| head -1`, it is killed by SIGPIPE, and its message
+is tried again. Its stderr goes to ours, too.
+
+The log goes to stderr; PGFLOW_LOG, else RUST_LOG, says how much of it: warn, or pgflow::wake=trace,info";
+
 #[derive(Debug, Args)]
+#[command(after_help = WORK_HELP)]
 pub(crate) struct Work {
     pub(crate) queue: String,
     /// Run by `sh -c`, payload on stdin; exit 0: done, 65: dead, anything else: retry. The end of stderr is the error
-    #[arg(long, value_name = "CMD")]
+    #[arg(long, value_parser = command, value_name = "CMD")]
     pub(crate) exec: String,
     /// Messages handled at once (one more slot takes only high priority)
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 1, value_name = "N")]
     pub(crate) workers: usize,
     /// Kill a command that runs longer; its message is retried
-    #[arg(long, value_parser = duration, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_parser = duration, value_name = "TIME")]
     pub(crate) deadline: Option<Duration>,
     /// This instance's name [default: host name and process id]
     #[arg(long, value_name = "NAME")]
@@ -257,7 +280,7 @@ pub(crate) struct Work {
     #[arg(long, env = "PGFLOW_LISTEN_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) listen_url: Option<String>,
     /// How long running commands may go on after SIGINT or SIGTERM; then they are killed and their messages handed back
-    #[arg(long, value_parser = duration, default_value = "20s", value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_parser = duration, default_value = "20s", value_name = "TIME")]
     pub(crate) grace: Duration,
     /// Serve a dashboard, /metrics of this instance and /healthz there
     #[arg(long, value_name = "ADDR")]

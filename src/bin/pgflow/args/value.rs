@@ -9,6 +9,16 @@ pub(super) fn priority(text: &str) -> Result<Priority, String> {
     text.parse().map_err(|_| "none of high, normal, low".to_owned())
 }
 
+/// A command for `sh -c`. A blank one ends at once with exit code 0, as if every message were done.
+pub(super) fn command(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err(
+            "a command has at least a word: a blank one would have every message done, and do nothing".to_owned()
+        );
+    }
+    Ok(text.to_owned())
+}
+
 /// A number with a unit: ms, s, m, h or d.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "a time is a number with a unit: 500ms, 5s, 10m, 2h, 1d".to_owned();

@@ -13,6 +13,9 @@ use crate::{
 #[derive(Serialize)]
 struct Retried {
     retried: u64,
+    /// Those of deleted queues, which were asked for with all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stay: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -31,7 +34,10 @@ pub(crate) async fn run(global: &Global, command: Dlq, out: Output) -> Result<()
         Dlq::Show { id } => out.object(&admin.get_dlq_message(id).await?),
         Dlq::Retry(chosen) => {
             let retried = retry(&admin, &chosen).await?;
-            out.done(&Retried { retried }, &format!("{retried} dead letter(s) sent round again"))
+            let stay = if chosen.all { Some(admin.count_dlq_of_deleted_queues().await?) } else { None };
+            let stay = stay.filter(|stay| *stay > 0);
+            let also = stay.map_or(String::new(), |stay| format!("; {stay} stay, their queue is deleted"));
+            out.done(&Retried { retried, stay }, &format!("{retried} dead letter(s) sent round again{also}"))
         }
         Dlq::Purge(chosen) => {
             let purged = purge(&admin, &chosen).await?;

@@ -17,6 +17,11 @@ struct Initialised<'a> {
 }
 
 #[derive(Serialize)]
+struct Script {
+    sql: String,
+}
+
+#[derive(Serialize)]
 struct Step {
     version: i32,
     name: String,
@@ -25,7 +30,8 @@ struct Step {
 /// Applies what is missing, or prints all of it.
 pub(crate) async fn run(global: &Global, dry_run: bool, out: Output) -> Result<(), Fault> {
     if dry_run {
-        return output::text(&migrate::dry_run(&global.schema)?);
+        let sql = migrate::dry_run(&global.schema)?;
+        return if out.json { output::json_line(&Script { sql }) } else { output::text(&sql) };
     }
     let mut client = database::connect(global).await?;
     let applied = migrate::migrate(&mut client, &global.schema).await?;

@@ -1,6 +1,9 @@
-//! Single messages and instances: `trace`, `explain`, `tree`; and the database's `mode`.
+//! Single messages and instances: `trace`, `explain`, `cancel`, `tree`; and the database's `mode`.
 
-use pgflow::admin::{InstanceInfo, Mode};
+use pgflow::{
+    Admin,
+    admin::{InstanceInfo, Mode},
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,20 +14,48 @@ use crate::{
     output::{self, Output},
 };
 
+/// How a message is named on the command line.
+enum Name {
+    Id(i64),
+    MessageId(uuid::Uuid),
+}
+
+fn read(command: &str, name: &str) -> Result<Name, Fault> {
+    match (name.parse(), name.parse()) {
+        (Ok(id), _) => Ok(Name::Id(id)),
+        (_, Ok(message_id)) => Ok(Name::MessageId(message_id)),
+        _ => Err(Fault::usage(format!("{command} {name}: give a message's id (a number) or message_id (a UUID)"))),
+    }
+}
+
+/// The one message that is named.
+async fn find(admin: &Admin, command: &str, name: &str) -> Result<i64, Fault> {
+    let message_id = match read(command, name)? {
+        Name::Id(id) => return Ok(id),
+        Name::MessageId(message_id) => message_id,
+    };
+    match admin.find_message_id(message_id).await?.as_slice() {
+        [id] => Ok(*id),
+        [] => Err(Fault::failed(format!("{command} {name}: it never was, or it is older than retention"))),
+        ids => Err(Fault::failed(format!("{command} {name}: several have it, name one by its id: {ids:?}"))),
+    }
+}
+
 /// What befell a message.
 pub(crate) async fn trace(global: &Global, id: &str, out: Output) -> Result<(), Fault> {
     let admin = database::admin(global).await?;
-    let events = match (id.parse::<i64>(), id.parse::<uuid::Uuid>()) {
-        (Ok(id), _) => admin.trace(id).await?,
-        (_, Ok(message_id)) => admin.trace_message_id(message_id).await?,
-        _ => return Err(Fault::usage(format!("trace {id}: give a message's id (a number) or message_id (a UUID)"))),
+    let events = match read("trace", id)? {
+        Name::Id(id) => admin.trace(id).await?,
+        Name::MessageId(message_id) => admin.trace_message_id(message_id).await?,
     };
     out.list(&events, &["id", "at", "event", "attempt", "instance", "detail"])
 }
 
 /// Why a message is where it is.
-pub(crate) async fn explain(global: &Global, id: i64, out: Output) -> Result<(), Fault> {
-    let explanation = database::admin(global).await?.explain(id).await?;
+pub(crate) async fn explain(global: &Global, name: &str, out: Output) -> Result<(), Fault> {
+    let admin = database::admin(global).await?;
+    let id = find(&admin, "explain", name).await?;
+    let explanation = admin.explain(id).await?;
     let sentence = format!(
         "message {} on queue \"{}\" is {}: {}",
         id,
@@ -33,6 +64,20 @@ pub(crate) async fn explain(global: &Global, id: i64, out: Output) -> Result<(),
         explanation.reasons.join("; ")
     );
     out.done(&explanation, &sentence)
+}
+
+#[derive(Serialize)]
+struct Cancelled {
+    id: i64,
+    action: &'static str,
+}
+
+/// Ends a message that waits.
+pub(crate) async fn cancel(global: &Global, name: &str, out: Output) -> Result<(), Fault> {
+    let admin = database::admin(global).await?;
+    let id = find(&admin, "cancel", name).await?;
+    admin.cancel_message(id).await?;
+    out.done(&Cancelled { id, action: "cancelled" }, &format!("message {id} is cancelled"))
 }
 
 #[derive(Serialize)]

@@ -22,7 +22,7 @@ use crate::{
 pub(crate) async fn run(cli: Cli) -> Result<(), Fault> {
     let Cli { global, command } = cli;
     let out = Output { json: global.json };
-    match command {
+    let ended = match command {
         Command::Dev(dev) => dev::run(&global, dev, out).await,
         Command::Init { dry_run } => init::run(&global, dry_run, out).await,
         Command::Mode { mode } => look::mode(&global, mode.as_deref(), out).await,
@@ -33,13 +33,15 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Fault> {
         Command::Queue(change) => queue::change(&global, change, out).await,
         Command::Publish(publish) => publish::run(&global, publish, out).await,
         Command::Spool { dir, command } => spool::run(&global, &dir, command, out).await,
-        Command::Work(work) => work::run(&global, work).await,
+        Command::Work(work) => work::run(&global, work, out).await,
         Command::Trace { id } => look::trace(&global, &id, out).await,
-        Command::Explain { id } => look::explain(&global, id, out).await,
+        Command::Explain { id } => look::explain(&global, &id, out).await,
+        Command::Cancel { id } => look::cancel(&global, &id, out).await,
         Command::Doctor => doctor::run(&global, out).await,
         Command::Top => queue::top(&global, out).await,
         Command::Tree => look::tree(&global, out).await,
-        Command::Serve { listen } => serve::run(&global, listen).await,
+        Command::Serve { listen } => serve::run(&global, listen, out).await,
         Command::Bench(bench) => bench::run(&global, bench, out).await,
-    }
+    };
+    ended.map_err(|fault| fault.in_schema(&global.schema))
 }

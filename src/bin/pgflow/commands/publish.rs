@@ -5,6 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use pgflow::{Durable, Outgoing, Publisher, Receipt, limits};
 use serde::Serialize;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::{
     args::{Global, Publish},
@@ -25,6 +26,9 @@ struct Published<'a> {
     queue_name: &'a str,
     kind: &'a str,
     durable: &'static str,
+    /// Its dedup key was there: the ids are those of the first message, and nothing was published.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
 }
 
 /// Publishes and says under which id: the number in the database, or, spooled, the message id.
@@ -44,14 +48,28 @@ pub(crate) async fn run(global: &Global, publish: Publish, out: Output) -> Resul
 async fn one(publisher: &Publisher, publish: &Publish, out: Output) -> Result<(), Fault> {
     let text = payload(publish)?;
     let (kind, message) = message(publish, &text)?;
+    let own_id = message.message_id();
+    if publish.broadcast {
+        let copies = publisher.broadcast_out(message).await?;
+        // Each copy has ids of its own: what is told of it says nothing of a dedup key.
+        let said: Vec<Published<'_>> =
+            copies.iter().map(|copy| published(*copy, copy.message_id, &publish.queue, &kind)).collect();
+        let names: Vec<String> = copies.iter().map(name).collect();
+        return if names.is_empty() && !out.json { Ok(()) } else { out.done(&said, &names.join("\n")) };
+    }
     let receipt = publisher.send(message).await?;
-    let name = receipt.id().map_or_else(|| receipt.message_id.to_string(), |id| id.to_string());
-    out.done(&published(receipt, &publish.queue, &kind), &name)
+    out.done(&published(receipt, own_id, &publish.queue, &kind), &name(&receipt))
 }
 
-fn published<'a>(receipt: Receipt, queue_name: &'a str, kind: &'a str) -> Published<'a> {
+/// What it is called from now on.
+fn name(receipt: &Receipt) -> String {
+    receipt.id().map_or_else(|| receipt.message_id.to_string(), |id| id.to_string())
+}
+
+fn published<'a>(receipt: Receipt, own_id: Uuid, queue_name: &'a str, kind: &'a str) -> Published<'a> {
     let durable = if receipt.durable == Durable::Spooled { "spooled" } else { "postgres" };
-    Published { id: receipt.id(), message_id: receipt.message_id.to_string(), queue_name, kind, durable }
+    let duplicate = receipt.message_id != own_id;
+    Published { id: receipt.id(), message_id: receipt.message_id.to_string(), queue_name, kind, durable, duplicate }
 }
 
 /// The one payload.
@@ -113,12 +131,13 @@ async fn lines(publisher: &Publisher, publish: &Publish) -> Result<(), Fault> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for line in received.drain(..) {
             let made = line.and_then(|(number, text)| {
-                message(publish, &text).map_err(|fault| fault.at(format!("line {number}"))).map(|m| (m, text.len()))
+                let made = message(publish, &text).map_err(|fault| fault.at(format!("line {number}")));
+                made.map(|(kind, message)| (Numbered { number, kind, message }, text.len()))
             });
             match made {
-                Ok((message, length)) => {
+                Ok((line, length)) => {
                     bytes += length;
-                    batch.push(message);
+                    batch.push(line);
                     if bytes >= BATCH_BYTES_MAX {
                         send(publisher, &publish.queue, std::mem::take(&mut batch)).await?;
                         bytes = 0;
@@ -133,10 +152,38 @@ async fn lines(publisher: &Publisher, publish: &Publish) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn send(publisher: &Publisher, queue: &str, batch: Vec<(String, Outgoing)>) -> Result<(), Fault> {
-    let (kinds, messages): (Vec<String>, Vec<Outgoing>) = batch.into_iter().unzip();
-    let receipts = publisher.send_many(messages).await?;
-    receipts.into_iter().zip(&kinds).try_for_each(|(receipt, kind)| output::json_line(&published(receipt, queue, kind)))
+/// A line's message.
+struct Numbered {
+    number: usize,
+    kind: String,
+    message: Outgoing,
+}
+
+/// Sends all of it and says so; or, when one is refused, those before it, and names its line.
+async fn send(publisher: &Publisher, queue: &str, batch: Vec<Numbered>) -> Result<(), Fault> {
+    let messages = batch.iter().map(|line| line.message.clone()).collect();
+    match publisher.send_many(messages).await {
+        Ok(receipts) => say(queue, batch.iter().zip(receipts)),
+        Err(error) if error.is_input() && !error.is_unknown_queue() => {
+            for line in batch {
+                let sent = publisher.send(line.message.clone()).await;
+                let receipt = sent.map_err(|e| Fault::from(e).at(format!("line {}", line.number)))?;
+                say(queue, [(&line, receipt)])?;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A JSON line for each message that is published. Nobody would learn what became of more when it cannot be written.
+fn say<'a>(queue: &str, sent: impl IntoIterator<Item = (&'a Numbered, Receipt)>) -> Result<(), Fault> {
+    let (mut last, mut said) = (0, Ok(()));
+    for (line, receipt) in sent {
+        last = line.number;
+        said = said.and_then(|()| output::json_line(&published(receipt, line.message.message_id(), queue, &line.kind)));
+    }
+    said.map_err(|fault| fault.unfinished(&format!("lines after {last} are not published")))
 }
 
 type Line = Result<(usize, String), Fault>;

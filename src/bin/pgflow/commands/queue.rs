@@ -60,6 +60,9 @@ pub(crate) async fn pending(global: &Global, queue: &str, limit: u32, out: Outpu
 struct Done<'a> {
     queue_name: &'a str,
     action: &'static str,
+    /// It was there before: only its settings were set.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    existed: bool,
     /// Messages that were cancelled with a deleted queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     cancelled: Option<u64>,
@@ -68,6 +71,7 @@ struct Done<'a> {
 /// Changes one queue.
 pub(crate) async fn change(global: &Global, command: QueueCommand, out: Output) -> Result<(), Fault> {
     let admin = database::admin(global).await?;
+    let mut existed = false;
     let (name, action, cancelled) = match command {
         QueueCommand::Create { name, max_retries, retry_delay, retry_delay_max, payload_bytes_max } => {
             let mut queue = Queue::new(&name);
@@ -80,7 +84,7 @@ pub(crate) async fn change(global: &Global, command: QueueCommand, out: Output) 
             if let Some(bytes) = payload_bytes_max {
                 queue = queue.payload_bytes_max(bytes);
             }
-            admin.create_queue(queue).await?;
+            existed = !admin.create_queue(queue).await?;
             (name, "created", None)
         }
         QueueCommand::Pause { name } => {
@@ -96,7 +100,9 @@ pub(crate) async fn change(global: &Global, command: QueueCommand, out: Output) 
             (name, "deleted", Some(cancelled))
         }
         QueueCommand::Delete { name, force: false } => {
-            admin.delete_queue(&name).await?;
+            let deleted = admin.delete_queue(&name).await;
+            // It ends with the way out, "with its messages cancelled".
+            deleted.map_err(|e| if e.is_state() { Fault::failed(format!("{e}: --force")) } else { e.into() })?;
             (name, "deleted", Some(0))
         }
     };
@@ -104,6 +110,7 @@ pub(crate) async fn change(global: &Global, command: QueueCommand, out: Output) 
         Some(n @ 1..) => format!(", {n} waiting message(s) cancelled"),
         _ => String::new(),
     };
-    let sentence = format!("queue \"{name}\" is {action}{also}");
-    out.done(&Done { queue_name: &name, action, cancelled }, &sentence)
+    let said = if existed { "there already, its settings are set" } else { action };
+    let sentence = format!("queue \"{name}\" is {said}{also}");
+    out.done(&Done { queue_name: &name, action, existed, cancelled }, &sentence)
 }

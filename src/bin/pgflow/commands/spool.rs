@@ -9,7 +9,7 @@ use crate::{
     args::{Global, SpoolCommand},
     database,
     fault::Fault,
-    output::Output,
+    output::{self, Output},
 };
 
 /// Shows or forwards.
@@ -30,12 +30,18 @@ async fn show(dir: &Path, out: Output) -> Result<(), Fault> {
         in_use: bool,
         messages: u64,
         bytes: u64,
-        oldest_ms: Option<u64>,
+        oldest_at: Option<String>,
         set_aside: usize,
     }
     let (messages, bytes, set_aside) = (found.spooled.messages, found.spooled.bytes, found.aside.len());
-    out.object(&Shown { in_use: found.in_use, messages, bytes, oldest_ms: found.oldest_ms, set_aside })?;
-    if found.aside.is_empty() { Ok(()) } else { out.list(&found.aside, &["fate", "first", "last", "reason"]) }
+    out.object(&Shown { in_use: found.in_use, messages, bytes, oldest_at: found.oldest_at, set_aside })?;
+    // Whole lines, no table: what to do stands at the reasons' ends.
+    let said = found.aside.iter().map(|line| {
+        let value = output::to_value(line)?;
+        let [fate, first, last, reason] = ["fate", "first", "last", "reason"].map(|field| output::cell(&value[field]));
+        Ok(format!("{fate}  {first} to {last}: {reason}\n"))
+    });
+    output::text(&said.collect::<Result<String, Fault>>()?)
 }
 
 /// Reading all of it blocks.

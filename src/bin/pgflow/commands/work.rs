@@ -10,11 +10,12 @@ use crate::{
     database,
     exec::{Exec, Running},
     fault::Fault,
+    output::Output,
     signals::Signals,
 };
 
 /// Serves the queue until a signal; a second one ends it without grace.
-pub(crate) async fn run(global: &Global, work: Work) -> Result<(), Fault> {
+pub(crate) async fn run(global: &Global, work: Work, out: Output) -> Result<(), Fault> {
     let mut config = database::config(global)?;
     if let Some(name) = work.instance {
         config = config.instance(name);
@@ -48,7 +49,7 @@ pub(crate) async fn run(global: &Global, work: Work) -> Result<(), Fault> {
     let served = tokio::select! {
         served = async {
             match site {
-                Some(site) => serve::serve(site, signals.next()).await,
+                Some(site) => serve::serve(site, out, signals.next()).await,
                 None => {
                     signals.next().await;
                     Ok(())

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use pgflow::{Failure, Incoming};
+use pgflow::{Failure, Incoming, limits};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -75,12 +75,23 @@ impl RunningChild {
             .env("PGFLOW_QUEUE", &*message.queue)
             .env("PGFLOW_KIND", &message.kind)
             .env("PGFLOW_ATTEMPT", message.attempt.to_string())
+            .env("PGFLOW_PRIORITY", message.priority.to_string())
             .env_remove("PGFLOW_KEY")
+            .env_remove("PGFLOW_HEADERS")
+            .env_remove("PGFLOW_SOURCE")
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
         if let Some(key) = &message.ordering_key {
             sh.env("PGFLOW_KEY", key);
+        }
+        if let Some(source) = &message.source {
+            sh.env("PGFLOW_SOURCE", source);
+        }
+        // The kernel starts nothing with a variable over 128 KiB, and who writes into the tables meets no limit of ours.
+        let headers = message.headers.as_ref().map(ToString::to_string);
+        if let Some(headers) = headers.filter(|text| text.len() <= limits::HEADERS_BYTES_MAX) {
+            sh.env("PGFLOW_HEADERS", headers);
         }
         let child = sh.spawn().map_err(|e| Failure::retry(format!("start sh: {e}")))?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);

@@ -25,6 +25,10 @@ use crate::{
 /// Measures on the database that was named, else on one of its own.
 pub(crate) async fn run(global: &Global, bench: Bench, out: Output) -> Result<(), Fault> {
     let mut signals = Signals::catch()?;
+    if let Some(file) = &bench.plot {
+        // Not after an hour of measuring.
+        std::fs::OpenOptions::new().create(true).append(true).open(file).map_err(|e| not_written(file, &e))?;
+    }
     let own = match database::given_url(global) {
         Some(_) => None,
         None => Some(
@@ -108,21 +112,30 @@ fn show(report: &Report, plot: Option<&Path>, out: Output) -> Result<(), Fault> 
         "PostgreSQL {server}, fsync {fsync}, synchronous_commit {synchronous_commit}, shared_buffers {shared_buffers}, \
          {cores} cores, {build} build; each figure is the median of its rounds"
     );
-    if let Some(file) = plot {
-        std::fs::write(file, plot::svg(&report.figures, &machine))
-            .map_err(|e| Fault::failed(format!("write {}: {e}", file.display())))?;
-    }
+    let drawn = plot.map_or(Ok(()), |file| {
+        std::fs::write(file, plot::svg(&report.figures, &machine)).map_err(|e| not_written(file, &e))
+    });
+    // Whatever became of the picture.
+    let printed = print(&report.figures, &machine, out);
+    drawn.and(printed)
+}
+
+fn print(figures: &[Figure], machine: &str, out: Output) -> Result<(), Fault> {
     if out.json {
-        fault::line_to_stderr(&machine);
-        return output::json_line(&report.figures);
+        fault::line_to_stderr(machine);
+        return output::json_line(figures);
     }
     output::text(&format!("{machine}\n"))?;
     // Figures of one unit make a table.
-    for figures in report.figures.chunk_by(|a, b| columns(a) == columns(b)) {
+    for figures in figures.chunk_by(|a, b| columns(a) == columns(b)) {
         let rows: Vec<Value> = figures.iter().map(row).collect();
         out.list(&rows, columns(&figures[0]))?;
     }
     Ok(())
+}
+
+fn not_written(file: &Path, error: &std::io::Error) -> Fault {
+    Fault::failed(format!("write {}: {error}", file.display()))
 }
 
 fn columns(figure: &Figure) -> &'static [&'static str] {
