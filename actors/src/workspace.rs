@@ -51,6 +51,13 @@ pub enum Reverted {
     NeverApplied,
 }
 
+impl Reverted {
+    /// Was the change still there?
+    pub const fn was_there(self) -> bool {
+        matches!(self, Self::Restored | Self::Removed)
+    }
+}
+
 /// A workspace this process owns until it is dropped.
 #[derive(Debug)]
 pub struct Workspace {
