@@ -93,7 +93,7 @@ impl Resume<'_> {
                 send_consensus_result(self.by_central, tx, to, &votes, &vote.decision).await?;
             }
             (State::ConsensusReached | State::Executing, _) if !waits(ExecuteProposal::TYPE) => {
-                order_execution(self.by_instance, tx, proposal).await?;
+                order_execution(self.by_instance, tx, proposal, None).await?;
             }
             (State::Applied, _) if !proposal.rollback_requested && !waits(ObserveChange::TYPE) => {
                 let Some(until) = one.left_until else { return Ok(false) };

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::{Envelope, Payload, queue};
 use crate::invalid::{Invalid, present};
 
-/// An instance executes an approved proposal. Published with the change of state to `consensus_reached`.
+/// An instance executes an approved proposal. Published with the change of state to `consensus_reached`; and by central once an order
+/// is dead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExecuteProposal {
     /// Type, version, id.
@@ -18,6 +19,9 @@ pub struct ExecuteProposal {
     pub proposal_id: Uuid,
     /// The instance that owns the workspace.
     pub instance_id: String,
+    /// Why the order before this one died: nothing is executed, what that left is taken back, and the proposal fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub died: Option<String>,
     /// When it was ordered.
     #[serde(with = "crate::json::utc")]
     #[schemars(with = "crate::json::Moment")]

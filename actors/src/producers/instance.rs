@@ -151,16 +151,19 @@ pub async fn cast_vote<C: GenericClient + Sync>(
     Ok(receipt)
 }
 
-/// Orders an approved change to be executed here. One execution a target at a time.
+/// Orders an approved change to be executed; or, when the order before `died`, to be taken back and failed. One execution a target at
+/// a time.
 pub async fn order_execution<C: GenericClient + Sync>(
     transport: &Transport,
     client: &C,
     proposal: &Proposal,
+    died: Option<String>,
 ) -> Result<Option<Receipt>> {
     let message = ExecuteProposal {
         envelope: Envelope::new(),
         proposal_id: proposal.proposal_id,
         instance_id: proposal.instance_id.clone(),
+        died,
         timestamp: OffsetDateTime::now_utc(),
     };
     let target = proposal.target_key.clone().unwrap_or_else(|| proposal.proposal_id.to_string());

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
+use super::typed::query;
 use super::{Proposal, Result, Rollback, json, sql};
 use crate::consensus::{Decision, Status};
 use crate::messages::ProposalForConsensus;
@@ -68,6 +69,30 @@ pub(crate) async fn open_rollbacks<C: GenericClient + Sync>(client: &C, instance
                 limit: json(row, "breach")?,
                 breach_count: row.try_get::<_, i32>("breach_count")?.unsigned_abs(),
                 strategy: json(row, "strategy")?,
+            })
+        })
+        .collect()
+}
+
+/// A proposal whose order to execute is a dead letter.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadExecution {
+    pub(crate) proposal: Proposal,
+    /// Why the order died.
+    pub(crate) error: String,
+    /// It was one to take the change back, after another had died.
+    pub(crate) again: bool,
+}
+
+/// `dead_executions.sql`
+pub(crate) async fn dead_executions<C: GenericClient + Sync>(client: &C) -> Result<Vec<DeadExecution>> {
+    let rows = query(client, sql!("dead_executions"), &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(DeadExecution {
+                proposal: Proposal::read(row)?,
+                error: row.try_get("error")?,
+                again: row.try_get("again")?,
             })
         })
         .collect()

@@ -33,7 +33,9 @@ pub use guardian::{
     FailedRollback, Report, Rollback, WatchedChange, close_change, complete_rollback, failed_rollbacks, insert_metrics,
     insert_rollback, lock_change, mark_stale, note_trigger, rollback_ordered, save_report, save_strategy, strategy,
 };
-pub(crate) use half_way::{FoundVote, HalfWay, half_way, open_rollbacks, waiting_messages};
+pub(crate) use half_way::{
+    DeadExecution, FoundVote, HalfWay, dead_executions, half_way, open_rollbacks, waiting_messages,
+};
 pub(crate) use init::init_without_queues;
 pub use init::{init, init_tables};
 pub use known_safe::{Known, known_safe, known_safe_code};

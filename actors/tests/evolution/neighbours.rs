@@ -1,6 +1,16 @@
 //! Several changes in one workspace, whose check counts for all of them.
 
-use crate::stage::{ORIGINAL, Stage, brisk, proposal};
+use pgflow_actors::settings::{Role, Settings};
+
+use crate::stage::{LIMIT, ORIGINAL, Stage, brisk, proposal};
+use crate::support::eventually;
+
+/// Watched without end.
+fn watched(role: Role) -> Settings {
+    let mut settings = brisk(role);
+    settings.windows.observation = Some(std::time::Duration::from_secs(3_600));
+    settings
+}
 
 /// Fear: one bad change has its innocent neighbours rolled back (a known flaw of the first version).
 #[tokio::test(flavor = "multi_thread")]
@@ -65,19 +75,14 @@ async fn a_late_defect_is_held_against_the_newest_change() {
 /// Fear: the errors of a run that a crash cut short are held against whoever is watched beside it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_run_cut_short_did_is_held_against_nobody() {
-    let mut stage = Stage::new(1, |role| {
-        let mut settings = brisk(role);
-        settings.windows.observation = Some(std::time::Duration::from_secs(3_600));
-        settings
-    })
-    .await;
+    let mut stage = Stage::new(1, watched).await;
     let good = stage.submit("s1", &[proposal("b.txt", "good\n")]).await[0];
     stage.until_status(good, "applied").await;
     // Its own check waits; one of its neighbour, at work when it came, would keep it from its turn.
     let (hold, runs) = (stage.folder("s1").join(".hold_better"), stage.folder("s1").join(".runs"));
     std::fs::write(&hold, "").unwrap();
     let other = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
-    stage.until_status(other, "executing").await;
+    eventually(LIMIT, async || stage.bytes("s1", "a.txt").unwrap() == b"better\n").await;
     stage.kill_instance("s1");
     // What it did before it died: twenty runs of six errors.
     let counted = std::fs::read_to_string(&runs).unwrap();
@@ -88,6 +93,46 @@ async fn what_a_run_cut_short_did_is_held_against_nobody() {
     let reports = format!("SELECT count(*) FROM evolution_change_metrics WHERE proposal_id = '{good}'");
     let seen: u32 = stage.ask(&reports).await.parse().unwrap();
     stage.until(&format!("SELECT count(*) > {} FROM ({reports}) c(n) WHERE n > {}", 0, seen + 2), "t").await;
+    assert_eq!(stage.ask("SELECT count(*) FROM evolution_rollbacks").await, "0");
+    assert_eq!(stage.status(good).await, "applied");
+    stage.end().await;
+}
+
+/// Fear: a change that waits for its file, or for its next try, has everything that happens meanwhile held against nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_waits_for_its_file_excuses_nobody() {
+    let stage = Stage::new(1, watched).await;
+    std::fs::create_dir(stage.folder("s1").join("src")).unwrap();
+    std::fs::write(stage.folder("s1").join("src/tax.sh"), ORIGINAL).unwrap();
+    let first = stage.submit("s1", &[proposal("src/tax.sh", "good\n")]).await[0];
+    stage.until_status(first, "applied").await;
+    // The same file by another name: it is found out only when it is to be written.
+    let mut line = proposal("", "better\n");
+    line["code_change"] = serde_json::json!({ "type": "bug_fix", "target_module": "tax", "content": "better\n" });
+    let second = stage.submit("s1", &[line]).await[0];
+    stage.until("SELECT count(*) > 1 FROM pgflow_attempts WHERE event = 'snoozed'", "t").await;
+    assert_eq!(stage.status(second).await, "executing");
+    // A defect of the first one: twenty runs of six errors.
+    let runs = stage.folder("s1").join(".runs");
+    let counted = std::fs::read_to_string(&runs).unwrap();
+    std::fs::write(&runs, format!("{counted}{}", "6\n".repeat(20))).unwrap();
+    stage.until_status(first, "rolled_back").await;
+    stage.until_status(second, "applied").await;
+    assert_eq!(stage.bytes("s1", "src/tax.sh").unwrap(), b"better\n");
+    stage.end().await;
+}
+
+/// Fear: the errors of a run whose check fails, and so counts nothing, are held against whoever is watched beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_did_whose_check_failed_is_held_against_nobody() {
+    let stage = Stage::new(1, watched).await;
+    let good = stage.submit("s1", &[proposal("b.txt", "good\n")]).await[0];
+    stage.until_status(good, "applied").await;
+    let ruinous = stage.submit("s1", &[proposal("a.txt", "ruinous\n")]).await[0];
+    stage.until_status(ruinous, "failed").await;
+    let reports = format!("SELECT count(*) FROM evolution_change_metrics WHERE proposal_id = '{good}'");
+    let seen: u32 = stage.ask(&reports).await.parse().unwrap();
+    stage.until(&format!("SELECT n > {} FROM ({reports}) c(n)", seen + 2), "t").await;
     assert_eq!(stage.ask("SELECT count(*) FROM evolution_rollbacks").await, "0");
     assert_eq!(stage.status(good).await, "applied");
     stage.end().await;

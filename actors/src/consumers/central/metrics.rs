@@ -51,6 +51,7 @@ impl Consume for Reports {
             Some(State::Failed) => {
                 keep(tx, &report).await?;
                 close(tx, &self.0, id, "failed").await?;
+                clear_alerts(tx, &self.0, id).await?;
             }
             _ if !change.is_open() => keep(tx, &report).await?,
             _ => self.judge(cx, tx, &report, &change).await?,
@@ -69,15 +70,20 @@ async fn keep(tx: &Client, report: &ExecutionMetrics) -> Result<(), Failure> {
 /// The instance took the change back: close it, and learn how long that took.
 async fn close_rolled_back(tx: &Client, own: &Own, id: Uuid, change: &WatchedChange) -> Result<(), Failure> {
     close(tx, own, id, "rolled_back").await?;
-    // Whatever was wrong with it, it is gone.
-    for over in Alert::ALL.iter().copied() {
-        own.alarms.clear(tx, over, id).await?;
-    }
+    clear_alerts(tx, own, id).await?;
     if let Some(seconds) = store::complete_rollback(tx, id).await? {
         let mut strategy = store::strategy(tx, &change.change_type).await?;
         strategy.learn(true, seconds);
         store::save_strategy(tx, &strategy).await?;
         tracing::info!(target: "evolution", proposal_id = %id, seconds, "rollback confirmed");
+    }
+    Ok(())
+}
+
+/// Whatever was wrong with a change, it is gone.
+async fn clear_alerts(tx: &Client, own: &Own, id: Uuid) -> Result<(), Failure> {
+    for over in Alert::ALL.iter().copied() {
+        own.alarms.clear(tx, over, id).await?;
     }
     Ok(())
 }

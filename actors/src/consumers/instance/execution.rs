@@ -1,7 +1,8 @@
 //! `execute_proposal`: the phases of an execution (domain §5.4), restartable at every point.
 //!
 //! A redelivery in `executing` takes back what the run before it wrote, and begins anew; only a settled state is
-//! answered `already_processed`. A rollback that arrives meanwhile cancels the run; the state is then the rollback's.
+//! answered `already_processed`. A rollback that arrives meanwhile cancels the run; the state is then the rollback's. When an order
+//! is dead, central sends one that says why: it runs nothing, takes back what was left, and fails the proposal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use pgflow::Failure;
 use time::OffsetDateTime;
+use tokio_postgres::Client;
+use uuid::Uuid;
 
 use super::batching::note;
 use super::judging::judge;
-use super::tidying::tidy;
+use super::tidying::{measure_neighbours_anew, tidy};
 use super::{Own, limits, release_target};
 use crate::change::read_change;
 use crate::check::CheckError;
@@ -102,20 +105,23 @@ impl Consume for Execution {
         tell!(PROPOSAL_EXECUTION_STARTED, proposal_id = %id, attempt = cx.attempt(), "execution started");
         let begun = Instant::now();
         let mut run = Run::default();
-        let end = self.run(&proposal, &running, &mut run).await;
+        let end = match order.died {
+            None => self.run(&proposal, &running, &mut run).await,
+            Some(why) => Err(End::Failed(format!("order_died: {why}"))),
+        };
         run.took_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
         let outcome = match end {
             Ok(()) => self.applied(cx, &proposal, &run, rollbacks).await,
             Err(End::Cancelled) => Ok(NOT_APPLICABLE),
-            Err(End::Failed(why)) => self.failed(cx, &proposal, &run, &why).await,
+            Err(End::Failed(why)) => self.failed(cx, &client, &proposal, &run, &why).await,
             Err(End::Again(_, why)) if own.settings.is_last(cx.attempt()) => {
-                self.failed(cx, &proposal, &run, &why).await
+                self.failed(cx, &client, &proposal, &run, &why).await
             }
             Err(End::Again(failure, _)) => Err(failure),
         };
         if outcome.is_err() {
             // Not left in place until the next try: others are measured meanwhile.
-            own.executor.revert(id).await?;
+            self.take_out(&client, id, &run).await?;
         }
         outcome
     }
@@ -178,17 +184,26 @@ impl Execution {
         Ok("applied")
     }
 
+    /// The file as before; what the run did to the counters is held against nobody, also where it ended without a reading.
+    async fn take_out(&self, client: &Client, id: Uuid, run: &Run) -> Result<(), Failure> {
+        if self.0.executor.revert(id).await?.was_there() {
+            measure_neighbours_anew(&self.0, client, id, &run.before).await?;
+        }
+        Ok(())
+    }
+
     /// Phases 6 and 7 of a run that did not: first the file, then the state.
     async fn failed(
         &self,
         cx: &Context<'_>,
+        client: &Client,
         proposal: &Proposal,
         run: &Run,
         why: &str,
     ) -> Result<&'static str, Failure> {
         let own = &self.0;
         let id = proposal.proposal_id;
-        own.executor.revert(id).await?;
+        self.take_out(client, id, run).await?;
         if !own.executor.verify(id).await? {
             return Err(Failure::retry(format!("{why}; and the file is not as it was before")));
         }
@@ -197,7 +212,6 @@ impl Execution {
             return Ok(NOT_APPLICABLE);
         }
         let metrics = (&run.before, &run.after);
-        store::excuse_neighbours(tx, &own.id, id, metrics).await?;
         report_metrics_to_guardian(cx.transport(), tx, proposal, State::Failed, metrics, BTreeMap::new()).await?;
         release_target(cx, tx, proposal).await?;
         tell!(PROPOSAL_FAILED, proposal_id = %id, reason = why, "failed, and taken back: {why}");
