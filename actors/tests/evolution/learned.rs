@@ -1,10 +1,12 @@
 //! What instances show is learned, and reaches all of them.
 
 use pgflow_actors::producers::central::order_learning;
+use pgflow_actors::producers::instance::report_pattern_to_aggregator;
+use pgflow_actors::store;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::stage::{Stage, calm, proposal};
+use crate::stage::{Stage, brisk, calm, proposal};
 
 /// What an instance reports as a pattern.
 pub fn pattern() -> Value {
@@ -71,5 +73,31 @@ async fn what_three_instances_confirmed_is_approved_without_a_vote() {
     stage.until_status(id, "applied").await;
     assert_eq!(stage.ask("SELECT status FROM evolution_consensus").await, "auto_approved");
     assert_eq!(stage.ask("SELECT count(*) FROM pgflow_messages WHERE kind = 'voting_request'").await, "0");
+    stage.end().await;
+}
+
+/// Fear: a change whose description is blank is never kept, and its target never free: what it showed would be refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_with_a_blank_description_is_kept() {
+    let stage = Stage::new(1, brisk).await;
+    let mut line = proposal("b.txt", "good\n");
+    line["code_change"]["description"] = "".into();
+    line["metadata"] = json!({ "description": " \n" });
+    stage.submit("s1", &[line]).await;
+    stage.until("SELECT kept_at IS NOT NULL FROM evolution_proposals", "t").await;
+    stage.until("SELECT code_pattern ->> 'description' FROM evolution_patterns", "bug_fix of b").await;
+    stage.end().await;
+}
+
+/// Fear: a pattern that is refused takes the transaction that keeps its change with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_pattern_is_no_error() {
+    let stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[proposal("b.txt", "good\n")]).await[0];
+    stage.until_status(id, "applied").await;
+    let kept = store::find_proposal(&stage.client, id).await.unwrap().unwrap();
+    let blank = pgflow_actors::json::Object::new();
+    let sent = report_pattern_to_aggregator(&stage.transport, &stage.client, &kept, blank, 0.9).await.unwrap();
+    assert!(sent.is_none());
     stage.end().await;
 }
