@@ -2,7 +2,8 @@
 
 use pgflow_actors::settings::{Role, Settings};
 
-use crate::stage::{LIMIT, ORIGINAL, Stage, brisk, proposal};
+use crate::alarms::report;
+use crate::stage::{LIMIT, ORIGINAL, Stage, brisk, calm, proposal};
 use crate::support::eventually;
 
 /// Watched without end.
@@ -119,6 +120,20 @@ async fn a_change_that_waits_for_its_file_excuses_nobody() {
     stage.until_status(first, "rolled_back").await;
     stage.until_status(second, "applied").await;
     assert_eq!(stage.bytes("s1", "src/tax.sh").unwrap(), b"better\n");
+    stage.end().await;
+}
+
+/// Fear: a change is called succeeded though its last report passed a limit, because that was held against a neighbour.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_report_that_was_only_shadowed_is_no_success() {
+    // The instance reports once; the rest is said here.
+    let stage = Stage::new(1, |role| if role == Role::Central { brisk(role) } else { calm(role) }).await;
+    let id = stage.submit("s1", &[proposal("a.txt", "good\n")]).await[0];
+    stage.until_status(id, "applied").await;
+    report(&stage, id, serde_json::json!({ "error_rate": 0.5 }), &["error_rate"]).await;
+    stage.until("SELECT status FROM evolution_approved_changes WHERE stale_alerted_at IS NOT NULL", "active").await;
+    report(&stage, id, serde_json::json!({ "error_rate": 0.0 }), &[]).await;
+    stage.until("SELECT status FROM evolution_approved_changes", "succeeded").await;
     stage.end().await;
 }
 

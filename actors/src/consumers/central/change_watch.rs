@@ -1,5 +1,5 @@
 //! `watch_change`: silence raises `metrics_stale`, once a silence, and rolls nothing back (domain §3.3). A change whose
-//! window ended with fresh and clean reports is closed here, should its last report not have done it.
+//! window ended with fresh reports, the last of them clean, is closed here, should that not have done it.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl Consume for Watches {
         let now = OffsetDateTime::now_utc();
         let silence = period * STALE_PERIODS;
         let ordered = store::rollback_ordered(tx, id).await?;
-        let fresh_at_the_end = last + silence >= ends && change.breach_counts.is_empty();
+        let fresh_at_the_end = last + silence >= ends && change.breach_counts.is_empty() && change.last_report_clean;
         if now >= ends + period && fresh_at_the_end && !ordered {
             close(tx, &self.0, id, "succeeded").await?;
             tracing::info!(target: "evolution", proposal_id = %id, "change succeeded: clean to the end of its window");

@@ -107,7 +107,8 @@ impl Reports {
 
         let now = OffsetDateTime::now_utc();
         let ends = change.window_ends_at.unwrap_or(now + settings.observation(limits.window));
-        store::save_report(tx, id, &seen.counts, now, ends).await?;
+        let clean = seen.breaches.is_empty() && shadowed.is_empty();
+        store::save_report(tx, id, &seen.counts, clean, (now, ends)).await?;
         if change.first_report_at.is_none() {
             watch_later(cx.transport(), tx, id, watch_delay(settings.windows.report, ends, now)).await?;
         }
@@ -119,12 +120,7 @@ impl Reports {
         let ordered = store::rollback_ordered(tx, id).await?;
         // The last report is sent when the instance's window closes, which began a moment before ours.
         let last = now + settings.windows.report / 2 >= ends;
-        if last
-            && seen.breaches.is_empty()
-            && shadowed.is_empty()
-            && !ordered
-            && close(tx, &self.0, id, "succeeded").await?
-        {
+        if last && clean && !ordered && close(tx, &self.0, id, "succeeded").await? {
             tracing::info!(target: "evolution", proposal_id = %id, "change succeeded: clean to the end of its window");
         }
         Ok(())
