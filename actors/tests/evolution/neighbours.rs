@@ -1,6 +1,7 @@
 //! Several changes in one workspace, whose check counts for all of them.
 
 use pgflow_actors::settings::{Role, Settings};
+use pgflow_actors::store;
 
 use crate::alarms::report;
 use crate::stage::{LIMIT, ORIGINAL, Stage, brisk, calm, proposal};
@@ -134,6 +135,55 @@ async fn a_last_report_that_was_only_shadowed_is_no_success() {
     stage.until("SELECT status FROM evolution_approved_changes WHERE stale_alerted_at IS NOT NULL", "active").await;
     report(&stage, id, serde_json::json!({ "error_rate": 0.0 }), &[]).await;
     stage.until("SELECT status FROM evolution_approved_changes", "succeeded").await;
+    stage.end().await;
+}
+
+/// Fear: a change whose rollback was given up hides its neighbours' defects for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_rollback_was_given_up_hides_nobody() {
+    let stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[proposal("a.txt", "good\n")]).await[0];
+    stage.until_status(id, "applied").await;
+    assert_eq!(store::watched(&stage.client, "s1").await.unwrap().len(), 1);
+    let given_up = "INSERT INTO evolution_rollbacks (proposal_id, rollback_id, instance_id, reason, strategy, failed_at) \
+                    SELECT proposal_id, gen_random_uuid(), 's1', 'manual', '{}', clock_timestamp() FROM evolution_proposals";
+    stage.client.execute(given_up, &[]).await.unwrap();
+    assert_eq!(store::watched(&stage.client, "s1").await.unwrap(), []);
+    stage.end().await;
+}
+
+/// Fear: rollbacks that end at once lock one another's changes, and one of them is a deadlock's victim.
+#[tokio::test(flavor = "multi_thread")]
+async fn rollbacks_that_end_at_once_wait_for_one_another() {
+    let stage = Stage::new(1, |role| {
+        let mut settings = calm(role);
+        settings.workers.rollback = 2;
+        settings
+    })
+    .await;
+    let ids = stage.submit("s1", &[proposal("b.txt", "good\n"), proposal("c.txt", "good\n")]).await;
+    for id in &ids {
+        stage.until_status(*id, "applied").await;
+    }
+    let hold = stage.folder("s1").join(".hold");
+    std::fs::write(&hold, "").unwrap();
+    for id in &ids {
+        stage.roll_back(*id).await;
+    }
+    stage.until("SELECT count(rollback_requested_at) FROM evolution_proposals", "2").await;
+    // Both come to their end, and meet there.
+    let mut other = stage.db.client().await;
+    let tx = other.transaction().await.unwrap();
+    tx.execute("SELECT FROM evolution_proposals FOR UPDATE", &[]).await.unwrap();
+    std::fs::remove_file(&hold).unwrap();
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    stage.until(waiting, "2").await;
+    tx.commit().await.unwrap();
+    for id in &ids {
+        stage.until_status(*id, "rolled_back").await;
+    }
+    assert_eq!(stage.ask("SELECT count(*) FROM pgflow_attempts WHERE event = 'failed'").await, "0");
     stage.end().await;
 }
 

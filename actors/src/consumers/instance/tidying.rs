@@ -19,7 +19,9 @@ pub(super) async fn tidy(own: &Own, client: &Client) -> Result<(), Failure> {
         match own.executor.revert(id).await {
             Ok(reverted) => taken_out += u32::from(reverted.was_there()),
             // Its own order to execute ends with this error; the other changes go on.
-            Err(reason) => tracing::error!(target: "evolution", proposal_id = %id, %reason, "what a run left cannot be taken out"),
+            Err(reason) => {
+                tracing::error!(target: "evolution", proposal_id = %id, %reason, "what a run left cannot be taken out");
+            }
         }
     }
     if taken_out > 0 {
@@ -42,7 +44,9 @@ pub(super) async fn measure_neighbours_anew(
     }
     match own.check.run(std::future::pending()).await {
         Ok(now) => store::excuse_neighbours(client, &own.id, culprit, (from, &now)).await?,
-        Err(reason) => tracing::warn!(target: "evolution", %reason, "the neighbours of a failed run cannot be measured"),
+        Err(reason) => {
+            tracing::warn!(target: "evolution", %reason, "the neighbours of a failed run cannot be measured");
+        }
     }
     Ok(())
 }
