@@ -21,8 +21,8 @@ use crate::change::read_change;
 use crate::check::CheckError;
 use crate::consumers::{ALREADY_PROCESSED, Consume, Context, NOT_APPLICABLE};
 use crate::events::{
-    EXECUTION_FAILED, EXECUTION_SUCCESS, PROPOSAL_APPLIED, PROPOSAL_EXECUTION_STARTED, PROPOSAL_FAILED, RUN_COMPLETED,
-    RUN_FAILED, tell,
+    EXECUTION_FAILED, EXECUTION_MARK_FAILED, EXECUTION_SUCCESS, PROPOSAL_APPLIED, PROPOSAL_EXECUTION_STARTED,
+    PROPOSAL_FAILED, RUN_COMPLETED, RUN_FAILED, tell,
 };
 use crate::executor::ChangeExecutor;
 use crate::messages::ExecuteProposal;
@@ -110,14 +110,21 @@ impl Consume for Execution {
             Some(why) => Err(End::Failed(format!("order_died: {why}"))),
         };
         run.took_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let end = match end {
+            Err(End::Again(_, why)) if own.settings.is_last(cx.attempt()) => Err(End::Failed(why)),
+            end => end,
+        };
         let outcome = match end {
             Ok(()) => self.applied(cx, &proposal, &run, rollbacks).await,
             Err(End::Cancelled) => Ok(NOT_APPLICABLE),
-            Err(End::Failed(why)) => self.failed(cx, &client, &proposal, &run, &why).await,
-            Err(End::Again(_, why)) if own.settings.is_last(cx.attempt()) => {
-                self.failed(cx, &client, &proposal, &run, &why).await
-            }
             Err(End::Again(failure, _)) => Err(failure),
+            Err(End::Failed(why)) => {
+                let failed = self.failed(cx, &client, &proposal, &run, &why).await;
+                if let Err(reason) = &failed {
+                    tell!(EXECUTION_MARK_FAILED, proposal_id = %id, ?reason, "a failure is not recorded yet: {why}");
+                }
+                failed
+            }
         };
         if outcome.is_err() {
             // Not left in place until the next try: others are measured meanwhile.
