@@ -59,7 +59,7 @@ impl Resume<'_> {
         for one in &found {
             let id = one.proposal.proposal_id;
             if one.is_watched && !waits(id, WatchChange::TYPE) {
-                watch_later(self.by_central, &tx, id, self.report * STALE_PERIODS).await?;
+                watch_later(self.by_central, &tx, (id, one.awaits_first), self.report * STALE_PERIODS).await?;
                 again.insert(id);
             }
             if self.next_step(&tx, one, |kind| waits(id, kind)).await? {

@@ -17,8 +17,10 @@ pub(crate) struct HalfWay {
     pub(crate) proposal: Proposal,
     /// When its observation ends, while there is one.
     pub(crate) left_until: Option<OffsetDateTime>,
-    /// Guardian has had a report, and its case is open.
+    /// It was approved, and Guardian's case is open.
     pub(crate) is_watched: bool,
+    /// Guardian has had no report yet.
+    pub(crate) awaits_first: bool,
     /// The vote on it; none: central never took it in.
     pub(crate) vote: Option<FoundVote>,
 }
@@ -42,6 +44,7 @@ pub(crate) async fn half_way<C: GenericClient + Sync>(client: &C, instance: &str
                 proposal: Proposal::read(row)?,
                 left_until: row.try_get("left_until")?,
                 is_watched: row.try_get::<_, Option<bool>>("is_watched")?.unwrap_or(false),
+                awaits_first: row.try_get::<_, Option<bool>>("awaits_first")?.unwrap_or(false),
                 vote: vote(row)?,
             })
         })

@@ -33,7 +33,7 @@ fn two_of_three_is_two_thirds() {
 fn force_consensus_is_seen_in_json() {
     let forced = proposal(json!({"force_consensus": true, "success_rate": 0.9}));
     assert_eq!(validate_execution(forced.risk_score, &forced.safety_profile, false), Ok(()));
-    let way = route(0.99, forced.risk_score, &forced.safety_profile, &ConsensusSettings::default());
+    let way = route(0.99, 1.0, &[forced.safety_profile], &ConsensusSettings::default());
     assert!(matches!(way, Intake::Vote { .. }), "and is never approved by likeness");
 }
 

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use pgflow::admin::{AlertLevel, Finding, Health};
 use pgflow::{Admin, Config};
-use pgflow_actors::messages::{Envelope, ExecutionMetrics};
+use pgflow_actors::messages::{CheckHealth, Envelope, ExecutionMetrics};
 use pgflow_actors::metrics::Metrics;
 use pgflow_actors::store;
 use pgflow_actors::wire::Wire;
@@ -143,6 +143,26 @@ async fn open_alerts_of_the_old_table_move() {
     let moved =
         query_text(&client, "SELECT concat_ws(' ', source, alert, subject, level, detail) FROM pgflow_alerts").await;
     assert_eq!(moved, [r#"evolution rollback_failed one page on s1: {"error": "stuck"}"#]);
+}
+
+/// Fear: a look that fails, or a clock that is set back, is the last.
+#[tokio::test(flavor = "multi_thread")]
+async fn looks_go_on_whatever_one_of_them_finds() {
+    let stage = Stage::new(0, calm).await;
+    stage.client.batch_execute("ALTER TABLE evolution_rollbacks RENAME TO hidden").await.unwrap();
+    let done = "SELECT count(*) FROM pgflow_messages WHERE kind = 'check_health' AND status = 'done'";
+    let before: u32 = stage.ask(done).await.parse().unwrap();
+    stage.until(&format!("SELECT ({done}) > {}", before + 3), "t").await;
+    stage.client.batch_execute("ALTER TABLE hidden RENAME TO evolution_rollbacks").await.unwrap();
+    // Ordered by a clock that was a day ahead: the next is named by a later period, not by one that was before.
+    let due = OffsetDateTime::now_utc() + time::Duration::DAY;
+    let ahead = CheckHealth { envelope: Envelope::new(), due: Some(due) };
+    stage.publisher.publish(&Wire::of(ahead)).await.unwrap();
+    let next = format!(
+        "SELECT count(*) > 2 FROM pgflow_messages WHERE kind = 'check_health' AND (payload ->> 'due')::timestamptz > '{due}'"
+    );
+    stage.until(&next, "t").await;
+    stage.end().await;
 }
 
 /// Fear: central restarts leave several chains of looks, or none.

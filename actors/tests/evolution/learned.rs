@@ -73,6 +73,38 @@ async fn what_three_instances_confirmed_is_approved_without_a_vote() {
     stage.until_status(id, "applied").await;
     assert_eq!(stage.ask("SELECT status FROM evolution_consensus").await, "auto_approved");
     assert_eq!(stage.ask("SELECT count(*) FROM pgflow_messages WHERE kind = 'voting_request'").await, "0");
+    // An agent type whose changes need consensus is asked about all the same.
+    let mut line = proposal("other.txt", &code);
+    line["agent_type"] = "RefactoringAgent".into();
+    let asked = stage.submit("s1", &[line]).await[0];
+    stage.until_status(asked, "applied").await;
+    let status = format!("SELECT status FROM evolution_consensus WHERE proposal_id = '{asked}'");
+    assert_eq!(stage.ask(&status).await, "approved");
+    stage.end().await;
+}
+
+/// Fear: a change that a person took back after it had succeeded goes on to approve what is like it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_back_after_it_succeeded_is_no_longer_known_to_be_safe() {
+    let stage = Stage::new(1, brisk).await;
+    let id = stage.submit("s1", &[proposal("b.txt", "good\n")]).await[0];
+    stage.until("SELECT status FROM evolution_approved_changes", "succeeded").await;
+    stage.until("SELECT kept_at IS NOT NULL FROM evolution_proposals", "t").await;
+    assert_eq!(store::known_safe(&stage.client).await.unwrap(), [store::Known::Change(id)]);
+    stage.roll_back(id).await;
+    stage.until("SELECT status FROM evolution_approved_changes", "rolled_back").await;
+    assert_eq!(store::known_safe(&stage.client).await.unwrap(), []);
+    stage.end().await;
+}
+
+/// Fear: an instance whose clock is wrong has its patterns learned for ever, or never.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_is_as_old_as_its_message() {
+    let stage = Stage::new(1, calm).await;
+    let mut line = pattern();
+    line["timestamp"] = "2020-01-01T00:00:00Z".into();
+    stage.submit("s1", &[line]).await;
+    stage.until("SELECT updated_at > clock_timestamp() - interval '1 hour' FROM evolution_patterns", "t").await;
     stage.end().await;
 }
 

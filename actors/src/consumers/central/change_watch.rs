@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use pgflow::Failure;
 use time::OffsetDateTime;
+use tokio_postgres::Client;
+use uuid::Uuid;
 
 use super::metrics::watch_delay;
 use super::{Own, close};
@@ -13,7 +15,7 @@ use crate::consumers::{ALREADY_PROCESSED, Consume, Context};
 use crate::messages::WatchChange;
 use crate::producers::central::watch_later;
 use crate::settings::STALE_PERIODS;
-use crate::store;
+use crate::store::{self, WatchedChange};
 
 pub(crate) struct Watches(pub(crate) Arc<Own>);
 
@@ -24,8 +26,11 @@ impl Consume for Watches {
         let id = watch.proposal_id;
         let period = self.0.settings.windows.report;
         let tx = cx.transaction().await?;
-        let change = store::lock_change(tx, id).await?.filter(store::WatchedChange::is_open);
+        let change = store::lock_change(tx, id).await?.filter(WatchedChange::is_open);
         let Some(change) = change else { return Ok(ALREADY_PROCESSED) };
+        if watch.awaits_first {
+            return self.await_first(cx, tx, id, &change).await;
+        }
         let (Some(last), Some(ends)) = (change.last_report_at, change.window_ends_at) else {
             return Ok(ALREADY_PROCESSED);
         };
@@ -51,7 +56,29 @@ impl Consume for Watches {
             self.0.alarms.raise(tx, Alert::MetricsStale, id, &detail).await?;
             store::mark_stale(tx, id).await?;
         }
-        watch_later(cx.transport(), tx, id, watch_delay(period, ends, now)).await?;
+        watch_later(cx.transport(), tx, (id, false), watch_delay(period, ends, now)).await?;
+        Ok("watched")
+    }
+}
+
+impl Watches {
+    /// Silence from the start: the execution waits for its turn, hangs, or nobody is there to do it.
+    async fn await_first(
+        &self,
+        cx: &Context<'_>,
+        tx: &Client,
+        id: Uuid,
+        change: &WatchedChange,
+    ) -> Result<&'static str, Failure> {
+        if change.first_report_at.is_some() {
+            return Ok(ALREADY_PROCESSED);
+        }
+        if change.stale_alerted_at.is_none() {
+            let detail = format!("no report from {} since it was approved", change.instance_id);
+            self.0.alarms.raise(tx, Alert::MetricsStale, id, &detail).await?;
+            store::mark_stale(tx, id).await?;
+        }
+        watch_later(cx.transport(), tx, (id, true), self.0.settings.windows.report * STALE_PERIODS).await?;
         Ok("watched")
     }
 }

@@ -110,7 +110,7 @@ impl Reports {
         let clean = seen.breaches.is_empty() && shadowed.is_empty();
         store::save_report(tx, id, &seen.counts, clean, (now, ends)).await?;
         if change.first_report_at.is_none() {
-            watch_later(cx.transport(), tx, id, watch_delay(settings.windows.report, ends, now)).await?;
+            watch_later(cx.transport(), tx, (id, false), watch_delay(settings.windows.report, ends, now)).await?;
         }
         self.act(cx, tx, report, change, &seen).await?;
         self.0.alarms.clear(tx, Alert::MetricsStale, id).await?;
