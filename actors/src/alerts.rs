@@ -23,7 +23,7 @@ tagged! {
     pub enum Alert {
         /// A limit was passed, and nothing is rolled back as yet.
         ThresholdBreach = "threshold_breach",
-        /// No report of a watched change for three periods.
+        /// No report of an approved change for three periods.
         MetricsStale = "metrics_stale",
         /// A change could not be taken back: the worst.
         RollbackFailed = "rollback_failed",

@@ -55,7 +55,7 @@ pub struct Windows {
     pub report: Duration,
     /// How long a check may take.
     pub check: Duration,
-    /// How often central looks for rollbacks that failed.
+    /// How often central looks for rollbacks and executions whose order is dead.
     pub health: Duration,
     /// How often an instance sends what it measured, agent by agent.
     pub batch: Duration,

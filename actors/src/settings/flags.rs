@@ -124,7 +124,7 @@ flags! {
     /// Kill a check that takes longer, in seconds (default 60)
     #[arg(long, value_name = "S", env = "EVOLUTION_CHECK_TIMEOUT_S", global = true, help_heading = "Guardian")]
     check_timeout_s: f64,
-    /// Look for rollbacks that failed this often, in seconds (default 60)
+    /// Look for rollbacks and executions whose order is dead this often, in seconds (default 60)
     #[arg(long, value_name = "S", env = "EVOLUTION_HEALTH_S", global = true, help_heading = "Guardian")]
     health_s: f64,
     /// Alert when pgflow's tables have more bytes than this (default: no limit); whichever role leads looks, so say it to all
