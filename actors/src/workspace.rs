@@ -51,13 +51,6 @@ pub enum Reverted {
     NeverApplied,
 }
 
-impl Reverted {
-    /// Was the change still there?
-    pub const fn was_there(self) -> bool {
-        matches!(self, Self::Restored | Self::Removed)
-    }
-}
-
 /// A workspace this process owns until it is dropped.
 #[derive(Debug)]
 pub struct Workspace {
@@ -176,6 +169,18 @@ impl Workspace {
             Some(mut image) if image.standing == Standing::Open => {
                 image.standing = Standing::Kept;
                 at("closing the before-image", save_record(&folder, &image))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What followed from taking a change back is done: it is as if it had never been written.
+    pub fn forget(&self, proposal: Uuid) -> Result<(), WorkspaceError> {
+        let _writing = self.lock();
+        let folder = self.folder(proposal);
+        match read(&folder)? {
+            Some(image) if image.standing == Standing::Reverted => {
+                at("removing a before-image", fs::remove_dir_all(folder))
             }
             _ => Ok(()),
         }

@@ -289,4 +289,8 @@ fn the_next_change_forgets_what_was_taken_back() {
     assert_eq!(workspace.revert(ONE).unwrap(), Reverted::NeverApplied);
     assert!(workspace.verify_reverted(ONE).unwrap());
     assert_eq!(text(&folder, "docs/guide.md").unwrap(), "#");
+    workspace.forget(TWO).unwrap();
+    assert_eq!(workspace.revert(TWO).unwrap(), Reverted::Restored, "what is in place is not forgotten");
+    workspace.forget(TWO).unwrap();
+    assert_eq!(workspace.revert(TWO).unwrap(), Reverted::NeverApplied);
 }

@@ -2,6 +2,7 @@
 
 use pgflow_actors::settings::{Role, Settings};
 use pgflow_actors::store;
+use pgflow_actors::workspace::Workspace;
 
 use crate::alarms::report;
 use crate::stage::{LIMIT, ORIGINAL, Stage, brisk, calm, proposal};
@@ -77,6 +78,16 @@ async fn a_late_defect_is_held_against_the_newest_change() {
 /// Fear: the errors of a run that a crash cut short are held against whoever is watched beside it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_run_cut_short_did_is_held_against_nobody() {
+    a_run_is_cut_short(false).await;
+}
+
+/// Fear: the same of a run that was cut short when its change had been taken back, and its neighbours not measured yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_did_that_was_cut_short_after_its_end_is_held_against_nobody() {
+    a_run_is_cut_short(true).await;
+}
+
+async fn a_run_is_cut_short(taken_back: bool) {
     let mut stage = Stage::new(1, watched).await;
     let good = stage.submit("s1", &[proposal("b.txt", "good\n")]).await[0];
     stage.until_status(good, "applied").await;
@@ -90,6 +101,10 @@ async fn what_a_run_cut_short_did_is_held_against_nobody() {
     let counted = std::fs::read_to_string(&runs).unwrap();
     std::fs::write(&runs, format!("{counted}{}", "6\n".repeat(20))).unwrap();
     std::fs::remove_file(&hold).unwrap();
+    if taken_back {
+        let workspace = eventually(LIMIT, async || Workspace::open(stage.folder("s1")).ok()).await;
+        workspace.revert(other).unwrap();
+    }
     stage.start_instance("s1").await;
     stage.until_status(other, "applied").await;
     let reports = format!("SELECT count(*) FROM evolution_change_metrics WHERE proposal_id = '{good}'");

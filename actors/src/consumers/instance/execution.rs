@@ -32,7 +32,7 @@ use crate::proposal::{OnExecute, State, on_execute, validate_execution, verify_e
 use crate::runs::Running;
 use crate::settings::STALE_PERIODS;
 use crate::store::{self, Proposal, Run};
-use crate::workspace::WorkspaceError;
+use crate::workspace::{Reverted, WorkspaceError};
 
 /// How soon to ask again for something that another run holds.
 const HELD_PAUSE: Duration = Duration::from_millis(500);
@@ -193,10 +193,16 @@ impl Execution {
 
     /// The file as before; what the run did to the counters is held against nobody, also where it ended without a reading.
     async fn take_out(&self, client: &Client, id: Uuid, run: &Run) -> Result<(), Failure> {
-        if self.0.executor.revert(id).await?.was_there() {
-            measure_neighbours_anew(&self.0, client, id, &run.before).await?;
+        let own = &self.0;
+        if own.executor.revert(id).await? == Reverted::NeverApplied {
+            return Ok(());
         }
-        Ok(())
+        if !own.executor.verify(id).await? {
+            return Err(Failure::retry("the file is not as it was before"));
+        }
+        measure_neighbours_anew(own, client, id, &run.before).await?;
+        // Only now: a run that is cut short before this has its neighbours measured by whoever tidies.
+        Ok(own.executor.forget(id).await?)
     }
 
     /// Phases 6 and 7 of a run that did not: first the file, then the state.
@@ -208,12 +214,8 @@ impl Execution {
         run: &Run,
         why: &str,
     ) -> Result<&'static str, Failure> {
-        let own = &self.0;
         let id = proposal.proposal_id;
         self.take_out(client, id, run).await?;
-        if !own.executor.verify(id).await? {
-            return Err(Failure::retry(format!("{why}; and the file is not as it was before")));
-        }
         let tx = cx.transaction().await?;
         if !store::enter_failed(tx, id, why, run).await? {
             return Ok(NOT_APPLICABLE);

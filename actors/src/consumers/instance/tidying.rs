@@ -9,24 +9,30 @@ use super::Own;
 use crate::executor::ChangeExecutor;
 use crate::metrics::Metrics;
 use crate::store;
+use crate::workspace::Reverted;
 
 /// Before anything is measured. To be called while `Own::measuring` is held: nothing runs then, so what the database calls executing
 /// was cut short, or waits for its next try with nothing written. A run that has just ended well is waited for: its row is locked
 /// until its outcome is committed.
 pub(super) async fn tidy(own: &Own, client: &Client) -> Result<(), Failure> {
-    let mut taken_out = 0;
+    let mut taken_out = Vec::new();
     for id in store::cut_short(client, &own.id).await? {
         match own.executor.revert(id).await {
-            Ok(reverted) => taken_out += u32::from(reverted.was_there()),
+            Ok(Reverted::NeverApplied) => {}
+            // Also what was taken back already: nobody may have come to measure its neighbours.
+            Ok(_) => taken_out.push(id),
             // Its own order to execute ends with this error; the other changes go on.
             Err(reason) => {
                 tracing::error!(target: "evolution", proposal_id = %id, %reason, "what a run left cannot be taken out");
             }
         }
     }
-    if taken_out > 0 {
-        tracing::info!(target: "evolution", runs = taken_out, "runs were cut short; their neighbours are measured anew");
+    if !taken_out.is_empty() {
+        tracing::info!(target: "evolution", runs = taken_out.len(), "runs were cut short; their neighbours are measured anew");
         measure_neighbours_anew(own, client, Uuid::nil(), &Metrics::nothing_counted()).await?;
+    }
+    for id in taken_out {
+        own.executor.forget(id).await?;
     }
     Ok(())
 }
