@@ -21,9 +21,9 @@ pub const SOURCE: &str = "evolution";
 tagged! {
     /// Every alert.
     pub enum Alert {
-        /// A limit was passed, and no rollback follows.
+        /// A limit was passed, and nothing is rolled back as yet.
         ThresholdBreach = "threshold_breach",
-        /// No report of a watched change for three periods.
+        /// No report of an approved change for three periods.
         MetricsStale = "metrics_stale",
         /// A change could not be taken back: the worst.
         RollbackFailed = "rollback_failed",
@@ -88,7 +88,7 @@ pub(crate) fn passed(instance: &str, breaches: &[Breach]) -> String {
         // Writing to a string cannot fail.
         let _ = write!(words, " {metric} is {actual}, its limit {threshold};");
     }
-    words + " it is not rolled back: see `evolution trace`"
+    words + " it is not rolled back as yet: see `evolution trace`"
 }
 
 /// A command's output may be longer than an alert's text, and hold anything.

@@ -2,7 +2,8 @@
 //!
 //! One folder per proposal, `.evolution/<proposal id>/` in the workspace: `before.bytes` (the replaced content; no
 //! file when there was none) and `before.json` (this record). The record is written last, so that where it is, the
-//! bytes are. Everything is synced before the change itself is written.
+//! bytes are. Everything is synced before the change itself is written. That of a change that was taken back goes with the next
+//! change that is written; that of one that was kept stays.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

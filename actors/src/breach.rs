@@ -125,7 +125,8 @@ pub struct Assessment {
     pub counts: Counts,
     /// The breach to roll back for, and how often in a row it has happened; the first one that suffices.
     pub roll_back: Option<(Breach, u32)>,
-    /// There is a breach, and no rollback follows from it: alert.
+    /// There is a breach that is told of, rather than taken back by the next one (domain §3.3): of cost, or of anything where nothing is
+    /// rolled back without asking.
     pub alert: bool,
 }
 
@@ -157,7 +158,8 @@ pub fn assess(judged: &Judged, limits: &Thresholds, before: &Counts, shadowed: &
         }
     }
     let status = if breaches.is_empty() { ReportStatus::Monitored } else { ReportStatus::ThresholdBreachDetected };
-    let alert = !breaches.is_empty() && roll_back.is_none();
+    let told = |breach: &Breach| breach.severity == Severity::Medium || !limits.auto_rollback;
+    let alert = roll_back.is_none() && breaches.iter().any(told);
     Assessment { status, breaches, counts, roll_back, alert }
 }
 

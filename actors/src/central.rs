@@ -68,7 +68,7 @@ pub(crate) async fn serve(config: Config, own: &Arc<Own>, transport: &Transport)
 pub(crate) async fn begin(url: &str, own: &Own, transport: &Transport) -> Result<()> {
     let mut client = pgflow::connect(url, "evolution").await?;
     let tx = client.transaction().await?;
-    check_health_later(transport, &tx, Duration::ZERO, own.settings.windows.health).await?;
+    check_health_later(transport, &tx, None, (Duration::ZERO, own.settings.windows.health)).await?;
     order_daily_learning(transport, &tx, OffsetDateTime::now_utc()).await?;
     Ok(tx.commit().await?)
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::batch::values_of;
 use crate::invalid::Invalid;
-use crate::json::Object;
+use crate::json::{Object, holds_nul};
 use crate::metrics::Metrics;
 
 /// A command that measures the workspace.
@@ -140,6 +140,9 @@ pub fn parse(stdout: &str) -> Result<Metrics, CheckError> {
     let metrics: Metrics =
         serde_json::from_value(Value::Object(found)).map_err(|e| CheckError::BadMetrics(e.to_string()))?;
     metrics.validate()?;
+    if metrics.other.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
+        return Err(CheckError::BadMetrics("a key or text holds NUL (\\u0000), which cannot be kept".to_owned()));
+    }
     if values_of(&metrics).is_empty() {
         return Err(CheckError::NoMetrics { stdout: shown(stdout) });
     }
@@ -212,6 +215,7 @@ impl Tail {
             }
         };
         self.0.abort();
-        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+        // NUL as well: the database takes no text that holds one.
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).replace('\0', "\u{fffd}")
     }
 }

@@ -42,6 +42,8 @@ events! {
     EXECUTION_SUCCESS = "evolution.pgflow.execution_success";
     /// An execution failed.
     EXECUTION_FAILED = "evolution.pgflow.execution_failed";
+    /// An execution failed, and that could not be recorded: it is tried again.
+    EXECUTION_MARK_FAILED = "evolution.pgflow.execution_mark_failed";
     /// A proposal joined the queue.
     PROPOSAL_SUBMITTED = "evolution.proposal.submitted";
     /// A proposal was sent to central.

@@ -20,6 +20,9 @@ pub trait ChangeExecutor: Send + Sync + 'static {
     /// Is everything as before the change?
     fn verify(&self, proposal: Uuid) -> impl Future<Output = Result<bool, WorkspaceError>> + Send;
 
+    /// What followed from taking it back is done: from here on it was never written.
+    fn forget(&self, proposal: Uuid) -> impl Future<Output = Result<(), WorkspaceError>> + Send;
+
     /// The change proved itself.
     fn keep(&self, proposal: Uuid) -> impl Future<Output = Result<(), WorkspaceError>> + Send;
 }
@@ -65,6 +68,10 @@ impl ChangeExecutor for FileExecutor {
 
     async fn verify(&self, proposal: Uuid) -> Result<bool, WorkspaceError> {
         self.blocking(move |w| w.verify_reverted(proposal)).await
+    }
+
+    async fn forget(&self, proposal: Uuid) -> Result<(), WorkspaceError> {
+        self.blocking(move |w| w.forget(proposal)).await
     }
 
     async fn keep(&self, proposal: Uuid) -> Result<(), WorkspaceError> {

@@ -82,7 +82,10 @@ impl Git {
     }
 
     fn commit(&self, file: &str, message: &str) -> io::Result<()> {
-        self.run(["add", "--all", "--", file])?;
+        // A file that is neither on disk nor in the index is one that git does not take; its removal, if any, is staged.
+        if self.root.join(file).exists() || !self.run(["ls-files", "--", file])?.is_empty() {
+            self.run(["add", "--all", "--", file])?;
+        }
         if self.run(["status", "--porcelain", "--untracked-files=all", "--", file])?.is_empty() {
             return Ok(());
         }

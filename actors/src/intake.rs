@@ -17,16 +17,18 @@ pub enum Intake {
     },
 }
 
-/// Risk above which the two-thirds rule holds even with tiers.
+/// Risk above which instances are always asked, and the two-thirds rule holds even with tiers.
 const HIGH_RISK_ABOVE: f64 = 8.0;
 /// Risk below which tiers ask nobody.
 const LOW_RISK_BELOW: f64 = 5.0;
 
 /// Chooses the way by similarity to known-safe changes and, if switched on, by risk.
 ///
-/// A profile with `force_consensus` or `needs_consensus` is always voted on.
-pub fn route(similarity: f64, risk_score: f64, profile: &Profile, settings: &ConsensusSettings) -> Intake {
-    let insists = profile.force_consensus == Some(true) || profile.needs_consensus == Some(true);
+/// What is as risky as an instance executes only after a vote is always voted on, and so is what one of its `profiles` (its own, its
+/// agent type's built-in and learned ones) says so of, by `force_consensus` or `needs_consensus`.
+pub fn route(similarity: f64, risk_score: f64, profiles: &[Profile], settings: &ConsensusSettings) -> Intake {
+    let asks = |profile: &Profile| profile.force_consensus == Some(true) || profile.needs_consensus == Some(true);
+    let insists = risk_score > HIGH_RISK_ABOVE || profiles.iter().any(asks);
     // NaN counts as unlike everything.
     let unfamiliar = similarity.is_nan() || similarity < settings.unfamiliar_below;
     let rule =

@@ -78,6 +78,19 @@ pub(crate) fn in_range(kind: InvalidKind, field: &str, value: f64, low: f64, hig
     Err(Invalid::new(kind, format!("{field} is {value}, outside {low}..{high}")))
 }
 
+/// Longest name of an agent type, bytes: it is part of ordering keys.
+const AGENT_TYPE_BYTES_MAX: usize = 255;
+
+/// Refuses an agent type that is blank, or too long for a key.
+pub(crate) fn agent_type(value: &str) -> Result<(), Invalid> {
+    present("agent_type", value)?;
+    if value.len() > AGENT_TYPE_BYTES_MAX {
+        let detail = format!("agent_type has {} bytes, more than {AGENT_TYPE_BYTES_MAX}", value.len());
+        return Err(Invalid::new(InvalidKind::InvalidMessage, detail));
+    }
+    Ok(())
+}
+
 /// Refuses a blank required string.
 pub(crate) fn present(field: &str, value: &str) -> Result<(), Invalid> {
     if value.trim().is_empty() {

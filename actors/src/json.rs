@@ -47,6 +47,16 @@ pub(crate) mod whole {
     }
 }
 
+/// Does a text or key hold NUL? The database takes no such value.
+pub(crate) fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(holds_nul),
+        Value::Object(fields) => fields.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// Rounds to three decimals, the precision of confidences and means on the wire.
 pub(crate) fn three_decimals(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0

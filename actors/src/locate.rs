@@ -104,11 +104,12 @@ fn inside_unchecked(path: &str) -> Result<PathBuf, LocateError> {
             _ => return Err(outside()),
         }
     }
-    let first = relative.components().next().map(|c| c.as_os_str().to_string_lossy().to_ascii_lowercase());
-    match first.as_deref() {
-        // Git's hooks would run what is written there.
-        None | Some(OWN_FOLDER | ".git") => Err(outside()),
-        Some(_) => Ok(relative),
+    let is = |part: Component<'_>, name: &str| part.as_os_str().eq_ignore_ascii_case(name);
+    // Git would run what is written into a repository's own folder, also a nested one's.
+    let gits = relative.components().any(|part| is(part, ".git"));
+    match relative.components().next() {
+        Some(first) if !gits && !is(first, OWN_FOLDER) => Ok(relative),
+        _ => Err(outside()),
     }
 }
 

@@ -108,27 +108,6 @@ pub const fn on_execute(state: State) -> OnExecute {
 }
 
 tagged! {
-    /// What a rollback trigger does.
-    pub enum OnTrigger {
-        /// Take the change back.
-        RollBack = "roll_back",
-        /// Stop the run first, then take the change back.
-        CancelThenRollBack = "cancel_then_roll_back",
-        /// Nothing to take back: acknowledge.
-        NotApplicable = "not_applicable",
-    }
-}
-
-/// The effect of a trigger on a proposal in `state`.
-pub const fn on_trigger(state: State) -> OnTrigger {
-    match state {
-        State::Applied => OnTrigger::RollBack,
-        State::Executing => OnTrigger::CancelThenRollBack,
-        _ => OnTrigger::NotApplicable,
-    }
-}
-
-tagged! {
     /// Why an execution does not start, or is reverted.
     pub enum ExecutionError {
         /// Risk above 8 that no vote stands behind.

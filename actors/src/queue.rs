@@ -107,7 +107,7 @@ pub async fn check_consensus_result<C: GenericClient + Sync>(client: &C, id: Uui
 /// Those of [`check_consensus_result`].
 pub async fn apply_proposal<C: GenericClient + Sync>(transport: &Transport, client: &C, id: Uuid) -> Result<()> {
     let proposal = check_consensus_result(client, id).await?;
-    order_execution(transport, client, &proposal).await?;
+    order_execution(transport, client, &proposal, None).await?;
     Ok(())
 }
 

@@ -59,7 +59,7 @@ impl Resume<'_> {
         for one in &found {
             let id = one.proposal.proposal_id;
             if one.is_watched && !waits(id, WatchChange::TYPE) {
-                watch_later(self.by_central, &tx, id, self.report * STALE_PERIODS).await?;
+                watch_later(self.by_central, &tx, (id, one.awaits_first), self.report * STALE_PERIODS).await?;
                 again.insert(id);
             }
             if self.next_step(&tx, one, |kind| waits(id, kind)).await? {
@@ -93,7 +93,7 @@ impl Resume<'_> {
                 send_consensus_result(self.by_central, tx, to, &votes, &vote.decision).await?;
             }
             (State::ConsensusReached | State::Executing, _) if !waits(ExecuteProposal::TYPE) => {
-                order_execution(self.by_instance, tx, proposal).await?;
+                order_execution(self.by_instance, tx, proposal, None).await?;
             }
             (State::Applied, _) if !proposal.rollback_requested && !waits(ObserveChange::TYPE) => {
                 let Some(until) = one.left_until else { return Ok(false) };

@@ -55,7 +55,7 @@ pub struct Windows {
     pub report: Duration,
     /// How long a check may take.
     pub check: Duration,
-    /// How often central looks for rollbacks that failed.
+    /// How often central looks for rollbacks and executions whose order is dead.
     pub health: Duration,
     /// How often an instance sends what it measured, agent by agent.
     pub batch: Duration,
@@ -138,7 +138,8 @@ impl Settings {
     }
 
     /// The defaults, changed by `flags` (complete: from flags, environment and file), the documented aliases read through
-    /// `variable`. Per queue: its own number, else that for all, else the alias, else the size's, else the default.
+    /// `variable`. Workers: a queue's own number, else that for all, else the alias, else what the file says in the same order, else the
+    /// size's, else the default.
     ///
     /// # Errors
     /// A value that is out of range, named.
@@ -153,37 +154,38 @@ impl Settings {
         if let Some(tier) = flags.tier {
             settings.workers = settings.workers.of_tier(tier);
         }
-        let all = match flags.workers {
+        let said = flags.said();
+        let all = match said.workers {
             Some(n) => Some(n),
             None => alias("PGFLOW_QUEUE_WORKERS", 1, 1_000)?.map(count),
         };
         let w = &mut settings.workers;
-        for (own, workers) in [
-            (flags.proposals_workers, &mut w.proposals),
-            (flags.metrics_workers, &mut w.metrics),
-            (flags.patterns_workers, &mut w.patterns),
-            (flags.consensus_workers, &mut w.consensus),
-            (flags.consensus_results_workers, &mut w.consensus_results),
-            (flags.rollback_workers, &mut w.rollback),
-            (flags.safety_workers, &mut w.safety),
-            (flags.profile_workers, &mut w.profile),
+        for (own, filed, workers) in [
+            (said.proposals_workers, flags.proposals_workers, &mut w.proposals),
+            (said.metrics_workers, flags.metrics_workers, &mut w.metrics),
+            (said.patterns_workers, flags.patterns_workers, &mut w.patterns),
+            (said.consensus_workers, flags.consensus_workers, &mut w.consensus),
+            (said.consensus_results_workers, flags.consensus_results_workers, &mut w.consensus_results),
+            (said.rollback_workers, flags.rollback_workers, &mut w.rollback),
+            (said.safety_workers, flags.safety_workers, &mut w.safety),
+            (said.profile_workers, flags.profile_workers, &mut w.profile),
         ] {
-            let Some(n) = own.or(all) else { continue };
+            let Some(n) = own.or(all).or(filed).or(flags.workers) else { continue };
             if !(1..=1_000).contains(&n) {
                 return Err(format!("a queue is to have {n} workers, not 1 to 1000"));
             }
             *workers = usize::from(n);
         }
-        let retries = match flags.max_retries {
+        let retries = match said.max_retries {
             Some(n) => Some(n),
             None => alias("PGFLOW_MESSAGE_MAX_RETRIES", 0, 1_000)?.map(count),
         };
-        settings.max_retries = retries.unwrap_or(settings.max_retries);
-        let delay = match flags.retry_delay_ms {
+        settings.max_retries = retries.or(flags.max_retries).unwrap_or(settings.max_retries);
+        let delay = match said.retry_delay_ms {
             Some(ms) => Some(ms),
             None => alias("PGFLOW_MESSAGE_RETRY_DELAY", 0, 60_000)?,
         };
-        settings.retry_delay = delay.map_or(settings.retry_delay, Duration::from_millis);
+        settings.retry_delay = delay.or(flags.retry_delay_ms).map_or(settings.retry_delay, Duration::from_millis);
         settings.take(flags)?;
         Ok(settings)
     }

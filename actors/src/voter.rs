@@ -6,7 +6,7 @@ use crate::messages::Vote;
 /// What became of earlier changes of an agent type on this instance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Applied and kept.
+    /// Applied, and not taken back.
     pub applied: u32,
     /// Failed.
     pub failed: u32,

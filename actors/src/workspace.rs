@@ -110,6 +110,7 @@ impl Workspace {
             Some(image) if image.file == name => image,
             _ => {
                 self.refuse_if_busy(&name, proposal)?;
+                self.forget_reverted(proposal)?;
                 self.capture(&folder, &name, &change.content)?
             }
         };
@@ -168,6 +169,18 @@ impl Workspace {
             Some(mut image) if image.standing == Standing::Open => {
                 image.standing = Standing::Kept;
                 at("closing the before-image", save_record(&folder, &image))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What followed from taking a change back is done: it is as if it had never been written.
+    pub fn forget(&self, proposal: Uuid) -> Result<(), WorkspaceError> {
+        let _writing = self.lock();
+        let folder = self.folder(proposal);
+        match read(&folder)? {
+            Some(image) if image.standing == Standing::Reverted => {
+                at("removing a before-image", fs::remove_dir_all(folder))
             }
             _ => Ok(()),
         }
@@ -260,17 +273,35 @@ impl Workspace {
     }
 
     fn refuse_if_busy(&self, file: &str, proposal: Uuid) -> Result<(), WorkspaceError> {
-        let own = self.root.join(OWN_FOLDER);
-        for entry in at("listing before-images", fs::read_dir(own))? {
+        for (other, image) in self.others(proposal)? {
+            if image.standing == Standing::Open && image.file == file {
+                return Err(WorkspaceError::Busy { file: file.to_owned(), by: other });
+            }
+        }
+        Ok(())
+    }
+
+    /// What was taken back is where it was before: nobody needs its before-image any more.
+    fn forget_reverted(&self, proposal: Uuid) -> Result<(), WorkspaceError> {
+        for (other, image) in self.others(proposal)? {
+            if image.standing == Standing::Reverted {
+                at("removing a before-image", fs::remove_dir_all(self.folder(other)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The before-images of all other changes.
+    fn others(&self, proposal: Uuid) -> Result<Vec<(Uuid, BeforeImage)>, WorkspaceError> {
+        let mut found = Vec::new();
+        for entry in at("listing before-images", fs::read_dir(self.root.join(OWN_FOLDER)))? {
             let entry = at("listing before-images", entry)?;
             let Some(other) = entry.file_name().to_str().and_then(|n| Uuid::parse_str(n).ok()) else { continue };
             if other == proposal {
                 continue;
             }
-            if read(&entry.path())?.is_some_and(|i| i.standing == Standing::Open && i.file == file) {
-                return Err(WorkspaceError::Busy { file: file.to_owned(), by: other });
-            }
+            found.extend(read(&entry.path())?.map(|image| (other, image)));
         }
-        Ok(())
+        Ok(found)
     }
 }

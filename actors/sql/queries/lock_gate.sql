@@ -1,2 +1,2 @@
--- The gate, locked. No row: it never moved.
-SELECT gate FROM evolution_gate FOR UPDATE
+-- The gate, locked; $1 is what it begins with, should it never have moved.
+INSERT INTO evolution_gate AS g (gate) VALUES ($1) ON CONFLICT (one) DO UPDATE SET gate = g.gate RETURNING gate

@@ -54,7 +54,7 @@ pub(crate) async fn waits(client: &Client) -> Result<Due> {
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// What is waiting and what is in hand. Central's clockwork (the next look for failed rollbacks, the next day's learning) always waits.
+/// What is waiting and what is in hand. Central's clockwork (the next look for what dead letters were to do, the next day's learning) always waits.
 pub(crate) async fn depth(client: &Client) -> Result<Depth> {
     let row = client
         .query_one(

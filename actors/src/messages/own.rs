@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::{Envelope, Payload, queue};
 use crate::invalid::{Invalid, present};
 
-/// An instance executes an approved proposal. Published with the change of state to `consensus_reached`.
+/// An instance executes an approved proposal. Published with the change of state to `consensus_reached`; and by central once an order
+/// is dead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExecuteProposal {
     /// Type, version, id.
@@ -18,6 +19,9 @@ pub struct ExecuteProposal {
     pub proposal_id: Uuid,
     /// The instance that owns the workspace.
     pub instance_id: String,
+    /// Why the order before this one died: nothing is executed, what that left is taken back, and the proposal fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub died: Option<String>,
     /// When it was ordered.
     #[serde(with = "crate::json::utc")]
     #[schemars(with = "crate::json::Moment")]
@@ -133,8 +137,8 @@ impl Payload for SendProposals {
     }
 }
 
-/// Central looks after an active change: silence raises an alert, a clean end of the window closes it. Each handling
-/// publishes the next, until the change is closed.
+/// Central looks after an approved change: silence raises an alert, a clean end of the window closes it. Each handling
+/// publishes the next, until the change is closed. The first report begins one chain, and ends the one that waits for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WatchChange {
     /// Type, version, id.
@@ -142,6 +146,9 @@ pub struct WatchChange {
     pub envelope: Envelope<Self>,
     /// The change.
     pub proposal_id: Uuid,
+    /// It is the first report that is waited for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_first: bool,
 }
 
 impl Payload for WatchChange {
@@ -162,12 +169,16 @@ impl Payload for WatchChange {
     }
 }
 
-/// Central looks for rollbacks that failed. Each handling publishes the next.
+/// Central looks for what dead letters were to do. Each handling publishes the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckHealth {
     /// Type, version, id.
     #[serde(flatten)]
     pub envelope: Envelope<Self>,
+    /// When it was due, by the clock of whoever ordered it; the next one is due later than that.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::json::Moment>")]
+    pub due: Option<OffsetDateTime>,
 }
 
 impl Payload for CheckHealth {
@@ -216,9 +227,6 @@ pub struct RunLearning {
     pub envelope: Envelope<Self>,
     /// The run, by which its figures are found.
     pub run_id: Uuid,
-    /// The run of a day; it orders that of the next.
-    #[serde(default)]
-    pub daily: bool,
 }
 
 impl Payload for RunLearning {

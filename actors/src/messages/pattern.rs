@@ -6,7 +6,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{Envelope, Payload, queue};
-use crate::invalid::{Invalid, InvalidKind, in_range, present};
+use crate::invalid::{Invalid, InvalidKind, agent_type, in_range, present};
 use crate::json::Object;
 
 /// An instance found a pattern that works.
@@ -73,7 +73,7 @@ impl Payload for PatternDiscovered {
 
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
-        present("agent_type", &self.agent_type)?;
+        agent_type(&self.agent_type)?;
         if !is_pattern_type(&self.pattern_type) {
             let detail = "pattern_type is not a lower-case word of at most 63 characters";
             return Err(Invalid::new(InvalidKind::InvalidPatternType, detail));

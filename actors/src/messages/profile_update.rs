@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::{Envelope, Payload, queue};
-use crate::invalid::{Invalid, present};
+use crate::invalid::{Invalid, agent_type, present};
 use crate::profile::Profile;
 
 /// The `instance_id` that means every instance.
@@ -61,7 +61,7 @@ impl Payload for SafetyProfileUpdate {
 
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
-        present("agent_type", &self.agent_type)?;
+        agent_type(&self.agent_type)?;
         self.safety_profile.validate()
     }
 }

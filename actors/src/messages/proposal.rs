@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Envelope, Payload, queue};
-use crate::invalid::{Invalid, InvalidKind, in_range, present};
+use crate::invalid::{Invalid, InvalidKind, agent_type, in_range, present};
 use crate::json::Object;
 use crate::profile::Profile;
 
@@ -65,7 +65,7 @@ impl Payload for ProposalForConsensus {
 
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
-        present("agent_type", &self.agent_type)?;
+        agent_type(&self.agent_type)?;
         check_scores(self.impact_score, self.risk_score)?;
         self.safety_profile.validate()
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::proposal::{check_scores, middle};
 use super::{Envelope, Payload, ProposalForConsensus, queue};
-use crate::invalid::{Invalid, InvalidKind, in_range, present};
+use crate::invalid::{Invalid, InvalidKind, agent_type, in_range, present};
 use crate::json::Object;
 use crate::profile::Profile;
 use crate::tag::tagged;
@@ -94,7 +94,7 @@ impl Payload for VotingRequest {
 
     fn check(&self) -> Result<(), Invalid> {
         present("instance_id", &self.instance_id)?;
-        present("agent_type", &self.agent_type)?;
+        agent_type(&self.agent_type)?;
         check_scores(self.impact_score, self.risk_score)?;
         self.safety_profile.validate()
     }

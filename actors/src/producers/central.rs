@@ -135,28 +135,31 @@ pub async fn send_safety_profile_update<C: GenericClient + Sync>(
     Ok(copies)
 }
 
-/// Has a change looked after, after `delay`.
+/// Has a change looked after, after `delay`: whether its first report came, or what the reports since are.
 pub async fn watch_later<C: GenericClient + Sync>(
     transport: &Transport,
     client: &C,
-    proposal: Uuid,
+    (proposal, awaits_first): (Uuid, bool),
     delay: Duration,
 ) -> Result<Option<Receipt>> {
-    let message = WatchChange { envelope: Envelope::new(), proposal_id: proposal };
+    let message = WatchChange { envelope: Envelope::new(), proposal_id: proposal, awaits_first };
     send(transport, client, message, |out| out.delay(delay)).await
 }
 
-/// Has central look for failed rollbacks after `delay`. Chains of such orders, one every `period`, become one when they meet: each order
-/// is named by the period that it is due in.
+/// Has central look for what dead letters were to do, after `delay`. Chains of such orders, one every `period`, become one when they meet:
+/// each order is named by the period that it is due in, which is never that of the one `before` it, whatever the clock does.
 pub async fn check_health_later<C: GenericClient + Sync>(
     transport: &Transport,
     client: &C,
-    delay: Duration,
-    period: Duration,
+    before: Option<OffsetDateTime>,
+    (delay, period): (Duration, Duration),
 ) -> Result<Option<Receipt>> {
-    let due = Duration::try_from(OffsetDateTime::now_utc() - OffsetDateTime::UNIX_EPOCH).unwrap_or_default() + delay;
-    let once = format!("health-{}", due.as_millis() / period.as_millis().max(1));
-    send(transport, client, CheckHealth { envelope: Envelope::new() }, |out| out.delay(delay).dedup_key(once)).await
+    let now = OffsetDateTime::now_utc();
+    let due = before.map_or(now, |before| before.max(now)) + delay;
+    let since = Duration::try_from(due - OffsetDateTime::UNIX_EPOCH).unwrap_or_default();
+    let once = format!("health-{}", since.as_millis() / period.as_millis().max(1));
+    let message = CheckHealth { envelope: Envelope::new(), due: Some(due) };
+    send(transport, client, message, |out| out.delay(delay).dedup_key(once)).await
 }
 
 /// Orders a learning run now.
@@ -165,18 +168,18 @@ pub async fn order_learning<C: GenericClient + Sync>(
     client: &C,
     run_id: Uuid,
 ) -> Result<Option<Receipt>> {
-    send(transport, client, RunLearning { envelope: Envelope::new(), run_id, daily: false }, |out| out).await
+    send(transport, client, RunLearning { envelope: Envelope::new(), run_id }, |out| out).await
 }
 
-/// Orders the learning run of the next midnight (UTC). The day is the order's name: restarts do not multiply it, and one that
-/// central was away for is there when it comes back.
+/// Orders the learning run of the next midnight (UTC). The day is the order's name: neither restarts nor central's looks, which all
+/// order it, multiply it, and one that central was away for is there when it comes back.
 pub async fn order_daily_learning<C: GenericClient + Sync>(
     transport: &Transport,
     client: &C,
     now: OffsetDateTime,
 ) -> Result<Option<Receipt>> {
     let due = next_midnight(now);
-    let message = RunLearning { envelope: Envelope::new(), run_id: Uuid::now_v7(), daily: true };
+    let message = RunLearning { envelope: Envelope::new(), run_id: Uuid::now_v7() };
     let delay = (due - now).try_into().unwrap_or_default();
     send(transport, client, message, |out| out.delay(delay).dedup_key(format!("daily-{}", due.date()))).await
 }

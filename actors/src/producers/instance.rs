@@ -10,17 +10,20 @@ use uuid::Uuid;
 
 use super::{Result, publish, send, send_all};
 use crate::batch::Agents;
-use crate::events::{METRICS_PUBLISHED, PATTERN_PUBLISHED, PROPOSAL_PUBLISHED, PROPOSAL_SENT_FOR_CONSENSUS, tell};
+use crate::events::{
+    METRICS_PUBLISHED, PATTERN_PUBLISHED, PROPOSAL_PUBLISHED, PROPOSAL_SENT_FOR_CONSENSUS, PUBLISH_FAILED, tell,
+};
 use crate::json::Object;
 use crate::messages::{
     ConsensusVote, Envelope, ExecuteProposal, ExecutionMetrics, FlushMetrics, MetricsBatch, ObserveChange,
-    PatternDiscovered, ProposalForConsensus, SendProposals, VotingRequest,
+    PatternDiscovered, Payload, ProposalForConsensus, SendProposals, VotingRequest,
 };
 use crate::metrics::Metrics;
 use crate::proposal::State;
 use crate::store::{self, Proposal};
 use crate::transport::Transport;
 use crate::voter::Opinion;
+use crate::wire::Wire;
 
 /// Asks central for consent to each, in this order.
 pub async fn propose_for_consensus<C: GenericClient + Sync>(
@@ -99,7 +102,7 @@ pub async fn flush_metrics_later<C: GenericClient + Sync>(
     send(transport, client, message, |out| out.target(instance).delay(delay)).await
 }
 
-/// Reports a pattern that works.
+/// Reports a pattern that works. One that would be refused is only told of: what showed it is no worse for it.
 pub async fn report_pattern_to_aggregator<C: GenericClient + Sync>(
     transport: &Transport,
     client: &C,
@@ -116,6 +119,11 @@ pub async fn report_pattern_to_aggregator<C: GenericClient + Sync>(
         code_pattern,
         timestamp: OffsetDateTime::now_utc(),
     };
+    if let Err(reason) = Wire::of(message.clone()).outgoing() {
+        let proposal_id = proposal.proposal_id;
+        tell!(PUBLISH_FAILED, kind = PatternDiscovered::TYPE, %proposal_id, %reason, "a pattern is not published");
+        return Ok(None);
+    }
     let receipt = send(transport, client, message, |out| out).await?;
     tell!(
         PATTERN_PUBLISHED,
@@ -151,16 +159,19 @@ pub async fn cast_vote<C: GenericClient + Sync>(
     Ok(receipt)
 }
 
-/// Orders an approved change to be executed here. One execution a target at a time.
+/// Orders an approved change to be executed; or, when the order before `died`, to be taken back and failed. One execution a target at
+/// a time.
 pub async fn order_execution<C: GenericClient + Sync>(
     transport: &Transport,
     client: &C,
     proposal: &Proposal,
+    died: Option<String>,
 ) -> Result<Option<Receipt>> {
     let message = ExecuteProposal {
         envelope: Envelope::new(),
         proposal_id: proposal.proposal_id,
         instance_id: proposal.instance_id.clone(),
+        died,
         timestamp: OffsetDateTime::now_utc(),
     };
     let target = proposal.target_key.clone().unwrap_or_else(|| proposal.proposal_id.to_string());

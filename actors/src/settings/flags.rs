@@ -29,13 +29,17 @@ macro_rules! flags {
         #[serde(default, deny_unknown_fields)]
         pub struct Flags {
             $($(#[$meta])* pub $name: Option<$type>,)+
+            /// Those of flags and variables alone, once a file completed them.
+            #[arg(skip)]
+            #[serde(skip)]
+            pub said: Option<Box<Self>>,
         }
 
         impl Flags {
             /// These, and what they leave open from `other`.
             #[must_use]
             pub fn or(self, other: Self) -> Self {
-                Self { $($name: self.$name.or(other.$name),)+ }
+                Self { $($name: self.$name.or(other.$name),)+ said: self.said }
             }
         }
     };
@@ -120,7 +124,7 @@ flags! {
     /// Kill a check that takes longer, in seconds (default 60)
     #[arg(long, value_name = "S", env = "EVOLUTION_CHECK_TIMEOUT_S", global = true, help_heading = "Guardian")]
     check_timeout_s: f64,
-    /// Look for rollbacks that failed this often, in seconds (default 60)
+    /// Look for rollbacks and executions whose order is dead this often, in seconds (default 60)
     #[arg(long, value_name = "S", env = "EVOLUTION_HEALTH_S", global = true, help_heading = "Guardian")]
     health_s: f64,
     /// Alert when pgflow's tables have more bytes than this (default: no limit); whichever role leads looks, so say it to all
@@ -155,8 +159,13 @@ impl Flags {
     /// Those of [`Self::from_file`].
     pub fn completed(self, file: Option<&PathBuf>) -> Result<Self> {
         Ok(match file {
-            Some(file) => self.or(Self::from_file(file)?),
+            Some(file) => Self { said: Some(Box::new(self.clone())), ..self.or(Self::from_file(file)?) },
             None => self,
         })
+    }
+
+    /// What flags and variables say: the documented aliases come between them and the file.
+    pub(super) fn said(&self) -> &Self {
+        self.said.as_deref().unwrap_or(self)
     }
 }

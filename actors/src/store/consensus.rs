@@ -107,6 +107,11 @@ pub async fn note_vote<C: GenericClient + Sync>(client: &C, id: Uuid, voter: &st
     execute(client, sql!("note_vote"), &[&id, &voter]).await
 }
 
+/// `forget_vote.sql`
+pub async fn forget_vote<C: GenericClient + Sync>(client: &C, id: Uuid, voter: &str) -> Result<()> {
+    execute(client, sql!("forget_vote"), &[&id, &voter]).await
+}
+
 /// `votes_under_way.sql`
 pub async fn votes_under_way<C: GenericClient + Sync>(client: &C, id: Uuid, deadline: OffsetDateTime) -> Result<bool> {
     query_one(client, sql!("votes_under_way"), &[&id, &deadline]).await?.try_get(0)

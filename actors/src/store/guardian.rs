@@ -32,6 +32,8 @@ pub struct WatchedChange {
     pub first_report_at: Option<OffsetDateTime>,
     /// The newest report.
     pub last_report_at: Option<OffsetDateTime>,
+    /// In the newest report nothing passed its limit, whoever is held to have done it.
+    pub last_report_clean: bool,
     /// When its window ends; known from the first report on.
     pub window_ends_at: Option<OffsetDateTime>,
     /// When its silence was told of.
@@ -57,6 +59,7 @@ pub async fn lock_change<C: GenericClient + Sync>(client: &C, id: Uuid) -> Resul
         breach_counts: json(&row, "breach_counts")?,
         first_report_at: row.try_get("first_report_at")?,
         last_report_at: row.try_get("last_report_at")?,
+        last_report_clean: row.try_get("last_report_clean")?,
         window_ends_at: row.try_get("window_ends_at")?,
         stale_alerted_at: row.try_get("stale_alerted_at")?,
     }))
@@ -98,10 +101,10 @@ pub async fn save_report<C: GenericClient + Sync>(
     client: &C,
     id: Uuid,
     counts: &Counts,
-    reported_at: OffsetDateTime,
-    window_ends_at: OffsetDateTime,
+    clean: bool,
+    (reported_at, window_ends_at): (OffsetDateTime, OffsetDateTime),
 ) -> Result<()> {
-    execute(client, sql!("save_report"), &[&id, &Json(counts), &reported_at, &window_ends_at]).await
+    execute(client, sql!("save_report"), &[&id, &Json(counts), &reported_at, &window_ends_at, &clean]).await
 }
 
 /// `close_change.sql`

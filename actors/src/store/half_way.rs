@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
+use super::typed::query;
 use super::{Proposal, Result, Rollback, json, sql};
 use crate::consensus::{Decision, Status};
 use crate::messages::ProposalForConsensus;
@@ -16,8 +17,10 @@ pub(crate) struct HalfWay {
     pub(crate) proposal: Proposal,
     /// When its observation ends, while there is one.
     pub(crate) left_until: Option<OffsetDateTime>,
-    /// Guardian has had a report, and its case is open.
+    /// It was approved, and Guardian's case is open.
     pub(crate) is_watched: bool,
+    /// Guardian has had no report yet.
+    pub(crate) awaits_first: bool,
     /// The vote on it; none: central never took it in.
     pub(crate) vote: Option<FoundVote>,
 }
@@ -41,6 +44,7 @@ pub(crate) async fn half_way<C: GenericClient + Sync>(client: &C, instance: &str
                 proposal: Proposal::read(row)?,
                 left_until: row.try_get("left_until")?,
                 is_watched: row.try_get::<_, Option<bool>>("is_watched")?.unwrap_or(false),
+                awaits_first: row.try_get::<_, Option<bool>>("awaits_first")?.unwrap_or(false),
                 vote: vote(row)?,
             })
         })
@@ -68,6 +72,30 @@ pub(crate) async fn open_rollbacks<C: GenericClient + Sync>(client: &C, instance
                 limit: json(row, "breach")?,
                 breach_count: row.try_get::<_, i32>("breach_count")?.unsigned_abs(),
                 strategy: json(row, "strategy")?,
+            })
+        })
+        .collect()
+}
+
+/// A proposal whose order to execute is a dead letter.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadExecution {
+    pub(crate) proposal: Proposal,
+    /// Why the order died.
+    pub(crate) error: String,
+    /// It was one to take the change back, after another had died.
+    pub(crate) again: bool,
+}
+
+/// `dead_executions.sql`
+pub(crate) async fn dead_executions<C: GenericClient + Sync>(client: &C) -> Result<Vec<DeadExecution>> {
+    let rows = query(client, sql!("dead_executions"), &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(DeadExecution {
+                proposal: Proposal::read(row)?,
+                error: row.try_get("error")?,
+                again: row.try_get("again")?,
             })
         })
         .collect()

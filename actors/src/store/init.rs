@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use crate::messages::ALL_QUEUES;
 
 /// Numbered, in order; a migration that was applied is never edited.
-const MIGRATIONS: [(i32, &str); 7] = [
+const MIGRATIONS: [(i32, &str); 8] = [
     (1, include_str!("../../sql/0001_evolution.sql")),
     (2, include_str!("../../sql/0002_neighbours.sql")),
     (3, include_str!("../../sql/0003_alerts.sql")),
@@ -14,6 +14,7 @@ const MIGRATIONS: [(i32, &str); 7] = [
     (5, include_str!("../../sql/0005_messages.sql")),
     (6, include_str!("../../sql/0006_pgflow_alerts.sql")),
     (7, include_str!("../../sql/0007_votes_cast.sql")),
+    (8, include_str!("../../sql/0008_last_report.sql")),
 ];
 
 /// Any number, the same in every program.

@@ -17,8 +17,8 @@ pub async fn gate<C: GenericClient + Sync>(client: &C) -> Result<AdaptiveGate> {
 
 /// `lock_gate.sql`, `save_gate.sql`: takes in what became of an approved change.
 pub async fn record_outcome<C: GenericClient + Sync>(client: &C, succeeded: bool) -> Result<AdaptiveGate> {
-    let row = query_opt(client, sql!("lock_gate"), &[]).await?;
-    let mut gate: AdaptiveGate = row.map_or_else(|| Ok(AdaptiveGate::default()), |row| json(&row, "gate"))?;
+    let row = query_one(client, sql!("lock_gate"), &[&Json(AdaptiveGate::default())]).await?;
+    let mut gate: AdaptiveGate = json(&row, "gate")?;
     gate.record(succeeded);
     execute(client, sql!("save_gate"), &[&Json(gate)]).await?;
     Ok(gate)

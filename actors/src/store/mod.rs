@@ -26,20 +26,22 @@ use tokio_postgres::types::{FromSqlOwned, Json};
 use tokio_postgres::{Client, Row};
 
 pub use consensus::{
-    NewVote, OpenVote, admit_change, decide_consensus, insert_consensus, insert_vote, lock_consensus, note_vote,
-    votes_on, votes_under_way,
+    NewVote, OpenVote, admit_change, decide_consensus, forget_vote, insert_consensus, insert_vote, lock_consensus,
+    note_vote, votes_on, votes_under_way,
 };
 pub use guardian::{
     FailedRollback, Report, Rollback, WatchedChange, close_change, complete_rollback, failed_rollbacks, insert_metrics,
     insert_rollback, lock_change, mark_stale, note_trigger, rollback_ordered, save_report, save_strategy, strategy,
 };
-pub(crate) use half_way::{FoundVote, HalfWay, half_way, open_rollbacks, waiting_messages};
+pub(crate) use half_way::{
+    DeadExecution, FoundVote, HalfWay, dead_executions, half_way, open_rollbacks, waiting_messages,
+};
 pub(crate) use init::init_without_queues;
 pub use init::{init, init_tables};
 pub use known_safe::{Known, known_safe, known_safe_code};
 pub use listing::{Listed, list_proposals};
 pub use measured::{gate, insert_readings, lock_readings, record_outcome, save_agent_metrics, take_readings};
-pub use neighbours::{cut_short, excuse_neighbours, is_condemned, mark_suspect, watched};
+pub use neighbours::{cut_short, excuse_neighbours, is_condemned, lock_neighbours, mark_suspect, watched};
 pub use patterns::{
     Figures, has_trusted_pattern, learning_run, live_instances, lock_patterns, patterns, save_learning_run,
     save_pattern, save_rule, trust_patterns,
@@ -50,7 +52,7 @@ pub use profiles::{
 pub use proposals::{
     NewProposal, Proposal, Run, agent_record, agent_success, enter_applied, enter_decided, enter_executing,
     enter_failed, enter_kept, enter_rolled_back, find_proposal, insert_proposal, lock_proposal, next_proposal,
-    request_rollback, send_next_proposals, send_proposal, waits_for_target, waits_to_be_sent,
+    request_rollback, send_next_proposals, send_proposal, waits_to_be_sent,
 };
 
 pub(crate) use transactions::{XactEnd, begin_try, current_xact, end_try, undo_try, xact_end};

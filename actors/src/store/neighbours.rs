@@ -41,6 +41,11 @@ pub async fn cut_short<C: GenericClient + Sync>(client: &C, instance: &str) -> R
     query(client, sql!("cut_short"), &[&instance]).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
+/// `lock_neighbours.sql`
+pub async fn lock_neighbours<C: GenericClient + Sync>(client: &C, instance: &str) -> Result<()> {
+    execute(client, sql!("lock_neighbours"), &[&instance]).await
+}
+
 /// `baselines.sql`, `save_baseline.sql`: what the counters gained while `culprit` was there is not held against others.
 pub async fn excuse_neighbours<C: GenericClient + Sync>(
     client: &C,

@@ -169,11 +169,6 @@ pub async fn waits_to_be_sent<C: GenericClient + Sync>(client: &C, instance: &st
     query_one(client, sql!("waits_to_be_sent"), &[&instance]).await?.try_get(0)
 }
 
-/// `waits_for_target.sql`
-pub async fn waits_for_target<C: GenericClient + Sync>(client: &C, instance: &str, target: &str) -> Result<bool> {
-    query_one(client, sql!("waits_for_target"), &[&instance, &target]).await?.try_get(0)
-}
-
 /// `find_proposal.sql`
 pub async fn find_proposal<C: GenericClient + Sync>(client: &C, id: Uuid) -> Result<Option<Proposal>> {
     Proposal::read_opt(query_opt(client, sql!("find_proposal"), &[&id]).await?)

@@ -3,8 +3,7 @@ use pgflow_actors::messages::Verdict;
 use pgflow_actors::metrics::Metrics;
 use pgflow_actors::profile::Profile;
 use pgflow_actors::proposal::{
-    ExecutionError, OnExecute, OnResult, OnTrigger, State, on_execute, on_result, on_trigger, validate_execution,
-    verify_execution,
+    ExecutionError, OnExecute, OnResult, State, on_execute, on_result, validate_execution, verify_execution,
 };
 use serde_json::{Value, json};
 
@@ -50,7 +49,7 @@ fn results_in_every_state() {
 }
 
 #[test]
-fn orders_and_triggers_in_every_state() {
+fn orders_in_every_state() {
     for state in State::ALL.iter().copied() {
         let order = match state {
             State::ConsensusReached => OnExecute::Begin,
@@ -59,12 +58,6 @@ fn orders_and_triggers_in_every_state() {
             _ => OnExecute::NotApproved,
         };
         assert_eq!(on_execute(state), order, "{state}");
-        let trigger = match state {
-            State::Applied => OnTrigger::RollBack,
-            State::Executing => OnTrigger::CancelThenRollBack,
-            _ => OnTrigger::NotApplicable,
-        };
-        assert_eq!(on_trigger(state), trigger, "{state}");
     }
 }
 

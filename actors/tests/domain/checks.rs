@@ -80,6 +80,18 @@ async fn output_without_metrics_is_an_error() {
     assert!(matches!(parse(r#"{"success_rate": 7}"#), Err(CheckError::OutOfRange(_))));
 }
 
+/// Fear: a byte that the database refuses in what a check says keeps the change in place, and its failure from being told.
+#[tokio::test]
+async fn what_the_database_cannot_keep_is_replaced_or_refused() {
+    let text = run("printf 'no\\0such\\0module' >&2; exit 3").await.unwrap_err().to_string();
+    assert!(text.ends_with("no\u{fffd}such\u{fffd}module"), "{text:?}");
+    for other in [r#""a\u0000b": 1"#, r#""a": "\u0000""#, r#""a": [{"b": {"\u0000": 1}}]"#] {
+        let refused = parse(&format!(r#"{{"error_count": 0, {other}}}"#)).unwrap_err().to_string();
+        assert!(refused.starts_with("check_bad_metrics: a key or text holds NUL"), "{refused}");
+    }
+    assert!(parse(r#"{"error_count": 0, "a": "\\u0000"}"#).is_ok(), "a backslash is none");
+}
+
 #[tokio::test]
 async fn a_missing_workspace_is_an_error() {
     let folder = TempDir::new().unwrap();

@@ -6,9 +6,7 @@ use pgflow_actors::messages::{
     ExecutionMetrics, PatternDiscovered, ProposalForConsensus, ROLLBACK_TRIGGERS, SEED_QUEUES, Verdict, decode,
 };
 use pgflow_actors::patterns::Pattern;
-use pgflow_actors::proposal::{
-    OnExecute, OnResult, OnTrigger, State, on_execute, on_result, on_trigger, validate_execution,
-};
+use pgflow_actors::proposal::{OnExecute, OnResult, State, on_execute, on_result, validate_execution};
 use pgflow_actors::similarity::{ShingleCosine, Similarity};
 use pgflow_actors::text::change_tokens;
 use pgflow_actors::voting::{Refusal, admit};
@@ -35,7 +33,7 @@ fn two_of_three_is_two_thirds() {
 fn force_consensus_is_seen_in_json() {
     let forced = proposal(json!({"force_consensus": true, "success_rate": 0.9}));
     assert_eq!(validate_execution(forced.risk_score, &forced.safety_profile, false), Ok(()));
-    let way = route(0.99, forced.risk_score, &forced.safety_profile, &ConsensusSettings::default());
+    let way = route(0.99, 1.0, &[forced.safety_profile], &ConsensusSettings::default());
     assert!(matches!(way, Intake::Vote { .. }), "and is never approved by likeness");
 }
 
@@ -62,14 +60,6 @@ fn votes_after_a_decision_are_refused() {
         admit(&votes, &ballot("late", pgflow_actors::messages::Vote::Approve, 0.9), true),
         Err(Refusal::AlreadyDecided)
     );
-}
-
-/// The consumer never set `executing`, so a rollback during the run was "not applicable".
-#[test]
-fn a_rollback_during_the_run_applies() {
-    assert!(State::ConsensusReached.may_become(State::Executing));
-    assert_eq!(on_trigger(State::Executing), OnTrigger::CancelThenRollBack);
-    assert!(State::Executing.may_become(State::RolledBack));
 }
 
 #[test]

@@ -172,6 +172,7 @@ fn extensions_round_trip() {
         envelope: Envelope::new(),
         proposal_id: proposal.proposal_id,
         instance_id: "singularity_1".into(),
+        died: Some("process_died".into()),
         timestamp: noon(),
     };
     assert_eq!(decode::<ExecuteProposal>(&encode(&order).unwrap()).unwrap(), order);

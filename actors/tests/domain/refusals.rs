@@ -116,6 +116,8 @@ fn rollbacks_and_profiles() {
     assert_eq!(tag::<RollbackTrigger>("rollback", "/reason", json!("manual")), "accepted");
     let tag = |pointer, value| tag::<SafetyProfileUpdate>("profile", pointer, value);
     assert_eq!(tag("/agent_type", Value::Null), "invalid_message");
+    assert_eq!(tag("/agent_type", json!("a".repeat(255))), "accepted");
+    assert_eq!(tag("/agent_type", json!("a".repeat(256))), "invalid_message", "it is part of a key");
     assert_eq!(tag("/safety_profile/error_threshold", json!(1)), "error_threshold_out_of_range");
     assert_eq!(tag("/safety_profile/new_key", json!({"a": 1})), "accepted");
 }

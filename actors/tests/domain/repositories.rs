@@ -107,3 +107,33 @@ fn a_run_that_was_cut_short_is_made_good() {
     assert_eq!(git(at, &["diff", &before, "HEAD"]), "");
     assert_eq!(git(at, &["status", "--porcelain"]), "");
 }
+
+/// Fear: of a new file, what a crash or a full disk left half done can never be taken back.
+#[test]
+fn taking_a_new_file_back_can_be_repeated_wherever_it_was_cut() {
+    let (folder, workspace) = repository();
+    let at = folder.path();
+    let before = git(at, &["rev-parse", "HEAD"]);
+    let reopened = |standing: &str| {
+        let record = at.join(".evolution").join(ONE.to_string()).join("before.json");
+        let text = std::fs::read_to_string(&record).unwrap();
+        assert!(text.contains(standing), "{text}");
+        std::fs::write(&record, text.replace(standing, "\"open\"")).unwrap();
+    };
+    // Cut before the change's commit: git never heard of the file.
+    workspace.apply(ONE, &change("deep/new.py", "x\n")).unwrap();
+    git(at, &["reset", "--quiet", "--mixed", &before]);
+    assert_eq!(workspace.revert(ONE).unwrap(), Reverted::Removed);
+    // Cut before the record was closed.
+    reopened("\"reverted\"");
+    assert_eq!(workspace.revert(ONE).unwrap(), Reverted::Removed);
+    assert_eq!(git(at, &["rev-parse", "HEAD"]), before);
+    // Cut while the removal was committed: it is staged.
+    workspace.apply(ONE, &change("deep/new.py", "x\n")).unwrap();
+    git(at, &["rm", "--quiet", "deep/new.py"]);
+    assert_eq!(workspace.revert(ONE).unwrap(), Reverted::Removed);
+    assert_eq!(git(at, &["diff", &before, "HEAD"]), "");
+    assert_eq!(git(at, &["status", "--porcelain"]), "");
+    assert_eq!(git(at, &["rev-list", "--count", "HEAD"]), "3");
+    assert!(workspace.verify_reverted(ONE).unwrap());
+}

@@ -99,7 +99,7 @@ fn a_missing_confidence_is_guessed_but_never_a_veto() {
 #[test]
 fn intake_by_similarity() {
     let off = ConsensusSettings::default();
-    let way = |similarity| route(similarity, 3.0, &Profile::default(), &off);
+    let way = |similarity| route(similarity, 3.0, &[], &off);
     assert_eq!(way(0.90), Intake::AutoApprove);
     assert_eq!(way(0.89), Intake::Vote { rule: Rule::TwoThirds, unfamiliar: false });
     assert_eq!(way(0.75), Intake::Vote { rule: Rule::TwoThirds, unfamiliar: false });
@@ -107,10 +107,23 @@ fn intake_by_similarity() {
     assert_eq!(way(f64::NAN), Intake::Vote { rule: Rule::TwoThirds, unfamiliar: true });
 }
 
+/// Fear: what is very risky, or an agent type whose changes need consensus, is approved by likeness.
+#[test]
+fn risk_and_every_profile_can_insist_on_a_vote() {
+    let off = ConsensusSettings::default();
+    let asked = |risk, profiles: &[Profile]| matches!(route(1.0, risk, profiles, &off), Intake::Vote { .. });
+    assert!(asked(8.1, &[]), "no instance would execute it without a vote");
+    assert!(!asked(8.0, &[]));
+    let says = |needs| Profile { needs_consensus: Some(needs), ..Profile::default() };
+    assert!(asked(1.0, &[Profile::default(), says(true)]), "of its agent type");
+    assert!(asked(1.0, &[says(true), says(false)]), "none loosens another");
+    assert!(!asked(1.0, &[says(false)]));
+}
+
 #[test]
 fn intake_by_risk_when_switched_on() {
     let on = ConsensusSettings { risk_tiers: true, ..ConsensusSettings::default() };
-    let way = |similarity, risk| route(similarity, risk, &Profile::default(), &on);
+    let way = |similarity, risk| route(similarity, risk, &[], &on);
     assert_eq!(way(0.80, 8.1), Intake::Vote { rule: Rule::TwoThirds, unfamiliar: false });
     assert_eq!(way(0.80, 8.0), Intake::Vote { rule: Rule::SimpleMajority, unfamiliar: false });
     assert_eq!(way(0.80, 5.0), Intake::Vote { rule: Rule::SimpleMajority, unfamiliar: false });

@@ -87,6 +87,8 @@ fn no_path_leads_outside() {
         ".git/hooks/x",
         ".evolution/lock",
         "./.GIT/config",
+        "vendor/x/.git/config",
+        "vendor/.Git",
     ] {
         assert!(tag(file(path)).starts_with("outside_workspace"), "{path}");
         assert!(tag(module(path)).starts_with("outside_workspace"), "{path}");
@@ -273,4 +275,22 @@ proptest! {
             }
         }
     }
+}
+
+/// Fear: what was taken back is kept on disk for ever.
+#[test]
+fn the_next_change_forgets_what_was_taken_back() {
+    let (folder, workspace) = made();
+    workspace.apply(ONE, &change(file("docs/guide.md"), "x")).unwrap();
+    workspace.revert(ONE).unwrap();
+    assert!(workspace.before_image(ONE).unwrap().is_some());
+    workspace.apply(TWO, &change(file("billing/tax.py"), "y")).unwrap();
+    assert!(workspace.before_image(ONE).unwrap().is_none());
+    assert_eq!(workspace.revert(ONE).unwrap(), Reverted::NeverApplied);
+    assert!(workspace.verify_reverted(ONE).unwrap());
+    assert_eq!(text(&folder, "docs/guide.md").unwrap(), "#");
+    workspace.forget(TWO).unwrap();
+    assert_eq!(workspace.revert(TWO).unwrap(), Reverted::Restored, "what is in place is not forgotten");
+    workspace.forget(TWO).unwrap();
+    assert_eq!(workspace.revert(TWO).unwrap(), Reverted::NeverApplied);
 }

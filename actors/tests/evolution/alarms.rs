@@ -4,12 +4,13 @@ use std::process::Command;
 
 use pgflow::admin::{AlertLevel, Finding, Health};
 use pgflow::{Admin, Config};
-use pgflow_actors::messages::{Envelope, ExecutionMetrics};
+use pgflow_actors::messages::{CheckHealth, Envelope, ExecutionMetrics};
 use pgflow_actors::metrics::Metrics;
 use pgflow_actors::store;
 use pgflow_actors::wire::Wire;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::stage::{LIMIT, Stage, calm, proposal};
 use crate::support::{TestDb, eventually, own_cluster, query_text};
@@ -50,6 +51,24 @@ pub async fn until_calm(stage: &Stage) {
     eventually(LIMIT, async || alerts(stage).await.iter().all(|found| *found == calm)).await;
 }
 
+/// Reports on an applied change of `s1`, and waits until Guardian has judged it; the metrics `shadowed` are held against another.
+pub async fn report(stage: &Stage, id: Uuid, after: Value, shadowed: &[&str]) {
+    let report = ExecutionMetrics {
+        envelope: Envelope::new(),
+        proposal_id: id,
+        instance_id: "s1".to_owned(),
+        agent_type: None,
+        metrics_before: Metrics::default(),
+        metrics_after: serde_json::from_value(after).unwrap(),
+        status: Some("applied".to_owned()),
+        shadowed: shadowed.iter().map(|metric| ((*metric).to_owned(), Uuid::nil())).collect(),
+        timestamp: OffsetDateTime::now_utc(),
+    };
+    stage.publisher.publish(&Wire::of(report)).await.unwrap();
+    let waiting = "SELECT count(*) FROM pgflow_messages WHERE kind = 'execution_metrics' AND status <> 'done'";
+    stage.until(waiting, "0").await;
+}
+
 /// Fear: a change that passes its limits and may not be rolled back goes unseen, is told at every report, or for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_breach_that_rolls_nothing_back_is_an_alert_until_a_clean_report() {
@@ -58,24 +77,7 @@ async fn a_breach_that_rolls_nothing_back_is_an_alert_until_a_clean_report() {
     line["agent_type"] = "DocumentationPipeline".into();
     let id = stage.submit("s1", &[line]).await[0];
     stage.until_status(id, "applied").await;
-    let report = async |error_rate: f64| {
-        let after = serde_json::from_value::<Metrics>(json!({ "error_rate": error_rate })).unwrap();
-        let report = ExecutionMetrics {
-            envelope: Envelope::new(),
-            proposal_id: id,
-            instance_id: "s1".to_owned(),
-            agent_type: Some("DocumentationPipeline".to_owned()),
-            metrics_before: Metrics::default(),
-            metrics_after: after,
-            status: Some("applied".to_owned()),
-            shadowed: std::collections::BTreeMap::new(),
-            timestamp: OffsetDateTime::now_utc(),
-        };
-        stage.publisher.publish(&Wire::of(report)).await.unwrap();
-        stage
-            .until("SELECT count(*) FROM pgflow_messages WHERE kind = 'execution_metrics' AND status <> 'done'", "0")
-            .await;
-    };
+    let report = async |error_rate: f64| report(&stage, id, json!({ "error_rate": error_rate }), &[]).await;
     report(0.5).await;
     let id = id.to_string();
     let words = [id.as_str(), "threshold_breach", "(evolution, since 2", "on s1: error_rate is 0.5, its limit 0.05"];
@@ -137,10 +139,30 @@ async fn open_alerts_of_the_old_table_move() {
     ] {
         client.batch_execute(migration).await.unwrap();
     }
-    assert_eq!(store::init(&db.url(), "public").await.unwrap(), ["evolution 0006", "evolution 0007"]);
+    assert_eq!(store::init(&db.url(), "public").await.unwrap(), ["evolution 0006", "evolution 0007", "evolution 0008"]);
     let moved =
         query_text(&client, "SELECT concat_ws(' ', source, alert, subject, level, detail) FROM pgflow_alerts").await;
     assert_eq!(moved, [r#"evolution rollback_failed one page on s1: {"error": "stuck"}"#]);
+}
+
+/// Fear: a look that fails, or a clock that is set back, is the last.
+#[tokio::test(flavor = "multi_thread")]
+async fn looks_go_on_whatever_one_of_them_finds() {
+    let stage = Stage::new(0, calm).await;
+    stage.client.batch_execute("ALTER TABLE evolution_rollbacks RENAME TO hidden").await.unwrap();
+    let done = "SELECT count(*) FROM pgflow_messages WHERE kind = 'check_health' AND status = 'done'";
+    let before: u32 = stage.ask(done).await.parse().unwrap();
+    stage.until(&format!("SELECT ({done}) > {}", before + 3), "t").await;
+    stage.client.batch_execute("ALTER TABLE hidden RENAME TO evolution_rollbacks").await.unwrap();
+    // Ordered by a clock that was a day ahead: the next is named by a later period, not by one that was before.
+    let due = OffsetDateTime::now_utc() + time::Duration::DAY;
+    let ahead = CheckHealth { envelope: Envelope::new(), due: Some(due) };
+    stage.publisher.publish(&Wire::of(ahead)).await.unwrap();
+    let next = format!(
+        "SELECT count(*) > 2 FROM pgflow_messages WHERE kind = 'check_health' AND (payload ->> 'due')::timestamptz > '{due}'"
+    );
+    stage.until(&next, "t").await;
+    stage.end().await;
 }
 
 /// Fear: central restarts leave several chains of looks, or none.

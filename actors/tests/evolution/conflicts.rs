@@ -39,6 +39,17 @@ async fn the_target_is_free_after_a_rejection_a_failure_and_a_rollback() {
     stage.end().await;
 }
 
+/// Fear: a proposal that comes between the end of the change that held its target and that end's commit is sent by nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_change_has_the_queue_looked_through_though_nobody_waits_yet() {
+    let stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[hopeless("a.txt")]).await[0];
+    stage.until_status(id, "consensus_failed").await;
+    // At the start, at the submission, at the end.
+    stage.until("SELECT count(*) FROM pgflow_messages WHERE kind = 'send_proposals' AND status = 'done'", "3").await;
+    stage.end().await;
+}
+
 /// Fear: the queue sends in order of arrival.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_best_score_is_sent_first() {

@@ -238,3 +238,33 @@ async fn a_check_that_fails_later_rolls_back() {
     assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
     stage.end().await;
 }
+
+/// Fear: of an execution that takes its process down at every try, the change stays in place, its target held for ever, and nobody is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_whose_order_is_dead_is_taken_back_and_fails() {
+    let mut stage = Stage::new(2, |role| {
+        let mut settings = calm(role);
+        settings.max_retries = 0;
+        settings
+    })
+    .await;
+    let id = stage.submit("s1", &[proposal("a.txt", "slow\n")]).await[0];
+    eventually(LIMIT, async || stage.bytes("s1", ".checking").is_some()).await;
+    stage.kill_instance("s1");
+    stage.until("SELECT error_kind FROM pgflow_dlq", "process_died").await;
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), b"slow\n");
+    let next = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.start_instance("s1").await;
+    stage.until_status(id, "failed").await;
+    let why = stage.ask("SELECT execution_error FROM evolution_proposals ORDER BY created_at").await;
+    assert!(why.starts_with("order_died: "), "{why}");
+    stage.until("SELECT status FROM evolution_approved_changes ORDER BY registered_at", "failed").await;
+    // Its target is free, and the next change began from the original.
+    stage.until_status(next, "applied").await;
+    stage.roll_back(next).await;
+    stage.until_status(next, "rolled_back").await;
+    assert_eq!(stage.bytes("s1", "a.txt").unwrap(), ORIGINAL);
+    let admin = pgflow::Admin::connect(&pgflow::Config::new(stage.db.url())).await.unwrap();
+    assert_eq!(admin.purge_dlq(None).await.unwrap(), 1);
+    stage.end().await;
+}

@@ -103,7 +103,28 @@ fn flag_before_environment_before_file_before_default() {
     assert_eq!(program(&[("EVOLUTION_TRANSPORT", "auto")], &[]).unwrap()["transport"], "auto");
     assert_eq!(program(&[], &[]).unwrap()["transport"], "queue", "the default");
     assert_eq!(seen["check_timeout_s"], 60.0, "the default");
-    assert_eq!((&seen["workers"]["metrics"], &seen["workers"]["rollback"]), (&6.into(), &3.into()));
+    let workers = |seen: &Value| (seen["workers"]["metrics"].clone(), seen["workers"]["rollback"].clone());
+    assert_eq!(workers(&seen), (3.into(), 3.into()), "the variable for all over the file's number for one");
+}
+
+/// Fear: what a file says of one queue, or of all, hides a documented variable.
+#[test]
+fn workers_and_retries_by_variable_then_alias_then_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("evolution.toml");
+    std::fs::write(&file, "workers = 5\nmetrics_workers = 6\nmax_retries = 7\nretry_delay_ms = 8\n").unwrap();
+    let seen = |variables: &[(&str, &str)]| {
+        let seen = program(variables, &["--config", file.to_str().unwrap()]).unwrap();
+        let of = |queue: &str| seen["workers"][queue].as_u64().unwrap();
+        let retries = (seen["max_retries"].as_u64().unwrap(), seen["retry_delay_ms"].as_u64().unwrap());
+        ((of("metrics"), of("rollback")), retries)
+    };
+    assert_eq!(seen(&[]), ((6, 5), (7, 8)));
+    assert_eq!(seen(&[("PGFLOW_QUEUE_WORKERS", "4")]), ((4, 4), (7, 8)));
+    assert_eq!(seen(&[("PGFLOW_QUEUE_WORKERS", "4"), ("PGFLOW_WORKERS", "3")]), ((3, 3), (7, 8)));
+    assert_eq!(seen(&[("PGFLOW_WORKERS", "3"), ("PGFLOW_METRICS_WORKERS", "2")]), ((2, 3), (7, 8)));
+    let aliases = [("PGFLOW_MESSAGE_MAX_RETRIES", "1"), ("PGFLOW_MESSAGE_RETRY_DELAY", "2")];
+    assert_eq!(seen(&aliases), ((6, 5), (1, 2)));
 }
 
 /// Fear: a misspelt name in the file is passed over, or a variable's nonsense taken for nothing.

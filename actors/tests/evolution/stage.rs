@@ -23,11 +23,13 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Forty executions a run, counted over all runs, which may be at the same time; six errors a run once `bad` is in a file, forty once `broken` is; waits while `slow` is, or a file
-/// `.hold`, or `.hold_better` and something better; is stuck once `stuck` is in one; fails while there is a file `.unusable`.
+/// `.hold`, or `.hold_better` and something better; is stuck once `stuck` is in one; fails while there is a file `.unusable`, and after
+/// 120 errors once `ruinous` is in one.
 pub const CHECK: &str = r#"
 while [ -e .hold ] || { [ -e .hold_better ] && cat *.txt | grep -q better; } || cat *.txt | grep -q slow; do : > .checking; sleep 0.02; done
 if cat *.txt | grep -q stuck; then : > .checking; sleep 1000; fi
 [ ! -e .unusable ] || exit 1
+if cat *.txt | grep -q ruinous; then echo 120 >> .runs; exit 1; fi
 errors=0
 if cat *.txt | grep -q bad; then errors=6; fi
 if cat *.txt | grep -q broken; then errors=40; fi

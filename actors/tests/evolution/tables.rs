@@ -20,7 +20,7 @@ async fn init_is_harmless_twice_and_at_once() {
     for init in inits {
         applied += init.await.unwrap().unwrap().iter().filter(|line| line.starts_with("evolution")).count();
     }
-    assert_eq!(applied, 7, "each migration once");
+    assert_eq!(applied, 8, "each migration once");
     assert!(store::init(&db.url(), "public").await.unwrap().is_empty());
     assert_eq!(query_text(&db.client().await, "SELECT count(*) FROM pgflow_queues").await, ["17"]);
 }

@@ -1,9 +1,12 @@
 //! What runs by the clock: the daily loop, the batch of measurements, the gate that outcomes move.
 
+use pgflow::admin::Health;
 use pgflow_actors::messages::{Envelope, RunLearning};
+use pgflow_actors::store;
 use pgflow_actors::wire::Wire;
 use uuid::Uuid;
 
+use crate::alarms::{until_alert, until_calm};
 use crate::stage::{Stage, brisk, calm, proposal};
 
 /// Fear: the daily run is forgotten by a restart, or ordered by each.
@@ -21,11 +24,48 @@ async fn the_daily_run_is_ordered_once_and_orders_the_next() {
     assert_eq!(stage.ask(waiting).await, "1 true");
     // A midnight that passed while central was away: the order is there when it comes back.
     stage.kill_central();
-    let passed = RunLearning { envelope: Envelope::new(), run_id: Uuid::now_v7(), daily: true };
+    let passed = RunLearning { envelope: Envelope::new(), run_id: Uuid::now_v7() };
     stage.publisher.publish(&Wire::of(passed)).await.unwrap();
     stage.start_central().await;
     stage.until("SELECT count(*) FROM evolution_learning_runs", "1").await;
     stage.until(waiting, "1 true").await;
+    // However the chain broke, it goes on.
+    let broken =
+        "SELECT count(pgflow_cancel(id)) FROM pgflow_messages WHERE kind = 'run_learning' AND status = 'scheduled'";
+    assert_eq!(stage.ask(broken).await, "1");
+    stage.client.execute("DELETE FROM pgflow_dedup WHERE dedup_key LIKE 'daily-%'", &[]).await.unwrap();
+    stage.until(waiting, "1 true").await;
+    stage.end().await;
+}
+
+/// Fear: two first outcomes at once count as one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_outcomes_are_counted_one_by_one() {
+    let stage = Stage::new(0, calm).await;
+    let mut first = stage.db.client().await;
+    let tx = first.transaction().await.unwrap();
+    store::record_outcome(&tx, true).await.unwrap();
+    let second = stage.db.client().await;
+    let counted = tokio::spawn(async move { store::record_outcome(&second, true).await.unwrap() });
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    stage.until(waiting, "1").await;
+    tx.commit().await.unwrap();
+    counted.await.unwrap();
+    assert_eq!(stage.ask("SELECT gate ->> 'outcomes' FROM evolution_gate").await, "2");
+    stage.end().await;
+}
+
+/// Fear: of a change that was approved and never reported, nobody hears.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_never_reports_is_an_alert() {
+    let stage = Stage::new(1, brisk).await;
+    let id = stage.submit("s1", &[proposal("a.txt", "stuck\n")]).await[0];
+    let words = ["metrics_stale", &id.to_string(), "no report from s1 since it was approved"];
+    until_alert(&stage, Health::Warn, &words).await;
+    stage.roll_back(id).await;
+    stage.until_status(id, "rolled_back").await;
+    until_calm(&stage).await;
     stage.end().await;
 }
 

@@ -221,7 +221,7 @@ async fn a_start_of_auto_doubles_nothing_that_the_queue_holds() {
     let timers =
         "SELECT string_agg(kind || ' ' || n, ', ' ORDER BY kind) FROM (SELECT kind, count(*) n FROM pgflow_messages m
         JOIN evolution_messages e ON e.message_id = m.id WHERE status = 'scheduled' GROUP BY kind) k";
-    let once = "consensus_deadline 1, observe_change 1, watch_change 1";
+    let once = "consensus_deadline 1, observe_change 1, watch_change 2";
     solo.until(timers, once).await;
     solo.kill();
     solo.start(Mode::Auto).await;

@@ -3,6 +3,7 @@
 use pgflow::{Admin, Config};
 use pgflow_actors::messages::{ConsensusVote, Envelope, Vote};
 use pgflow_actors::settings::{Role, Settings};
+use pgflow_actors::store;
 use pgflow_actors::wire::Wire;
 
 use crate::stage::{Stage, calm, proposal};
@@ -62,5 +63,26 @@ async fn a_vote_that_is_published_after_the_deadline_is_refused() {
     admin.resume_queue("consensus_deadlines_queue").await.unwrap();
     stage.until_status(id, "consensus_failed").await;
     assert_eq!(stage.ask("SELECT rationale FROM evolution_consensus").await, "timeout: 2 of 3 votes");
+    stage.end().await;
+}
+
+/// Fear: votes that come after the decision are noted as under way for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vote_that_comes_after_the_decision_leaves_nothing() {
+    let stage = Stage::new(1, calm).await;
+    let id = stage.submit("s1", &[proposal("a.txt", "better\n")]).await[0];
+    stage.until_status(id, "applied").await;
+    store::note_vote(&stage.client, id, "latecomer").await.unwrap();
+    let vote = ConsensusVote {
+        envelope: Envelope::new(),
+        proposal_id: id,
+        instance_id: "latecomer".to_owned(),
+        vote: Vote::Approve,
+        confidence: Some(0.99),
+        reason: "I was busy until now".to_owned(),
+        timestamp: time::OffsetDateTime::now_utc(),
+    };
+    stage.publisher.publish(&Wire::of(vote)).await.unwrap();
+    stage.until("SELECT count(*) FROM evolution_votes_cast", "0").await;
     stage.end().await;
 }

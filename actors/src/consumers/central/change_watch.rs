@@ -1,10 +1,12 @@
 //! `watch_change`: silence raises `metrics_stale`, once a silence, and rolls nothing back (domain §3.3). A change whose
-//! window ended with fresh and clean reports is closed here, should its last report not have done it.
+//! window ended with fresh reports, the last of them clean, is closed here, should that not have done it.
 
 use std::sync::Arc;
 
 use pgflow::Failure;
 use time::OffsetDateTime;
+use tokio_postgres::Client;
+use uuid::Uuid;
 
 use super::metrics::watch_delay;
 use super::{Own, close};
@@ -13,7 +15,7 @@ use crate::consumers::{ALREADY_PROCESSED, Consume, Context};
 use crate::messages::WatchChange;
 use crate::producers::central::watch_later;
 use crate::settings::STALE_PERIODS;
-use crate::store;
+use crate::store::{self, WatchedChange};
 
 pub(crate) struct Watches(pub(crate) Arc<Own>);
 
@@ -24,15 +26,18 @@ impl Consume for Watches {
         let id = watch.proposal_id;
         let period = self.0.settings.windows.report;
         let tx = cx.transaction().await?;
-        let change = store::lock_change(tx, id).await?.filter(store::WatchedChange::is_open);
+        let change = store::lock_change(tx, id).await?.filter(WatchedChange::is_open);
         let Some(change) = change else { return Ok(ALREADY_PROCESSED) };
+        if watch.awaits_first {
+            return self.await_first(cx, tx, id, &change).await;
+        }
         let (Some(last), Some(ends)) = (change.last_report_at, change.window_ends_at) else {
             return Ok(ALREADY_PROCESSED);
         };
         let now = OffsetDateTime::now_utc();
         let silence = period * STALE_PERIODS;
         let ordered = store::rollback_ordered(tx, id).await?;
-        let fresh_at_the_end = last + silence >= ends && change.breach_counts.is_empty();
+        let fresh_at_the_end = last + silence >= ends && change.breach_counts.is_empty() && change.last_report_clean;
         if now >= ends + period && fresh_at_the_end && !ordered {
             close(tx, &self.0, id, "succeeded").await?;
             tracing::info!(target: "evolution", proposal_id = %id, "change succeeded: clean to the end of its window");
@@ -51,7 +56,29 @@ impl Consume for Watches {
             self.0.alarms.raise(tx, Alert::MetricsStale, id, &detail).await?;
             store::mark_stale(tx, id).await?;
         }
-        watch_later(cx.transport(), tx, id, watch_delay(period, ends, now)).await?;
+        watch_later(cx.transport(), tx, (id, false), watch_delay(period, ends, now)).await?;
+        Ok("watched")
+    }
+}
+
+impl Watches {
+    /// Silence from the start: the execution waits for its turn, hangs, or nobody is there to do it.
+    async fn await_first(
+        &self,
+        cx: &Context<'_>,
+        tx: &Client,
+        id: Uuid,
+        change: &WatchedChange,
+    ) -> Result<&'static str, Failure> {
+        if change.first_report_at.is_some() {
+            return Ok(ALREADY_PROCESSED);
+        }
+        if change.stale_alerted_at.is_none() {
+            let detail = format!("no report from {} since it was approved", change.instance_id);
+            self.0.alarms.raise(tx, Alert::MetricsStale, id, &detail).await?;
+            store::mark_stale(tx, id).await?;
+        }
+        watch_later(cx.transport(), tx, (id, true), self.0.settings.windows.report * STALE_PERIODS).await?;
         Ok("watched")
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use pgflow::Failure;
 use serde_json::Value;
 
-use super::Own;
+use super::{Own, admit};
+use crate::agents::built_in;
 use crate::consensus::{Decision, Rule, Status};
 use crate::consumers::{ALREADY_PROCESSED, Consume, Context};
 use crate::events::{PROPOSAL_RECEIVED, tell};
@@ -13,6 +14,7 @@ use crate::intake::{Intake as Way, route};
 use crate::json::{Object, three_decimals};
 use crate::messages::ProposalForConsensus;
 use crate::producers::central::{open_vote, send_consensus_result};
+use crate::profile::Profile;
 use crate::store::{self, NewVote};
 
 pub(crate) struct Intake(pub(crate) Arc<Own>);
@@ -25,7 +27,10 @@ impl Consume for Intake {
         let id = proposal.proposal_id;
         let tx = cx.transaction().await?;
         let likeness = self.0.known_safe.likeness(tx, &proposal.code_change).await?;
-        let way = route(likeness, proposal.risk_score, &proposal.safety_profile, settings);
+        let learned = store::learned_profile(tx, &proposal.agent_type).await?;
+        let profiles = [Some(proposal.safety_profile.clone()), built_in(&proposal.agent_type), learned];
+        let profiles: Vec<Profile> = profiles.into_iter().flatten().collect();
+        let way = route(likeness, proposal.risk_score, &profiles, settings);
         let (status, rule) = match way {
             Way::AutoApprove => (Status::AutoApproved, Rule::TwoThirds),
             Way::Vote { rule, .. } => (Status::Voting, rule),
@@ -48,7 +53,7 @@ impl Consume for Intake {
         );
         match way {
             Way::AutoApprove => {
-                store::admit_change(tx, id, true).await?;
+                admit(cx, tx, &self.0, id, true).await?;
                 let rationale = rationale.unwrap_or_default();
                 let decision = Decision { status, confidence: three_decimals(likeness), rationale };
                 send_consensus_result(cx.transport(), tx, (&proposal.instance_id, id), &[], &decision).await?;

@@ -9,7 +9,7 @@ use super::Own;
 use crate::consumers::{ALREADY_PROCESSED, Consume, Context};
 use crate::learning::{changed, learn};
 use crate::messages::{GENESIS_SOURCE, RunLearning};
-use crate::producers::central::{announce_learning, order_daily_learning, send_safety_profile_update};
+use crate::producers::central::{announce_learning, send_safety_profile_update};
 use crate::store::{self, Figures, LearnedProfile};
 
 pub(crate) struct Learning(pub(crate) Arc<Own>);
@@ -47,9 +47,6 @@ impl Consume for Learning {
         };
         if !store::save_learning_run(tx, order.run_id, figures, now).await? {
             return Ok(ALREADY_PROCESSED);
-        }
-        if order.daily {
-            order_daily_learning(cx.transport(), tx, now).await?;
         }
         announce_learning(cx.transport(), tx, figures, now).await?;
         Ok("learned")

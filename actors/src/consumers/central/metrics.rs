@@ -51,6 +51,7 @@ impl Consume for Reports {
             Some(State::Failed) => {
                 keep(tx, &report).await?;
                 close(tx, &self.0, id, "failed").await?;
+                clear_alerts(tx, &self.0, id).await?;
             }
             _ if !change.is_open() => keep(tx, &report).await?,
             _ => self.judge(cx, tx, &report, &change).await?,
@@ -69,15 +70,20 @@ async fn keep(tx: &Client, report: &ExecutionMetrics) -> Result<(), Failure> {
 /// The instance took the change back: close it, and learn how long that took.
 async fn close_rolled_back(tx: &Client, own: &Own, id: Uuid, change: &WatchedChange) -> Result<(), Failure> {
     close(tx, own, id, "rolled_back").await?;
-    // Whatever was wrong with it, it is gone.
-    for over in Alert::ALL.iter().copied() {
-        own.alarms.clear(tx, over, id).await?;
-    }
+    clear_alerts(tx, own, id).await?;
     if let Some(seconds) = store::complete_rollback(tx, id).await? {
         let mut strategy = store::strategy(tx, &change.change_type).await?;
         strategy.learn(true, seconds);
         store::save_strategy(tx, &strategy).await?;
         tracing::info!(target: "evolution", proposal_id = %id, seconds, "rollback confirmed");
+    }
+    Ok(())
+}
+
+/// Whatever was wrong with a change, it is gone.
+async fn clear_alerts(tx: &Client, own: &Own, id: Uuid) -> Result<(), Failure> {
+    for over in Alert::ALL.iter().copied() {
+        own.alarms.clear(tx, over, id).await?;
     }
     Ok(())
 }
@@ -101,9 +107,10 @@ impl Reports {
 
         let now = OffsetDateTime::now_utc();
         let ends = change.window_ends_at.unwrap_or(now + settings.observation(limits.window));
-        store::save_report(tx, id, &seen.counts, now, ends).await?;
+        let clean = seen.breaches.is_empty() && shadowed.is_empty();
+        store::save_report(tx, id, &seen.counts, clean, (now, ends)).await?;
         if change.first_report_at.is_none() {
-            watch_later(cx.transport(), tx, id, watch_delay(settings.windows.report, ends, now)).await?;
+            watch_later(cx.transport(), tx, (id, false), watch_delay(settings.windows.report, ends, now)).await?;
         }
         self.act(cx, tx, report, change, &seen).await?;
         self.0.alarms.clear(tx, Alert::MetricsStale, id).await?;
@@ -113,12 +120,7 @@ impl Reports {
         let ordered = store::rollback_ordered(tx, id).await?;
         // The last report is sent when the instance's window closes, which began a moment before ours.
         let last = now + settings.windows.report / 2 >= ends;
-        if last
-            && seen.breaches.is_empty()
-            && shadowed.is_empty()
-            && !ordered
-            && close(tx, &self.0, id, "succeeded").await?
-        {
+        if last && clean && !ordered && close(tx, &self.0, id, "succeeded").await? {
             tracing::info!(target: "evolution", proposal_id = %id, "change succeeded: clean to the end of its window");
         }
         Ok(())

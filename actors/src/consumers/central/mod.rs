@@ -28,8 +28,8 @@ use crate::messages::{
     CHANGE_WATCHES, CONSENSUS_DEADLINES, CONSENSUS_VOTES, HEALTH_CHECKS, LEARNING_LOOP_COMPLETED, LEARNING_RUNS,
     METRICS_TO_GUARDIAN, PATTERNS_FOR_AGGREGATOR, PROPOSALS_FOR_CONSENSUS,
 };
-use crate::producers::central::send_consensus_result;
-use crate::settings::Settings;
+use crate::producers::central::{send_consensus_result, watch_later};
+use crate::settings::{STALE_PERIODS, Settings};
 use crate::store::{self, OpenVote};
 use crate::voting::CastVote;
 
@@ -80,6 +80,15 @@ async fn close(tx: &Client, own: &Own, change: Uuid, end: &str) -> Result<bool, 
     Ok(true)
 }
 
+/// Admits a change that was decided on; of an approved one the first report is waited for.
+async fn admit(cx: &Context<'_>, tx: &Client, own: &Own, change: Uuid, approved: bool) -> Result<(), Failure> {
+    store::admit_change(tx, change, approved).await?;
+    if approved {
+        watch_later(cx.transport(), tx, (change, true), own.settings.windows.report * STALE_PERIODS).await?;
+    }
+    Ok(())
+}
+
 /// Decides with these votes, which are all that are there, and tells the proposer if that is a decision.
 async fn try_to_decide(
     cx: &Context<'_>,
@@ -101,7 +110,7 @@ async fn try_to_decide(
     if !store::decide_consensus(tx, proposal, decision.status, decision.confidence, &decision.rationale).await? {
         return Ok(None);
     }
-    store::admit_change(tx, proposal, decision.status == Status::Approved).await?;
+    admit(cx, tx, own, proposal, decision.status == Status::Approved).await?;
     send_consensus_result(cx.transport(), tx, (&open.instance_id, proposal), &votes, &decision).await?;
     Ok(Some(decision))
 }

@@ -14,7 +14,9 @@ pub(crate) struct Patterns;
 impl Consume for Patterns {
     type Payload = PatternDiscovered;
 
-    async fn consume(&mut self, report: PatternDiscovered, cx: &Context<'_>) -> Result<&'static str, Failure> {
+    async fn consume(&mut self, mut report: PatternDiscovered, cx: &Context<'_>) -> Result<&'static str, Failure> {
+        // The reporter's clock may be wrong, and learning asks how old a pattern is.
+        report.timestamp = cx.incoming().created_at.into();
         let tx = cx.transaction().await?;
         store::lock_patterns(tx).await?;
         let mut known = store::patterns(tx, Some(&report.pattern_type)).await?;

@@ -26,6 +26,7 @@ impl Consume for Votes {
         let vote = CastVote::from(&message);
         let mut votes = store::votes_on(tx, id).await?;
         if let Err(refusal) = admit(&votes, &vote, open.status != Status::Voting) {
+            store::forget_vote(tx, id, &vote.instance_id).await?;
             return Ok(refusal.tag());
         }
         // What counts is when it was published, by the database's clock: it may have waited, and its voter's clock may be wrong.

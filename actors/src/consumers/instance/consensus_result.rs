@@ -37,7 +37,7 @@ impl Consume for ConsensusResults {
         }
         let why = rationale.unwrap_or("no reason given");
         if next == State::ConsensusReached {
-            order_execution(cx.transport(), tx, &proposal).await?;
+            order_execution(cx.transport(), tx, &proposal, None).await?;
             if let Some(agent) = self.0.agents.of(&proposal.agent_type) {
                 let in_favour = result.votes.iter().filter(|(_, ballot)| ballot.vote() == Vote::Approve);
                 agent.on_change_approved(&Approved {

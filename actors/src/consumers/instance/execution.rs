@@ -1,7 +1,8 @@
 //! `execute_proposal`: the phases of an execution (domain §5.4), restartable at every point.
 //!
 //! A redelivery in `executing` takes back what the run before it wrote, and begins anew; only a settled state is
-//! answered `already_processed`. A rollback that arrives meanwhile cancels the run; the state is then the rollback's.
+//! answered `already_processed`. A rollback that arrives meanwhile cancels the run; the state is then the rollback's. When an order
+//! is dead, central sends one that says why: it runs nothing, takes back what was left, and fails the proposal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,17 +10,19 @@ use std::time::{Duration, Instant};
 
 use pgflow::Failure;
 use time::OffsetDateTime;
+use tokio_postgres::Client;
+use uuid::Uuid;
 
 use super::batching::note;
 use super::judging::judge;
-use super::tidying::tidy;
+use super::tidying::{measure_neighbours_anew, tidy};
 use super::{Own, limits, release_target};
 use crate::change::read_change;
 use crate::check::CheckError;
 use crate::consumers::{ALREADY_PROCESSED, Consume, Context, NOT_APPLICABLE};
 use crate::events::{
-    EXECUTION_FAILED, EXECUTION_SUCCESS, PROPOSAL_APPLIED, PROPOSAL_EXECUTION_STARTED, PROPOSAL_FAILED, RUN_COMPLETED,
-    RUN_FAILED, tell,
+    EXECUTION_FAILED, EXECUTION_MARK_FAILED, EXECUTION_SUCCESS, PROPOSAL_APPLIED, PROPOSAL_EXECUTION_STARTED,
+    PROPOSAL_FAILED, RUN_COMPLETED, RUN_FAILED, tell,
 };
 use crate::executor::ChangeExecutor;
 use crate::messages::ExecuteProposal;
@@ -29,7 +32,7 @@ use crate::proposal::{OnExecute, State, on_execute, validate_execution, verify_e
 use crate::runs::Running;
 use crate::settings::STALE_PERIODS;
 use crate::store::{self, Proposal, Run};
-use crate::workspace::WorkspaceError;
+use crate::workspace::{Reverted, WorkspaceError};
 
 /// How soon to ask again for something that another run holds.
 const HELD_PAUSE: Duration = Duration::from_millis(500);
@@ -102,20 +105,30 @@ impl Consume for Execution {
         tell!(PROPOSAL_EXECUTION_STARTED, proposal_id = %id, attempt = cx.attempt(), "execution started");
         let begun = Instant::now();
         let mut run = Run::default();
-        let end = self.run(&proposal, &running, &mut run).await;
+        let end = match order.died {
+            None => self.run(&proposal, &running, &mut run).await,
+            Some(why) => Err(End::Failed(format!("order_died: {why}"))),
+        };
         run.took_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let end = match end {
+            Err(End::Again(_, why)) if own.settings.is_last(cx.attempt()) => Err(End::Failed(why)),
+            end => end,
+        };
         let outcome = match end {
             Ok(()) => self.applied(cx, &proposal, &run, rollbacks).await,
             Err(End::Cancelled) => Ok(NOT_APPLICABLE),
-            Err(End::Failed(why)) => self.failed(cx, &proposal, &run, &why).await,
-            Err(End::Again(_, why)) if own.settings.is_last(cx.attempt()) => {
-                self.failed(cx, &proposal, &run, &why).await
-            }
             Err(End::Again(failure, _)) => Err(failure),
+            Err(End::Failed(why)) => {
+                let failed = self.failed(cx, &client, &proposal, &run, &why).await;
+                if let Err(reason) = &failed {
+                    tell!(EXECUTION_MARK_FAILED, proposal_id = %id, ?reason, "a failure is not recorded yet: {why}");
+                }
+                failed
+            }
         };
         if outcome.is_err() {
             // Not left in place until the next try: others are measured meanwhile.
-            own.executor.revert(id).await?;
+            self.take_out(&client, id, &run).await?;
         }
         outcome
     }
@@ -178,26 +191,36 @@ impl Execution {
         Ok("applied")
     }
 
+    /// The file as before; what the run did to the counters is held against nobody, also where it ended without a reading.
+    async fn take_out(&self, client: &Client, id: Uuid, run: &Run) -> Result<(), Failure> {
+        let own = &self.0;
+        if own.executor.revert(id).await? == Reverted::NeverApplied {
+            return Ok(());
+        }
+        if !own.executor.verify(id).await? {
+            return Err(Failure::retry("the file is not as it was before"));
+        }
+        measure_neighbours_anew(own, client, id, &run.before).await?;
+        // Only now: a run that is cut short before this has its neighbours measured by whoever tidies.
+        Ok(own.executor.forget(id).await?)
+    }
+
     /// Phases 6 and 7 of a run that did not: first the file, then the state.
     async fn failed(
         &self,
         cx: &Context<'_>,
+        client: &Client,
         proposal: &Proposal,
         run: &Run,
         why: &str,
     ) -> Result<&'static str, Failure> {
-        let own = &self.0;
         let id = proposal.proposal_id;
-        own.executor.revert(id).await?;
-        if !own.executor.verify(id).await? {
-            return Err(Failure::retry(format!("{why}; and the file is not as it was before")));
-        }
+        self.take_out(client, id, run).await?;
         let tx = cx.transaction().await?;
         if !store::enter_failed(tx, id, why, run).await? {
             return Ok(NOT_APPLICABLE);
         }
         let metrics = (&run.before, &run.after);
-        store::excuse_neighbours(tx, &own.id, id, metrics).await?;
         report_metrics_to_guardian(cx.transport(), tx, proposal, State::Failed, metrics, BTreeMap::new()).await?;
         release_target(cx, tx, proposal).await?;
         tell!(PROPOSAL_FAILED, proposal_id = %id, reason = why, "failed, and taken back: {why}");

@@ -102,14 +102,14 @@ async fn limits<C: GenericClient + Sync>(own: &Own, client: &C, proposal: &Propo
     Ok(agents_own.map_or(limits, |profile| limits.tightened(&profile)))
 }
 
-/// A change let go of its target: whoever waits for it is sent.
+/// A change let go of its target: whoever waits for it is sent. Whether anybody does is for the sender to see, after the commit: who
+/// comes before that finds the target held.
 async fn release_target<C: GenericClient + Sync>(
     cx: &Context<'_>,
     client: &C,
     proposal: &Proposal,
 ) -> Result<(), Failure> {
-    let Some(target) = &proposal.target_key else { return Ok(()) };
-    if store::waits_for_target(client, &proposal.instance_id, target).await? {
+    if proposal.target_key.is_some() {
         send_proposals(cx.transport(), client, &proposal.instance_id).await?;
     }
     Ok(())

@@ -113,7 +113,9 @@ impl Observation {
 
 /// What a change showed: its description, and the code before and after where the proposal tells.
 fn pattern_of(proposal: &Proposal) -> Object {
-    let text = |place: &Object, key: &str| place.get(key).and_then(Value::as_str).map(str::to_owned);
+    let text = |place: &Object, key: &str| {
+        place.get(key).and_then(Value::as_str).filter(|text| !text.trim().is_empty()).map(str::to_owned)
+    };
     let change = &proposal.code_change;
     let described = text(change, "description").or_else(|| text(&proposal.metadata, "description"));
     let target = proposal.target_key.as_deref().unwrap_or("the program");

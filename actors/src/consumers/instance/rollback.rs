@@ -55,6 +55,7 @@ impl Consume for Rollback {
             }
         };
         let tx = cx.transaction().await?;
+        store::lock_neighbours(tx, &own.id).await?;
         if !store::enter_rolled_back(tx, id, &trigger.reason).await? {
             return Ok(ALREADY_PROCESSED);
         }
