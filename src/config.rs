@@ -57,8 +57,8 @@ pub struct Config {
     pub addressee_ttl_ms: u64,
     /// Connections for claim and settle, which handlers cannot touch, 2 to 1,000 (default 4). One is reserved for high.
     pub control_connections: usize,
-    /// Connections for [`crate::Context::transaction`], and as many again for the publisher, 1 to 1,000 (default 8). Made when
-    /// needed; a caller waits at most 5 s for one that others hold.
+    /// Connections for [`crate::Context::transaction`] of normal and low messages, as many again for that of high ones, and for the
+    /// publisher, 1 to 1,000 (default 8). Made when needed; a caller waits at most 5 s for one that others hold.
     pub handler_connections: usize,
     /// Days that done and cancelled messages are kept (default 7).
     pub history_days: u16,

@@ -136,7 +136,7 @@ impl<'a> Context<'a> {
     /// The transaction whose effects happen exactly once: on `Ok` the runtime settles the message as its last
     /// statement and commits, rolling back unless the claim was still ours; otherwise it rolls back.
     /// Opened at the first call (READ COMMITTED); later calls give the same one. Never send COMMIT or ROLLBACK on it.
-    /// It holds one of the `handler_connections` to the end of the handler; a call waits at most 5 s for one. A COMMIT that is not
+    /// It holds one of the `handler_connections` to the end of the handler (high messages have as many of their own); a call waits at most 5 s for one. A COMMIT that is not
     /// answered within 30 s counts as failed; if it did happen, what follows from that is fenced.
     ///
     /// A handler that catches an error of this transaction must not return `Ok`: Postgres has aborted it, so the settle fails too,

@@ -83,7 +83,8 @@ impl Builder {
     }
 
     /// Connects, registers this instance, makes missing queues, and starts the tree. Handlers of normal and low
-    /// messages run on the tokio runtime that this is called on.
+    /// messages run on the tokio runtime that this is called on, with their transactions: it needs time and I/O enabled. When that
+    /// runtime is shut down, the instance stops.
     ///
     /// # Errors
     /// A setting that cannot work, a database that cannot be reached or was not initialised (`pgflow init`), or a live
