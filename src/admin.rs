@@ -54,7 +54,7 @@ impl Admin {
     pub async fn connect(config: &Config) -> Result<Self> {
         config.validate()?;
         let pool =
-            Target::parse(&config.url)?.verified_pool(&Handle::current(), CONNECTIONS, "pgflow admin", SETTINGS)?;
+            Target::parse(&config.url)?.verified().pool(&Handle::current(), CONNECTIONS, "pgflow admin", SETTINGS)?;
         Ok(Self { store: Arc::new(Store::new(&config.schema)), pool, address: redacted(&config.url).into() })
     }
 

@@ -16,6 +16,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use deadpool_postgres::RecyclingMethod;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -49,6 +50,8 @@ pub(crate) struct Target {
     label: String,
     /// Of its pools, connections that were made before are not handed out again.
     renewed: Arc<Mutex<Option<Instant>>>,
+    /// What its pools look at before they hand a used connection out again.
+    recycling: RecyclingMethod,
 }
 
 impl fmt::Debug for Target {
@@ -68,7 +71,13 @@ impl Target {
     pub(crate) fn parse(url: &str) -> Result<Self> {
         let parsed = url::parse(url)?;
         let tls = parsed.verify.as_ref().map(tls::connector).transpose()?;
-        Ok(Self { config: parsed.config, tls, label: redacted(url), renewed: Arc::default() })
+        Ok(Self {
+            config: parsed.config,
+            tls,
+            label: redacted(url),
+            renewed: Arc::default(),
+            recycling: RecyclingMethod::Fast,
+        })
     }
 
     /// How much later than another instance we may find the server that has taken over, at worst: none if there is but one host.

@@ -28,6 +28,13 @@ use crate::{Error, Result, error::POOL_WAIT_MS};
 const POOL_RECYCLE_LIMIT: Duration = Duration::from_secs(2);
 
 impl Target {
+    /// For pools whose users may drop a call at any await: a connection on which something is still under way is not handed out again, but
+    /// closed after [`POOL_RECYCLE_LIMIT`]. A round trip at each use.
+    pub(crate) fn verified(mut self) -> Self {
+        self.recycling = RecyclingMethod::Verified;
+        self
+    }
+
     /// A pool whose connections live on `handle`. Each runs `on_create` (any number of statements) once, before it is
     /// handed out.
     pub(crate) fn pool(
@@ -37,32 +44,10 @@ impl Target {
         application_name: &str,
         on_create: impl Into<String>,
     ) -> Result<Pool> {
-        self.pool_that(RecyclingMethod::Fast, handle, size, application_name, on_create)
-    }
-
-    /// The same for calls that may be dropped at any await: one on which something is still under way is not handed out again, but
-    /// closed after [`POOL_RECYCLE_LIMIT`]. A round trip at each use.
-    pub(crate) fn verified_pool(
-        &self,
-        handle: &Handle,
-        size: usize,
-        application_name: &str,
-        on_create: impl Into<String>,
-    ) -> Result<Pool> {
-        self.pool_that(RecyclingMethod::Verified, handle, size, application_name, on_create)
-    }
-
-    fn pool_that(
-        &self,
-        recycling_method: RecyclingMethod,
-        handle: &Handle,
-        size: usize,
-        application_name: &str,
-        on_create: impl Into<String>,
-    ) -> Result<Pool> {
         let connect = OnRuntime { target: self.clone(), handle: handle.clone(), on_create: on_create.into() };
         let config = self.named(application_name);
-        let manager = Manager::from_connect(config, connect, ManagerConfig { recycling_method });
+        let manager =
+            Manager::from_connect(config, connect, ManagerConfig { recycling_method: self.recycling.clone() });
         let renewed = self.renewed.clone();
         let is_current = Hook::sync_fn(move |_: &mut ClientWrapper, metrics| {
             let renewed = *renewed.lock().unwrap_or_else(PoisonError::into_inner);
