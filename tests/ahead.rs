@@ -159,13 +159,25 @@ async fn a_kill_costs_what_waits_one_try() {
     let publisher = pgflow::Publisher::connect(&config(&db.url(), "p")).await.unwrap();
     let many: Vec<Probe> = (0..2_000).map(Probe::new).collect();
     let victim = Victim::start(&db.url(), "victim");
+    const AT_WORK: &str = "SELECT 'x' FROM pg_stat_activity \
+         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND datname = current_database() AND state = 'active'";
     // More than it has workers for.
     let ahead = format!("SELECT 'x' FROM pgflow_active HAVING count(*) > {}", 2 * WORKERS);
     eventually(SOON, || async {
         if count(&client, "pgflow_ready").await < 1_000 {
             publisher.publish_many(&many).await.unwrap();
         }
-        !query_text(&client, &ahead).await.is_empty()
+        if query_text(&client, &ahead).await.is_empty() {
+            return false;
+        }
+        // Held still, or it may have settled all of them before the kill.
+        victim.signal("-STOP");
+        eventually(SOON, || async { query_text(&client, AT_WORK).await.is_empty() }).await;
+        let caught = !query_text(&client, &ahead).await.is_empty();
+        if !caught {
+            victim.signal("-CONT");
+        }
+        caught
     })
     .await;
     victim.kill();
