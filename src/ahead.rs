@@ -2,7 +2,7 @@
 //!
 //! Claiming for idle workers alone, a claim's commit is the price of as few messages as there are workers, and workers idle while it
 //! is under way. So while there is a backlog of normal messages and the workers are quick, a claim takes more than are idle: as many
-//! as all workers, by their [pace], go through in [`AHEAD_FOR`], within [`AHEAD_PER_WORKER`] and [`AHEAD_MAX`], and twice as many
+//! as all workers, by their [pace], go through in [`AHEAD_FOR`] ([`STREAM_FOR`] while as many come as go), within [`AHEAD_PER_WORKER`] and [`AHEAD_MAX`], and twice as many
 //! as last time at most; half as many when those waited for long. The next claim begins when half of them are left. Who has run one takes the next from here by itself, unless a high message may need a worker. What has
 //! waited for [`WAIT_MAX`] all the same is handed back, and for a while nothing is claimed ahead. High and low never are: a high
 //! one would wait behind workers though others may have idle ones, a low one would start before normal ones that came meanwhile.
@@ -24,6 +24,8 @@ pub(crate) const AHEAD_PER_WORKER: usize = 8;
 pub(crate) const AHEAD_MAX: usize = 256;
 /// As many are claimed ahead as the workers go through in so long.
 const AHEAD_FOR: Duration = Duration::from_millis(8);
+/// The same while messages come in quick succession, and none is left behind.
+const STREAM_FOR: Duration = Duration::from_millis(1);
 /// How long a claimed message may wait for a worker.
 pub(crate) const WAIT_MAX: Duration = Duration::from_millis(20);
 /// Nothing is claimed ahead for so long after some waited too long; twice as long each time, if they soon do so again.
@@ -31,6 +33,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(64);
 /// Nothing is claimed ahead for so long after a death was seen, or what a dead instance had claimed.
 const DEATH_PAUSE: Duration = Duration::from_secs(2);
+
+/// What a claim of normal and low messages found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Few, and nothing is left.
+    #[default]
+    Few,
+    /// As many as half of the workers at least, and nothing is left: more come soon.
+    Stream,
+    /// All it asked for: there is more.
+    Backlog,
+}
 
 /// What waits, first come first, and what allows more. Pure, but for what it keeps.
 #[derive(Debug)]
@@ -41,8 +55,8 @@ pub(crate) struct Ahead<D> {
     pace: Pace,
     /// Those ahead of whom may be claimed.
     workers: usize,
-    /// The last claim took all it asked for, and normal ones to its end.
-    backlog: bool,
+    /// By the last claim, if most of it was normal.
+    found: Found,
     /// A worker that has run one may take the next by itself; else it must come back, for a high message may need it.
     self_served: bool,
     /// How many may be claimed ahead, by how long the last ones waited: what a pace promises, the processor may not keep.
@@ -61,7 +75,7 @@ impl<D> Default for Ahead<D> {
             level: 0,
             pace: Pace::default(),
             workers: 0,
-            backlog: false,
+            found: Found::Few,
             self_served: false,
             share: 0,
             oldest: Duration::ZERO,
@@ -82,18 +96,35 @@ impl<D> Ahead<D> {
         self.pace.ran(now, took);
     }
 
-    /// A claim answered. `backlog`: it took all it asked for, and normal ones to its end.
-    pub(crate) fn claimed(&mut self, backlog: bool) {
-        self.backlog = backlog;
+    /// A claim answered with so many, `normal` of them normal; `all`: it got all it asked for.
+    pub(crate) fn claimed(&mut self, got: usize, normal: usize, all: bool) {
+        self.found = match got {
+            _ if 2 * normal <= got => Found::Few,
+            _ if all => Found::Backlog,
+            _ if 2 * got >= self.workers => Found::Stream,
+            _ => Found::Few,
+        };
     }
 
-    /// How many may be claimed ahead now.
-    pub(crate) fn room(&mut self, now: Instant) -> usize {
-        if !self.backlog || !self.runs_low() || self.is_shut(now) {
+    /// What the last claim found.
+    pub(crate) fn found(&self) -> Found {
+        self.found
+    }
+
+    /// How many may be claimed ahead now, beside those for so many idle workers.
+    pub(crate) fn room(&mut self, now: Instant, idle: usize) -> usize {
+        let within = match self.found {
+            Found::Few => return 0,
+            // Nothing is left that all are too busy for.
+            Found::Stream if idle == 0 => return 0,
+            Found::Stream => STREAM_FOR,
+            Found::Backlog => AHEAD_FOR,
+        };
+        if !self.runs_low() || self.is_shut(now) {
             return 0;
         }
         let Some(each) = self.pace.each(now) else { return 0 };
-        let runs = AHEAD_FOR.as_nanos() / each.as_nanos().max(1);
+        let runs = within.as_nanos() / each.as_nanos().max(1);
         let each_worker = usize::try_from(runs).unwrap_or(usize::MAX).min(AHEAD_PER_WORKER);
         AHEAD_MAX.min(each_worker * self.workers).min(self.share).saturating_sub(self.waiting.len())
     }
@@ -195,7 +226,7 @@ mod tests {
     fn busy(now: Instant) -> Ahead<u32> {
         let mut ahead = Ahead::default();
         ahead.allow(8, 1);
-        ahead.claimed(true);
+        ahead.claimed(8, 5, true);
         quick(&mut ahead, now);
         grown(&mut ahead, now);
         ahead
@@ -211,13 +242,32 @@ mod tests {
     #[test]
     fn nothing_ahead_unless_all_allows_it() {
         let now = Instant::now();
-        assert_eq!(busy(now).room(now), MOST);
-        for (workers, retries, backlog) in [(1, 3, true), (8, 0, true), (8, 3, false)] {
+        assert_eq!(busy(now).room(now, 0), MOST);
+        for (workers, retries, normal) in [(1, 3, 5), (8, 0, 5), (8, 3, 4)] {
             let mut ahead = busy(now);
             ahead.allow(workers, retries);
-            ahead.claimed(backlog);
-            assert_eq!(ahead.room(now), 0);
+            ahead.claimed(8, normal, true);
+            assert_eq!(ahead.room(now, 0), 0);
         }
+    }
+
+    /// Fear: of a stream, that leaves nothing behind, each claim takes as few as there are idle workers, and costs as much as a large
+    /// one; or its messages wait here while another instance has idle workers.
+    #[test]
+    fn of_a_stream_as_many_as_soon_start() {
+        let now = Instant::now();
+        for (got, room) in [(3, 0), (4, MOST)] {
+            let mut ahead = busy(now);
+            ahead.claimed(got, got, false);
+            assert_eq!(ahead.room(now, 1), room, "{got} found");
+            assert_eq!(ahead.room(now, 0), 0, "no worker is idle");
+        }
+        let mut ahead = busy(now);
+        ahead.claimed(8, 8, false);
+        (0..1_000).for_each(|_| ahead.ran(now, STREAM_FOR / 2));
+        assert_eq!(ahead.room(now, 1), 2 * 8);
+        (0..100_000).for_each(|_| ahead.ran(now, STREAM_FOR * 2));
+        assert_eq!(ahead.room(now, 1), 0);
     }
 
     /// Fear: more wait than are soon started, or than a kill may charge.
@@ -225,17 +275,17 @@ mod tests {
     fn what_waits_is_bounded() {
         let now = Instant::now();
         let mut ahead = busy(now);
-        assert_eq!(ahead.room(now), MOST);
+        assert_eq!(ahead.room(now, 0), MOST);
         (0..pace::RUNS_MIN).for_each(|_| ahead.ran(now, AHEAD_FOR / 4));
-        assert_eq!(ahead.room(now), 8 * 7, "an eighth of AHEAD_FOR each, and a little");
+        assert_eq!(ahead.room(now, 0), 8 * 7, "an eighth of AHEAD_FOR each, and a little");
         ahead.allow(1_000, 1);
         grown(&mut ahead, now);
-        assert_eq!(ahead.room(now), AHEAD_MAX);
+        assert_eq!(ahead.room(now, 0), AHEAD_MAX);
         ahead.keep(now, [1, 2, 3]);
         assert_eq!(ahead.next(now, 1), [1], "first come first");
-        assert_eq!(ahead.room(now), 0, "more than half are there still");
+        assert_eq!(ahead.room(now, 0), 0, "more than half are there still");
         assert_eq!(ahead.next(now, 1), [2]);
-        assert_eq!(ahead.room(now), AHEAD_MAX - 1, "what waits counts");
+        assert_eq!(ahead.room(now, 0), AHEAD_MAX - 1, "what waits counts");
     }
 
     /// Fear: workers go through what was claimed ahead while a high message waits for one of them; or nobody hears that it runs low,
@@ -272,13 +322,13 @@ mod tests {
         assert_eq!(ahead.until(), None);
         quick(&mut ahead, first + PAUSE / 2);
         grown(&mut ahead, first + PAUSE / 2);
-        assert_eq!(ahead.room(first + PAUSE / 2), 0);
+        assert_eq!(ahead.room(first + PAUSE / 2, 0), 0);
         let mut now = first + PAUSE;
         quick(&mut ahead, now);
         ahead.keep(now, []);
-        assert_eq!(ahead.room(now), 8, "it begins small: all of before would be late again");
+        assert_eq!(ahead.room(now, 0), 8, "it begins small: all of before would be late again");
         grown(&mut ahead, now);
-        assert_eq!(ahead.room(now), MOST);
+        assert_eq!(ahead.room(now, 0), MOST);
         // It does not help: the pauses double, up to a limit, and are short again when it had helped for long.
         for pause in [2, 4, 8, 16, 32, 64, 64] {
             ahead.keep(now, [3]);
@@ -299,9 +349,9 @@ mod tests {
         let now = Instant::now();
         let mut ahead = busy(now);
         ahead.death(now);
-        assert_eq!(ahead.room(now), 0);
+        assert_eq!(ahead.room(now, 0), 0);
         quick(&mut ahead, now + DEATH_PAUSE);
-        assert_eq!(ahead.room(now + DEATH_PAUSE), MOST);
+        assert_eq!(ahead.room(now + DEATH_PAUSE, 0), MOST);
     }
 
     /// Fear: workers that are quick each but share two processors are claimed ahead of by their number: all waits too long, always.

@@ -17,7 +17,7 @@ use crate::{
     Config, Error, Publisher, Result,
     connect::{Target, bounded},
     message::Outgoing,
-    publish::{self, note},
+    publish::{self, note_all},
     spool::{Identity, Record, Spool},
     store::{Store, Way},
 };
@@ -178,7 +178,7 @@ impl Forward {
         self.batch_max = (2 * self.batch_max).min(BATCH_MESSAGES_MAX);
         let lanes: BTreeSet<i32> = ways.iter().map(|way| way.lane.id).collect();
         lanes.into_iter().for_each(|lane| self.publisher.committed(lane));
-        note(out.iter().map(|out| (out, None)));
+        note_all(out.iter().map(|out| (out, None)));
         metrics::counter!("pgflow_forwarded_total").increment(out.len() as u64);
         tracing::info!(target: "pgflow::forward", messages = out.len(), already_there = batch.len() - out.len(), "forwarded from the spool");
         Ok(Batch::Answered)

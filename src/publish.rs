@@ -129,7 +129,7 @@ impl Publisher {
         c.give_back(sent.as_ref().err().map(|tried| &tried.error));
         let (lane, id, receipt) = sent?;
         self.committed(lane);
-        note([(out, Some(id))]);
+        note(out, Some(id));
         Ok(receipt)
     }
 
@@ -195,7 +195,7 @@ impl Publisher {
             store.insert_ready_in(client, &out, source).await?.map(|id| (id, out.message_id))
         };
         let Some((id, message_id)) = row else { return Err(self.refusal_in(client, &out).await?) };
-        note([(&out, Some(id))]);
+        note(&out, Some(id));
         Ok(Receipt::row(id, message_id))
     }
 
@@ -239,17 +239,31 @@ async fn answered<T>(statement: impl Future<Output = Result<T>>, phase: impl Fn(
     done.unwrap_or_else(|_| Err(Error::timeout(phase(), PUBLISH_MS_MAX)))
 }
 
-/// Counts and logs accepted messages (a caller's rollback is not seen here).
-pub(crate) fn note<'a>(accepted: impl IntoIterator<Item = (&'a Outgoing, Option<i64>)>) {
+/// Counts and logs an accepted message (a caller's rollback is not seen here).
+fn note(out: &Outgoing, id: Option<i64>) {
+    log(out, id);
+    count(&out.queue, &out.kind, 1);
+}
+
+/// The same of many.
+pub(crate) fn note_all<'a>(accepted: impl IntoIterator<Item = (&'a Outgoing, Option<i64>)>) {
     let mut counts: HashMap<(&str, &str), u64> = HashMap::new();
     for (out, id) in accepted {
-        tracing::debug!(target: "pgflow::publish", queue = out.queue, kind = out.kind, id, "published");
+        log(out, id);
         *counts.entry((&out.queue, &out.kind)).or_default() += 1;
     }
-    for ((queue, kind), count) in counts {
-        metrics::counter!("pgflow_published_total", "queue" => queue.to_owned(), "kind" => kind.to_owned())
-            .increment(count);
+    for ((queue, kind), messages) in counts {
+        count(queue, kind, messages);
     }
+}
+
+fn log(out: &Outgoing, id: Option<i64>) {
+    tracing::debug!(target: "pgflow::publish", queue = out.queue, kind = out.kind, id, "published");
+}
+
+fn count(queue: &str, kind: &str, messages: u64) {
+    metrics::counter!("pgflow_published_total", "queue" => queue.to_owned(), "kind" => kind.to_owned())
+        .increment(messages);
 }
 
 impl fmt::Debug for Publisher {

@@ -12,6 +12,7 @@ use ractor::ActorRef;
 use super::{CLAIM_MAX, Doubt, Group, Msg, Origin, State, ToListener, UNCLAIMED_MS, protocol::Claimed};
 use crate::{
     Error, Result,
+    ahead::Found,
     codec::Codec,
     connect::{ANSWER_MS_MAX, bounded, give_back},
     handler::Incoming,
@@ -35,10 +36,15 @@ impl State {
         gate.claim_started();
         let origin = std::mem::replace(origin, Origin::Normal);
         let limit = i32::try_from(asked).unwrap_or(i32::MAX);
-        let order = q.lanes.next(group, limit, asked > spent.all());
+        let low_most = match q.shelf.lock().found() {
+            // They would wait behind normal ones for as long as it takes to start those.
+            Found::Backlog if asked > spent.all() => 0,
+            _ => i32::try_from(spent.all()).unwrap_or(i32::MAX).min(limit),
+        };
+        let order = q.lanes.next(group, limit, low_most);
         // Who cannot be told of places that come back reads everything.
         let lows = if told { self.low.lows(&order.lanes) } else { vec![0; order.lanes.len()] };
-        let (complete, resets) = (order.complete, self.low.resets());
+        let resets = self.low.resets();
         // A crash of the server that forgets a claim forgets its try.
         let durable = q.facts.max_retries == 0 || self.wary_until.is_some_and(|until| Instant::now() < until);
         let (queue_id, name) = (q.facts.queue_id, q.name.clone());
@@ -67,6 +73,7 @@ impl State {
             .await
             .unwrap_or_else(|_| Err(Error::state(format!("claim on queue \"{name}\""), "the claim panicked")));
             histogram!("pgflow_claim_seconds", "queue" => name.clone()).record(begun.elapsed().as_secs_f64());
+            let complete = rows.as_ref().is_ok_and(|rows| order.is_complete(limit, rows.iter().map(|row| row.lane)));
             // A dispatcher that died meanwhile leaves rows that nobody answers for: the sweeper's orphan check finds them.
             let _ = myself.cast(Msg::Claimed(Claimed { queue, group, spent, asked, complete, resets, origin, rows }));
         });
@@ -131,7 +138,7 @@ impl State {
         }
         let normal = rows.iter().filter(|r| q.lanes.priority(r.lane) == crate::Priority::Normal).count();
         let mut ahead = q.shelf.lock();
-        ahead.claimed(full.is_some() && 2 * normal > rows.len());
+        ahead.claimed(rows.len(), normal, full.is_some());
         // Tried before, and still in its first place: rescued.
         if rows.iter().any(|r| r.attempt > 1 && r.id == r.seq) {
             ahead.death(now);

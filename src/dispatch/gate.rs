@@ -13,6 +13,10 @@ use crate::store::Armed;
 
 /// Between two looks while lingering, in ms (W5).
 pub(super) const LINGER_POLL_MS: u64 = 2;
+/// The same after a look that found [`STREAM_ROWS`]: a claim costs as much for a few rows as for a dozen.
+pub(super) const STREAM_POLL_MS: u64 = 4;
+/// A look that finds so many prolongs the lingering: that many come, again and again.
+pub(super) const STREAM_ROWS: usize = 8;
 /// How long to linger after a full claim or two wakes in quick succession, in ms (W5).
 pub(super) const LINGER_MS: u64 = 20;
 /// Two wakes within so long are in quick succession, in ms. Up to so many a second each publish may notify, which costs publishers
@@ -225,8 +229,14 @@ impl Gate {
             // Only now: the sentinel need not look at what we were told of.
             self.duty = false;
         }
-        if self.phase == Phase::Awake && !self.dirty && self.linger_until.is_some_and(|until| now < until) {
-            self.next_look = Some(now + Duration::from_millis(LINGER_POLL_MS));
+        let lingers = self.phase == Phase::Awake && self.linger_until.is_some_and(|until| now < until);
+        let stream = got >= STREAM_ROWS;
+        if lingers && stream {
+            self.linger_until = Some(now + Duration::from_millis(LINGER_MS));
+        }
+        if lingers && !self.dirty {
+            let wait = if stream { STREAM_POLL_MS } else { LINGER_POLL_MS };
+            self.next_look = Some(now + Duration::from_millis(wait));
         }
         false
     }

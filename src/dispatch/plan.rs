@@ -31,8 +31,18 @@ pub(super) struct Order {
     pub(super) lanes: Vec<i32>,
     /// The most to take from each.
     pub(super) most: Vec<i32>,
-    /// Whether finding less than asked for means that nothing is left.
-    pub(super) complete: bool,
+    /// No lane was left out.
+    all: bool,
+}
+
+impl Order {
+    /// Whether nothing is left, when the claim of at most `limit` found less than that: these, each with its lane.
+    pub(super) fn is_complete(&self, limit: i32, found: impl Iterator<Item = i32> + Clone) -> bool {
+        let gave_most = |(lane, most): (&i32, &i32)| {
+            *most < limit && found.clone().filter(|l| l == lane).count() >= usize::try_from(*most).unwrap_or(0)
+        };
+        self.all && !self.lanes.iter().zip(&self.most).any(gave_most)
+    }
 }
 
 impl Lanes {
@@ -65,8 +75,9 @@ impl Lanes {
         self.taken += rows;
     }
 
-    /// The lanes of the next claim in order; `ahead`: it may take more than idle workers, so none of low but for its share.
-    pub(super) fn next(&mut self, group: Group, limit: i32, ahead: bool) -> Order {
+    /// The lanes of the next claim in order, with at most so many messages, and so many of each low lane; low has its share all
+    /// the same.
+    pub(super) fn next(&mut self, group: Group, limit: i32, low_most: i32) -> Order {
         self.turn = self.turn.wrapping_add(1);
         let turned = |lanes: &[i32]| -> Vec<i32> {
             let mut lanes = lanes.to_vec();
@@ -76,21 +87,20 @@ impl Lanes {
             }
             lanes
         };
-        let whole = |lanes: Vec<i32>| Order { most: vec![limit; lanes.len()], lanes, complete: true };
         if group == Group::High {
-            return whole(turned(&self.high));
+            return Order { most: vec![limit; self.high.len()], lanes: turned(&self.high), all: true };
         }
         let (normal, low) = (turned(&self.normal), turned(&self.low));
         if self.taken >= LOW_SHARE_EVERY {
             self.taken = 0;
             // A lane must not stand in a claim twice (its first row would count twice), so this claim leaves low rows.
             let (lanes, most) = low.iter().map(|l| (*l, 1)).chain(normal.iter().map(|l| (*l, limit))).unzip();
-            return Order { lanes, most, complete: false };
+            return Order { lanes, most, all: true };
         }
-        if ahead {
-            return Order { complete: low.is_empty(), ..whole(normal) };
-        }
-        whole(normal.into_iter().chain(low).collect())
+        let all = low.is_empty() || low_most > 0;
+        let low = low.into_iter().filter(|_| low_most > 0).map(|lane| (lane, low_most));
+        let (lanes, most) = normal.into_iter().map(|lane| (lane, limit)).chain(low).unzip();
+        Order { lanes, most, all }
     }
 }
 
@@ -113,14 +123,15 @@ mod tests {
     fn normal_before_low_except_for_its_share() {
         for (rows, expected) in [(1, 3), (4, 15), (50, 31)] {
             let mut l = lanes();
-            assert!(l.next(Group::Rest, 9, false).complete);
+            assert!(l.next(Group::Rest, 9, 9).is_complete(9, [3; 8].into_iter()));
             let mut low_first = 0;
             for _ in 0..LOW_SHARE_EVERY * 4 {
-                let order = l.next(Group::Rest, 9, false);
+                let order = l.next(Group::Rest, 9, 9);
                 if [3, 6].contains(&order.lanes[0]) {
                     low_first += 1;
                     assert_eq!(order.most[0], 1, "its share is one place");
-                    assert!(!order.complete, "low rows are left behind");
+                    assert!(!order.is_complete(9, [3].into_iter()), "low rows may be left behind");
+                    assert!(order.is_complete(9, [2; 8].into_iter()), "low had none");
                 } else {
                     assert!([2, 5].contains(&order.lanes[0]) && [2, 5].contains(&order.lanes[1]));
                 }
@@ -132,22 +143,27 @@ mod tests {
         }
     }
 
-    /// Fear: low messages wait claimed, and start before normal ones that were published meanwhile.
+    /// Fear: low messages wait claimed, and start before normal ones that were published meanwhile; or a claim that left some behind
+    /// is slept upon.
     #[test]
     fn low_is_not_claimed_ahead_but_for_its_share() {
         let mut l = lanes();
-        let order = l.next(Group::Rest, 9, true);
+        let order = l.next(Group::Rest, 9, 0);
         assert!([&[2, 5], &[5, 2]].contains(&<&[i32; 2]>::try_from(&order.lanes[..]).expect("normal alone")));
-        assert!(!order.complete, "low rows are left behind");
+        assert!(!order.is_complete(9, [].into_iter()), "low rows are left behind");
         l.took_all(LOW_SHARE_EVERY);
-        assert_eq!(l.next(Group::Rest, 9, true).most[..2], [1, 1], "its share");
+        assert_eq!(l.next(Group::Rest, 9, 0).most[..2], [1, 1], "its share");
+        let order = l.next(Group::Rest, 9, 2);
+        assert_eq!(order.most, [9, 9, 2, 2], "for idle workers, of each");
+        assert!(order.is_complete(9, [2, 2, 2, 5, 3, 6].into_iter()));
+        assert!(!order.is_complete(9, [2, 2, 2, 5, 3, 3].into_iter()), "low rows may be left behind");
     }
 
     /// Fear: addressed rows starve common ones of the same class, or the other way round.
     #[test]
     fn common_and_addressed_take_turns() {
         let mut l = lanes();
-        let first: std::collections::HashSet<i32> = (0..4).map(|_| l.next(Group::High, 1, false).lanes[0]).collect();
+        let first: std::collections::HashSet<i32> = (0..4).map(|_| l.next(Group::High, 1, 1).lanes[0]).collect();
         assert_eq!(first, [1, 4].into());
     }
 }

@@ -36,14 +36,15 @@ impl State {
         while self.listening {
             let now = Instant::now();
             let q = &mut self.queues[queue];
-            let room = if group == Group::Rest && !q.facts.paused { q.shelf.lock().room(now) } else { 0 };
-            let free = q.credits.free(group) + room > 0 && !(group == Group::Rest && self.wiring.settler.is_behind());
+            let idle = q.credits.free(group);
+            let room = if group == Group::Rest && !q.facts.paused { q.shelf.lock().room(now, idle) } else { 0 };
+            let free = idle + room > 0 && !(group == Group::Rest && self.wiring.settler.is_behind());
             let demand = !q.facts.paused && (q.credits.wants(group) || room > 0);
             // With every reserved worker busy and a flood of normal, arming high would be undone at once.
             let flood = q.rest.dirty() && !q.rest.retries(now);
             let may_arm = group == Group::Rest || q.credits.reserved() || !flood;
             let gate = if group == Group::High { &q.high } else { &q.rest };
-            let held = if group == Group::Rest && room == 0 { q.hold.until(now, q.credits.free(group)) } else { None };
+            let held = if group == Group::Rest && room == 0 { q.hold.until(now, idle) } else { None };
             match gate.step(now, demand, free, may_arm) {
                 Step::Rest => {
                     if !demand && gate.phase == Phase::Awake {

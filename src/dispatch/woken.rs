@@ -118,7 +118,7 @@ impl State {
     /// Whether a group could start what it finds.
     fn demand_of(&mut self, queue: usize, group: Group, now: Instant) -> bool {
         let q = &mut self.queues[queue];
-        !q.facts.paused && (q.credits.wants(group) || (group == Group::Rest && q.shelf.lock().room(now) > 0))
+        !q.facts.paused && (q.credits.wants(group) || (group == Group::Rest && q.shelf.lock().room(now, 0) > 0))
     }
 
     pub(super) fn nudged(&mut self, myself: &ActorRef<Msg>, lane: i32) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use deadpool_postgres::Object;
 use uuid::Uuid;
 
-use super::{LOOKS_MAX, Publisher, Receipt, Tried, answered, lanes, note};
+use super::{LOOKS_MAX, Publisher, Receipt, Tried, answered, lanes, note_all};
 use crate::{
     Error, Result,
     connect::bounded,
@@ -53,7 +53,7 @@ impl Publisher {
         c.give_back_after_copy(sent.as_ref().err().map(|tried| &tried.error));
         let (lanes, receipts) = sent?;
         lanes.into_iter().for_each(|lane| self.committed(lane));
-        note(batch.iter().zip(receipts.iter().map(Receipt::id)));
+        note_all(batch.iter().zip(receipts.iter().map(Receipt::id)));
         Ok(receipts)
     }
 
@@ -155,7 +155,7 @@ impl Publisher {
             lanes::check_payload(out, limit.ok_or_else(|| lanes::unknown_queue(&out.queue))?)?;
             tracing::warn!(target: "pgflow::publish", queue = out.queue, kind = out.kind, "nobody live to broadcast to");
         }
-        note(copies.iter().map(|c| (out, Some(c.id))));
+        note_all(copies.iter().map(|c| (out, Some(c.id))));
         let lanes = copies.iter().map(|c| c.lane).collect();
         Ok((copies.into_iter().map(|c| Receipt::row(c.id, c.message_id)).collect(), lanes))
     }

@@ -45,10 +45,18 @@ macro_rules! queries {
         pub(crate) struct Queries { $(pub(crate) $name: String,)* }
         impl Queries {
             fn render(schema: &str) -> Self {
-                Self { $($name: migrate::render(include_str!(concat!("../../sql/queries/", stringify!($name), ".sql")), schema),)* }
+                Self { $($name: migrate::render(&short(include_str!(concat!("../../sql/queries/", stringify!($name), ".sql"))), schema),)* }
             }
         }
     };
+}
+
+/// A statement's text with only the first line of its comment, by which pg_stat_activity shows what it is: that view cuts a text at
+/// 1,024 bytes, and the cache of prepared statements hashes all of it at each call.
+fn short(sql: &str) -> String {
+    let mut lines = sql.lines();
+    let first = lines.next().into_iter();
+    first.chain(lines.filter(|line| !line.trim_start().starts_with("--"))).collect::<Vec<_>>().join("\n")
 }
 
 queries!(

@@ -98,6 +98,27 @@ fn a_full_claim_lets_go_and_lingers() {
     assert_eq!(g.step(later, true, true, true), Step::Arm);
 }
 
+/// Fear (W5): of a stream, each look costs a claim for a few messages, or every 20 ms some publishes notify.
+#[test]
+fn a_look_that_finds_many_prolongs_the_lingering() {
+    let now = Instant::now();
+    for (got, poll_ms, linger_ms) in
+        [(STREAM_ROWS - 1, LINGER_POLL_MS, LINGER_MS), (STREAM_ROWS, STREAM_POLL_MS, LINGER_MS + 10)]
+    {
+        let mut g = asleep(now);
+        g.woken(now, true);
+        g.claim_started();
+        assert!(g.claimed(now, 16, 16, true), "let go");
+        g.claim_started();
+        let later = now + Duration::from_millis(10);
+        g.claimed(later, 16, got, true);
+        assert_eq!(g.step(later, true, true, true), Step::At(later + Duration::from_millis(poll_ms)));
+        let end = now + Duration::from_millis(linger_ms);
+        assert_eq!(g.step(end - Duration::from_micros(1), true, true, true), Step::Claim);
+        assert_eq!(g.step(end, true, true, true), Step::Arm);
+    }
+}
+
 /// Fear (W5): a message that comes 4 ms after another waits for the next look; or a flood notifies with every publish.
 #[test]
 fn only_wakes_in_quick_succession_let_go() {
