@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::select_all;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     arena::{Arena, Ball},
@@ -125,14 +124,20 @@ async fn flooded<T>(
     }
 }
 
-/// Publishes on all connections without a pause, until one fails.
+/// Publishes on all connections without a pause, until one fails. Each has a task of its own, as who publishes elsewhere would: in one
+/// with the urgent message it would be that one's turn that is measured.
 async fn flood(publisher: &Publisher, connections: usize) -> Error {
-    let send = async || {
+    let send = |publisher: Publisher| async move {
         loop {
             if let Err(broken) = publisher.publish(&Ball::new(0)).await {
                 return broken;
             }
         }
     };
-    select_all((0..connections).map(|_| Box::pin(send()))).await.0
+    let mut senders: JoinSet<Error> = (0..connections).map(|_| send(publisher.clone())).collect();
+    match senders.join_next().await {
+        Some(Ok(broken)) => broken,
+        Some(Err(panicked)) => Error::state("bench priority: publish", panicked.to_string()),
+        None => std::future::pending().await,
+    }
 }

@@ -17,7 +17,8 @@ pub(super) const LINGER_POLL_MS: u64 = 2;
 pub(super) const STREAM_POLL_MS: u64 = 4;
 /// A look that finds so many prolongs the lingering: that many come, again and again.
 pub(super) const STREAM_ROWS: usize = 8;
-/// How long to linger after a full claim or two wakes in quick succession, in ms (W5).
+/// How long to linger after a full claim or two wakes in quick succession, in ms (W5). Not after a claim of one for one worker: that
+/// tells nothing of more, and a high message would wait for the next look.
 pub(super) const LINGER_MS: u64 = 20;
 /// Two wakes within so long are in quick succession, in ms. Up to so many a second each publish may notify, which costs publishers
 /// nothing yet, and every message is found at once in place of at the next look.
@@ -217,7 +218,9 @@ impl Gate {
         }
         if got >= asked {
             self.dirty = true;
-            self.linger_until = Some(now + Duration::from_millis(LINGER_MS));
+            if asked > 1 {
+                self.linger_until = Some(now + Duration::from_millis(LINGER_MS));
+            }
             let asleep = matches!(self.phase, Phase::Armed | Phase::Following);
             if asleep {
                 self.phase = Phase::Awake;

@@ -98,6 +98,20 @@ fn a_full_claim_lets_go_and_lingers() {
     assert_eq!(g.step(later, true, true, true), Step::Arm);
 }
 
+/// Fear (W5): a high message, which takes the one reserved worker, has the next one wait for a look in place of a wake.
+#[test]
+fn one_for_one_worker_does_not_linger() {
+    let now = Instant::now();
+    let mut g = asleep(now);
+    g.woken(now, true);
+    g.claim_started();
+    assert!(g.claimed(now, 1, 1, true), "let go");
+    assert_eq!(g.step(now, true, true, true), Step::Claim);
+    g.claim_started();
+    g.claimed(now, 1, 0, true);
+    assert_eq!(g.step(now, true, true, true), Step::Arm);
+}
+
 /// Fear (W5): of a stream, each look costs a claim for a few messages, or every 20 ms some publishes notify.
 #[test]
 fn a_look_that_finds_many_prolongs_the_lingering() {
