@@ -16,6 +16,7 @@ use pgflow_actors::settings::Workers;
 use pgflow_actors::transport::Transport;
 use serde::Serialize;
 
+use crate::cli::output::out;
 use crate::demo::stage::interrupted;
 use pool::Pool;
 use report::Report;
@@ -87,12 +88,7 @@ pub(crate) async fn run(
     let ended = stage.end().await;
     let report = measured?;
     ended?;
-    if json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.text());
-    }
-    Ok(())
+    if json { out(report.json()) } else { out(report.text().trim_end()) }
 }
 
 async fn measure(stage: &mut Stage, options: Options, workers: (Workers, Workers)) -> Result<Report> {

@@ -21,6 +21,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cli::output::out;
+
 /// Options of `evolution demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -47,7 +49,7 @@ pub(crate) async fn run(options: Options, json: bool) -> Result<()> {
     let Some(summary) = stage.play_and_judge().await? else {
         bail!("interrupted; every process of the demo was stopped");
     };
-    println!("{}", if json { summary.json() } else { summary.text() });
+    out(if json { summary.json() } else { summary.text() })?;
     if !summary.ok {
         bail!("not every invariant of the demo holds");
     }

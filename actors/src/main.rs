@@ -5,6 +5,7 @@ mod cli;
 mod demo;
 mod trace;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,15 +21,17 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("evolution: start the threads: {error}");
-            return ExitCode::FAILURE;
+            return failed(&format!("start the threads: {error}"));
         }
     };
     match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("evolution: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&format!("{error:#}")),
     }
+}
+
+/// Says why; a closed stderr is no reason to panic.
+fn failed(why: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "evolution: {why}");
+    ExitCode::FAILURE
 }
