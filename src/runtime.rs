@@ -3,6 +3,7 @@
 //! The control plane runs on threads of its own, so that handlers which block the user's runtime delay neither
 //! heartbeat, nor settle, nor a rollback.
 
+mod prepare;
 mod start;
 
 use std::{

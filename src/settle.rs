@@ -4,6 +4,7 @@
 //! Invariant: a claimed row is named in the [`Ledger`] until its outcome is committed or known to be fenced; an outcome
 //! is never dropped, whatever actor dies. A delivery that is dropped unsettled settles itself.
 
+mod delivery;
 mod flush;
 mod ledger;
 
@@ -15,13 +16,14 @@ use std::{
 use deadpool_postgres::Pool;
 use metrics::counter;
 
-pub(crate) use self::flush::{Msg, SettlerActor};
 use self::ledger::Ledger;
+pub(crate) use self::{
+    delivery::Delivery,
+    flush::{Msg, SettlerActor},
+};
 use crate::{
-    Result,
     address::{Address, Outlet},
-    connect::bounded,
-    handler::{Incoming, OpenTransaction},
+    handler::Incoming,
     store::Store,
 };
 
@@ -78,69 +80,6 @@ pub(crate) struct Claimed {
     pub(crate) token: i64,
     pub(crate) queue_id: i32,
     pub(crate) ordering_key: Option<String>,
-}
-
-/// A claimed message on its way to a worker. Dropped unsettled, it hands itself back, or fails if it had been started.
-pub(crate) struct Delivery {
-    pub(crate) incoming: Arc<Incoming>,
-    claimed: Claimed,
-    settler: Settler,
-    started: bool,
-    settled: bool,
-}
-
-impl Delivery {
-    pub(crate) fn id(&self) -> i64 {
-        self.claimed.id
-    }
-
-    /// From here on a drop counts as a failed try: the handler may have run.
-    pub(crate) fn start(&mut self) {
-        self.started = true;
-    }
-
-    /// Gives the outcome to the settler.
-    pub(crate) fn settle(mut self, outcome: Outcome) {
-        self.settled = true;
-        self.settler.put(self.claimed.clone(), outcome);
-    }
-
-    /// Settles as done inside the handler's transaction, as its last statement, and commits.
-    /// False: the claim was no longer ours, nothing was committed. An error: the outcome is unknown or failed; the
-    /// delivery is settled as failed, which the fence turns into nothing if the commit did happen.
-    pub(crate) async fn settle_in(mut self, transaction: OpenTransaction) -> Result<bool> {
-        let Claimed { id, token, queue_id, ordering_key } = &self.claimed;
-        let key = ordering_key.as_deref().map(|key| (*queue_id, key));
-        let commit = self.settler.shared.store.settle_one_and_commit(transaction.object(), (*id, *token), key);
-        let outcome = bounded("settle: COMMIT", COMMIT_MS_MAX, commit).await;
-        self.settled = true;
-        match outcome {
-            Ok(ours) => {
-                transaction.finished();
-                self.settler.answer([self.claimed.token]);
-                counter!("pgflow_settled_total", "outcome" => if ours { "done" } else { "fenced" }).increment(1);
-                Ok(ours)
-            }
-            Err(e) => {
-                let error = format!("commit of the handler's transaction: {e}");
-                self.settler.put(self.claimed.clone(), Outcome::Failed { event: "failed", error, delay_ms: None });
-                Err(e)
-            }
-        }
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        if !self.settled {
-            let outcome = if self.started {
-                Outcome::Failed { event: "failed", error: "its worker died".into(), delay_ms: None }
-            } else {
-                Outcome::HandBack
-            };
-            self.settler.put(self.claimed.clone(), outcome);
-        }
-    }
 }
 
 /// The way to settle from anywhere. Outcomes wait outside the actor, so that its death loses none.
@@ -209,8 +148,7 @@ impl Settler {
     /// Makes a delivery of a claim's answer; none if the claim was handed back meanwhile.
     pub(crate) fn deliver(&self, incoming: Incoming, claimed: Claimed) -> Option<Delivery> {
         let ours = self.ledger().take(claimed.token);
-        let settler = self.clone();
-        ours.then(|| Delivery { incoming: Arc::new(incoming), claimed, settler, started: false, settled: false })
+        ours.then(|| Delivery::new(incoming, claimed, self.clone()))
     }
 
     /// Where the settling actor is reached.

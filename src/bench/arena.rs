@@ -24,7 +24,7 @@ pub(super) const STOP: Duration = Duration::from_secs(10);
 /// What a message's JSON has besides its text, about.
 const FRAME_BYTES: usize = 20;
 
-const SCHEMA: &str = "pgflow_bench";
+pub(super) const SCHEMA: &str = "pgflow_bench";
 const FLOOR_SCHEMA: &str = "pgflow_bench_floor";
 /// Set as the schemas' comment: what lacks it is not ours to drop.
 const MARK: &str = "made by pgflow bench, may be dropped";

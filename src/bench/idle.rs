@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
 use super::{
-    arena::{self, Arena, QUEUE, STOP, failed},
+    arena::{self, Arena, QUEUE, SCHEMA, STOP, failed},
     drain::{self, Shape},
     report::{Amount, Figure, Report, Round, median},
 };
@@ -118,7 +118,8 @@ async fn watch(arena: &Arena, time: Duration, beside: impl Future<Output = Error
 async fn heartbeat(url: &str, arena: &Arena) -> Error {
     let beats = async {
         let client = connect(url, "pgflow bench floor").await?;
-        let statement = client.prepare("SELECT 1").await.map_err(failed)?;
+        // One that reads a table: of others the server keeps no count until the connection ends.
+        let statement = client.prepare(&format!("SELECT mode FROM \"{SCHEMA}\".pgflow_meta")).await.map_err(failed)?;
         let mut beat = interval(Duration::from_millis(arena.config.heartbeat_ms));
         loop {
             beat.tick().await;

@@ -5,29 +5,30 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::Pool;
 use ractor::Actor;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::Parts;
+use super::{
+    Parts,
+    prepare::{prepare, warm_up},
+};
 use crate::{
     Config, Error, Publisher, Queue, Result,
     address::Address,
     ahead::{RunsLow, Shelf},
     config::HEARTBEAT_WRITE_MS,
-    connect::{ANSWER_MS_MAX, Target, bounded, redacted},
+    connect::{ANSWER_MS_MAX, Target, bounded},
     dispatch::{self, Counters, Dispatcher, WokenLanes},
     forward::{self, Forwarder},
     handler::{Lent, Registry, SETTINGS as HANDLER_SETTINGS},
     listen::{self, Health, Listener},
-    migrate,
     monitor::{self, Monitor},
     pool::{self, Pool as WorkerPool},
     publish,
     settle::{CaughtUp, Settler, SettlerActor},
     spool::Spool,
-    store::{QueueFacts, Registration, Store},
+    store::{Registration, Store},
     supervise::{ChildSpec, Plan, Strategy, Supervisor},
     sweep::{self, Sweeper},
     worker::{self, Worker},
@@ -75,6 +76,8 @@ impl Start {
         let spool = Spool::open(&config).await?;
         let prepared = prepare(&store, &control_pool, &config, &queues);
         let (session, facts) = bounded("start: prepare the schema", ANSWER_MS_MAX, prepared).await?;
+        warm_up(&store, &control_pool, config.control_connections - 1);
+        warm_up(&store, &high_pool, 1);
         let dispatcher: Address<dispatch::Msg> = Address::default();
         let caught_up = dispatcher.outlet(|CaughtUp| dispatch::Msg::CaughtUp);
         let settler = Settler::new(store.clone(), control_pool.clone(), caught_up);
@@ -242,36 +245,6 @@ impl Start {
             stopping,
         })
     }
-}
-
-/// Checks the schema, makes missing queues, draws a session.
-async fn prepare(
-    store: &Store,
-    pool: &Pool,
-    config: &Config,
-    queues: &[(Queue, Registry)],
-) -> Result<(i32, Vec<QueueFacts>)> {
-    let c = pool.get().await.map_err(|e| Error::pool(format!("start: connect to {}", redacted(&config.url)), e))?;
-    migrate::check(&c, &config.schema).await?;
-    store.ensure_partitions(&c).await?;
-    let names: Vec<String> = queues.iter().map(|(q, _)| q.name.clone()).collect();
-    let before = store.queue_facts(&c, &names, &config.instance).await?;
-    for (queue, _) in queues {
-        if store.create_queue(&c, queue).await? {
-            tracing::info!(target: "pgflow::dispatch", queue = queue.name, "queue made: there was none of this name");
-        }
-    }
-    let mut facts = store.queue_facts(&c, &names, &config.instance).await?;
-    if facts != before {
-        // Others go by what they have read: they must not claim ahead of a queue that has no retries any more.
-        store.notify_ctl(&c).await?;
-    }
-    // The pools are numbered by the builder's order.
-    facts.sort_by_key(|f| names.iter().position(|n| *n == f.name));
-    if let Some(gone) = names.iter().find(|name| facts.iter().all(|f| f.name != **name)) {
-        return Err(Error::state(format!("start: queue \"{gone}\""), "it was deleted meanwhile: start again"));
-    }
-    Ok((store.new_session(&c).await?, facts))
 }
 
 /// A queue's supervisor: its pool, and behind it the workers, which are restarted with it.

@@ -34,6 +34,7 @@ pub use trace::TraceEvent;
 pub(crate) use wake::{Armed, Beat, HandOver, Heartbeat, Session, Turn};
 
 use deadpool_postgres::GenericClient;
+use futures_util::future::try_join;
 use tokio_postgres::{Row as PgRow, types::ToSql};
 
 use crate::{Error, Result, migrate};
@@ -156,6 +157,12 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(schema: &str) -> Self {
         Self { sql: Queries::render(schema), schema: schema.to_owned(), space: migrate::space(schema) }
+    }
+
+    /// Prepares what claims and settles run most.
+    pub(crate) async fn prepare_hot<C: GenericClient>(&self, c: &C) -> Result<()> {
+        let hot = try_join(c.prepare_cached(&self.sql.claim), c.prepare_cached(&self.sql.settle_done));
+        hot.await.map(|_| ()).map_err(|e| Error::database("start: prepare statements", e))
     }
 
     /// Runs a statement that was prepared once per connection, and names the phase in its error.
