@@ -37,10 +37,10 @@ const DEATH_PAUSE: Duration = Duration::from_secs(2);
 /// What a claim of normal and low messages found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Few, and nothing is left.
+    /// Few, or mostly low ones.
     #[default]
     Few,
-    /// As many as half of the workers at least, and nothing is left: more come soon.
+    /// As many as half of the workers at least, and no more: others come soon.
     Stream,
     /// All it asked for: there is more.
     Backlog,
@@ -55,7 +55,7 @@ pub(crate) struct Ahead<D> {
     pace: Pace,
     /// Those ahead of whom may be claimed.
     workers: usize,
-    /// By the last claim, if most of it was normal.
+    /// By the last claim.
     found: Found,
     /// A worker that has run one may take the next by itself; else it must come back, for a high message may need it.
     self_served: bool,

@@ -37,9 +37,11 @@ impl State {
         let origin = std::mem::replace(origin, Origin::Normal);
         let limit = i32::try_from(asked).unwrap_or(i32::MAX);
         let low_most = match q.shelf.lock().found() {
-            // They would wait behind normal ones for as long as it takes to start those.
-            Found::Backlog if asked > spent.all() => 0,
-            _ => i32::try_from(spent.all()).unwrap_or(i32::MAX).min(limit),
+            _ if asked == spent.all() => limit,
+            // They would wait behind normal ones, and start before those that come meanwhile.
+            Found::Backlog => 0,
+            // Its share: a claim that leaves low out has not found all there is.
+            Found::Stream | Found::Few => 1,
         };
         let order = q.lanes.next(group, limit, low_most);
         // Who cannot be told of places that come back reads everything.

@@ -15,10 +15,10 @@ use crate::store::Armed;
 pub(super) const LINGER_POLL_MS: u64 = 2;
 /// The same after a look that found [`STREAM_ROWS`]: a claim costs as much for a few rows as for a dozen.
 pub(super) const STREAM_POLL_MS: u64 = 4;
-/// A look that finds so many prolongs the lingering: that many come, again and again.
+/// A look for normal and low that finds so many prolongs the lingering: that many come, again and again.
 pub(super) const STREAM_ROWS: usize = 8;
-/// How long to linger after a full claim or two wakes in quick succession, in ms (W5). Not after a claim of one for one worker: that
-/// tells nothing of more, and a high message would wait for the next look.
+/// How long to linger after a full claim or two wakes in quick succession, in ms (W5). Not after a claim of one high message, which the
+/// reserved worker alone makes full: the next would wait for a look in place of waking us.
 pub(super) const LINGER_MS: u64 = 20;
 /// Two wakes within so long are in quick succession, in ms. Up to so many a second each publish may notify, which costs publishers
 /// nothing yet, and every message is found at once in place of at the next look.
@@ -85,6 +85,10 @@ pub(super) struct Gate {
     duty: bool,
     /// We may be enlisted for some of our lanes.
     enlisted: bool,
+    /// Of high messages: none waits for a look where it can wake us.
+    high: bool,
+    /// Nobody notifies: there are only looks (W10).
+    polls: bool,
     /// The number of the last arm request: an answer to an older one says what was.
     asked: u64,
     silent_ms: u64,
@@ -108,6 +112,8 @@ impl Default for Gate {
             // Nothing is known of others' sleep.
             duty: true,
             enlisted: false,
+            high: false,
+            polls: false,
             asked: 0,
             silent_ms: SILENT_MS,
             failures: 0,
@@ -117,6 +123,10 @@ impl Default for Gate {
 }
 
 impl Gate {
+    pub(super) fn high() -> Self {
+        Self { high: true, ..Self::default() }
+    }
+
     pub(super) fn asleep(&self) -> bool {
         matches!(self.phase, Phase::Armed | Phase::Following) && !self.dirty && !self.claiming
     }
@@ -218,7 +228,7 @@ impl Gate {
         }
         if got >= asked {
             self.dirty = true;
-            if asked > 1 {
+            if asked > 1 || !self.high || self.polls {
                 self.linger_until = Some(now + Duration::from_millis(LINGER_MS));
             }
             let asleep = matches!(self.phase, Phase::Armed | Phase::Following);
@@ -233,7 +243,7 @@ impl Gate {
             self.duty = false;
         }
         let lingers = self.phase == Phase::Awake && self.linger_until.is_some_and(|until| now < until);
-        let stream = got >= STREAM_ROWS;
+        let stream = got >= STREAM_ROWS && !self.high;
         if lingers && stream {
             self.linger_until = Some(now + Duration::from_millis(LINGER_MS));
         }
@@ -258,12 +268,14 @@ impl Gate {
     /// Instead of arming, in the mode where nobody notifies: look again after a while (W10).
     pub(super) fn poll(&mut self, now: Instant) {
         self.dirty = true;
+        self.polls = true;
         self.next_look = Some(now + Duration::from_millis(POLL_MS));
     }
 
     /// An arm request of this number goes out.
     pub(super) fn arming(&mut self, number: u64) {
         self.phase = Phase::Arming;
+        self.polls = false;
         self.asked = number;
         self.woken_while_arming = false;
     }

@@ -93,7 +93,7 @@ impl Lanes {
         let (normal, low) = (turned(&self.normal), turned(&self.low));
         if self.taken >= LOW_SHARE_EVERY {
             self.taken = 0;
-            // A lane must not stand in a claim twice (its first row would count twice), so this claim leaves low rows.
+            // A lane must not stand in a claim twice (its first row would count twice), so this claim may leave low rows.
             let (lanes, most) = low.iter().map(|l| (*l, 1)).chain(normal.iter().map(|l| (*l, limit))).unzip();
             return Order { lanes, most, all: true };
         }

@@ -41,7 +41,7 @@ impl State {
                         facts: fact,
                         credits: Credits::default(),
                         shelf,
-                        high: Gate::default(),
+                        high: Gate::high(),
                         rest: Gate::default(),
                         hold: Hold::default(),
                         high_looked_for: false,

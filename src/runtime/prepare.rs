@@ -12,8 +12,8 @@ use crate::{
     store::{QueueFacts, Store},
 };
 
-/// Most connections that are opened before they are needed: for a claim, a settle, and the leader's or the monitor's first work.
-const WARM_CONNECTIONS_MAX: usize = 3;
+/// Most connections that are opened before they are needed: for a claim and a settle.
+const WARM_CONNECTIONS_MAX: usize = 2;
 
 /// Checks the schema, makes missing queues, draws a session.
 pub(super) async fn prepare(
@@ -46,7 +46,7 @@ pub(super) async fn prepare(
 }
 
 /// Has up to so many connections opened, and the hot statements prepared on them, while the listener connects: the first claims and
-/// settles wait for neither. What fails here fails again where it is needed, and is said there.
+/// settles wait for neither. Somebody's lock on a table may hold them up; what fails here fails again where it is needed, and is said there.
 pub(super) fn warm_up(store: &Arc<Store>, pool: &Pool, connections: usize) {
     for _ in 0..connections.min(WARM_CONNECTIONS_MAX) {
         let (store, pool) = (store.clone(), pool.clone());

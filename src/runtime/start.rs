@@ -76,8 +76,8 @@ impl Start {
         let spool = Spool::open(&config).await?;
         let prepared = prepare(&store, &control_pool, &config, &queues);
         let (session, facts) = bounded("start: prepare the schema", ANSWER_MS_MAX, prepared).await?;
-        warm_up(&store, &control_pool, config.control_connections - 1);
-        warm_up(&store, &high_pool, 1);
+        // One stays free for the listener's first steps.
+        warm_up(&store, &control_pool, config.control_connections - 2);
         let dispatcher: Address<dispatch::Msg> = Address::default();
         let caught_up = dispatcher.outlet(|CaughtUp| dispatch::Msg::CaughtUp);
         let settler = Settler::new(store.clone(), control_pool.clone(), caught_up);

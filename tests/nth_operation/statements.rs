@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-/// The statements of pgflow's store.
+/// The statements of pgflow's store, by their first line: a comment, which is sent with them and is like no other.
 pub(crate) struct Statements(HashMap<String, String>);
 
 impl Statements {
@@ -13,9 +13,17 @@ impl Statements {
             let path = file.expect("a file").path();
             let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
             let text = std::fs::read_to_string(&path).expect("a text");
-            (text.replace("{schema}", "\"public\"").replace("{space}", &space.to_string()), name)
+            let first = text.lines().next().expect("a line");
+            assert!(first.starts_with("--"), "{name} does not begin with what it does");
+            (first.replace("{schema}", "\"public\"").replace("{space}", &space.to_string()), name)
         });
-        Self(named.collect())
+        let (named, files): (HashMap<_, _>, usize) =
+            named.fold(Default::default(), |(mut named, files), (first, name)| {
+                named.insert(first, name);
+                (named, files + 1)
+            });
+        assert_eq!(named.len(), files, "two statements begin alike");
+        Self(named)
     }
 
     pub(crate) fn names(&self) -> BTreeSet<&str> {
@@ -24,7 +32,7 @@ impl Statements {
 
     /// The name of one of the store's statements.
     pub(crate) fn name(&self, text: &str) -> Option<&str> {
-        self.0.get(text).map(String::as_str)
+        self.0.get(text.lines().next()?).map(String::as_str)
     }
 }
 

@@ -98,18 +98,25 @@ fn a_full_claim_lets_go_and_lingers() {
     assert_eq!(g.step(later, true, true, true), Step::Arm);
 }
 
-/// Fear (W5): a high message, which takes the one reserved worker, has the next one wait for a look in place of a wake.
+/// Fear (W5): a high message, which takes the one reserved worker, has the next one wait for a look in place of a wake; or, where
+/// nobody notifies, for the next poll.
 #[test]
-fn one_for_one_worker_does_not_linger() {
+fn one_high_message_does_not_linger() {
     let now = Instant::now();
-    let mut g = asleep(now);
-    g.woken(now, true);
-    g.claim_started();
-    assert!(g.claimed(now, 1, 1, true), "let go");
-    assert_eq!(g.step(now, true, true, true), Step::Claim);
-    g.claim_started();
-    g.claimed(now, 1, 0, true);
-    assert_eq!(g.step(now, true, true, true), Step::Arm);
+    for (high, polls, lingers) in [(true, false, false), (true, true, true), (false, false, true)] {
+        let mut g = Gate { high, ..asleep(now) };
+        if polls {
+            g.released();
+            g.poll(now);
+        }
+        g.claim_started();
+        g.claimed(now, 1, 1, true);
+        assert_eq!(g.step(now, true, true, true), Step::Claim);
+        g.claim_started();
+        g.claimed(now, 1, 0, true);
+        let next = if lingers { Step::At(now + Duration::from_millis(LINGER_POLL_MS)) } else { Step::Arm };
+        assert_eq!(g.step(now, true, true, true), next, "high {high}, polls {polls}");
+    }
 }
 
 /// Fear (W5): of a stream, each look costs a claim for a few messages, or every 20 ms some publishes notify.
