@@ -18,7 +18,8 @@ fault under it, calm, a drain, and the checker's verdict from every process's hi
 
 Lost, doubled and reordered count broken invariants (I1; I3, I4; I7), the verdict counts all; unknown are publishes whose answer was lost.
 Recovery, median / longest of how many: rescue, from a kill to the message running elsewhere (it waits its turn there); restart, from the server's first
-accept to the first message running; listener, from the end of its backend to listening again; failover, from the fault to all instances
+accept to the first message running (in F5s the first that is forwarded: a forwarder whose tries failed waits up to 5 s for the next,
+and the server may be stopped again before); listener, from the end of its backend to listening again; failover, from the fault to all instances
 listening at the new primary. Lost \"as configured\": confirmed and not yet at the asynchronous standby that was promoted, which no verdict counts.
 
 | cell | fault | seed | Postgres | messages | unknown | faults | lost | doubled | reordered | recovery | drained in | verdict |
