@@ -8,6 +8,7 @@ mod behind;
 mod keyed;
 mod outcomes;
 mod priority;
+mod starts;
 mod upkeep;
 mod versions;
 
