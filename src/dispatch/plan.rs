@@ -154,7 +154,7 @@ mod tests {
         l.took_all(LOW_SHARE_EVERY);
         assert_eq!(l.next(Group::Rest, 9, 0).most[..2], [1, 1], "its share");
         let order = l.next(Group::Rest, 9, 2);
-        assert_eq!(order.most, [9, 9, 2, 2], "for idle workers, of each");
+        assert_eq!(order.most, [9, 9, 2, 2], "so many of each low lane");
         assert!(order.is_complete(9, [2, 2, 2, 5, 3, 6].into_iter()));
         assert!(!order.is_complete(9, [2, 2, 2, 5, 3, 3].into_iter()), "low rows may be left behind");
     }
